@@ -1,0 +1,61 @@
+# What people and continuous integration run. `make` alone lists it.
+PYTHON ?= python3
+PORT ?= 8000
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+PIP_INSTALL := $(RUN) -m pip install -qq --disable-pip-version-check --no-input
+CACHES := .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build hydrofill.egg-info
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev demo serve test check bench clean
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
+
+setup: $(VENV)/.stamp-serve ## make .venv with what serving and the demo need (no torch)
+	@echo "$(VENV) is ready: make demo, make serve"
+
+setup-dev: $(VENV)/.stamp-dev ## make .venv with everything: serving, training, tests
+	@echo "$(VENV) is ready: make test, make check, make bench"
+
+demo: $(VENV)/.stamp-serve ## fill a real gappy sample through the server: out/demo.nc, out/demo.png
+	@$(RUN) -m app demo
+
+serve: $(VENV)/.stamp-serve ## start the server on PORT (8000)
+	@$(RUN) -m app serve --port $(PORT)
+
+test: $(VENV)/.stamp-dev ## run the whole test suite
+	@$(RUN) -m pytest
+
+check: $(VENV)/.stamp-dev ## lint, format, import rules and types
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
+
+bench: $(VENV)/.stamp-dev ## run the benchmarks
+	@$(RUN) -m benchmarks
+
+clean: ## remove .venv, out/ and the caches; runs/ and bundles/ stay
+	@rm -rf $(VENV) out $(CACHES)
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is written last, so an interrupted installation is taken up again by the next make.
+$(VENV)/.stamp-venv:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || { \
+	  echo "hydrofill needs Python 3.11, 3.12 or 3.13, but $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo missing): try 'make $(or $(MAKECMDGOALS),setup) PYTHON=python3.12'" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+	  echo "$(PYTHON) cannot make an environment: on Debian and Ubuntu, install the package python3-venv" >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.stamp-serve: pyproject.toml constraints/serve.txt $(VENV)/.stamp-venv
+	@echo "Installing what serving needs into $(VENV): about 600 MB, no torch; a minute the first time"
+	@$(PIP_INSTALL) -e '.[demo]' -c constraints/serve.txt
+	@touch $@
+
+# After .stamp-serve, so that `make -j` never runs two installations in one environment.
+$(VENV)/.stamp-dev: pyproject.toml constraints/dev.txt $(VENV)/.stamp-serve
+	@echo "Installing training, export and the tests' tools into $(VENV): about 1.7 GB; some minutes the first time"
+	@$(PIP_INSTALL) -e '.[dev]' -c constraints/dev.txt
+	@touch $@
