@@ -1,0 +1,298 @@
+"""xarray.Dataset <-> WaterCube: CF read on the way in, the same dataset plus the fill on the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import cast
+
+import numpy as np
+import xarray as xr
+
+from export.contract.axes import (
+    Axis,
+    Dimension,
+    coordinate_units,
+    coordinate_values,
+    one_of,
+    recognise,
+    site_names,
+    site_place,
+    time_values,
+)
+from export.contract.cube import DIMS, Kind, Sites, Variable, WaterCube, no_sites
+from export.contract.errors import CoordinateError, StructureError, UnitsError, UnknownVariableError
+from export.contract.fill import FILLED, FLAG_MEANINGS, Filled
+from export.contract.layout import Layout, Place, VariableSpec
+from export.contract.units import Conversion, conversion
+
+# What stands beside a variable V and is not data to learn from or to fill.
+COMPANIONS = ("_truth", "_gap", "_std", "_flag", "_domain")
+STEP_TOLERANCE = 0.15  # calendar months differ from their mean by up to 8 %, and one lost frame is no other step
+NO_GRID = np.array([], dtype=np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """A dataset read: its cube, and by the cube's names where each variable came from and how units were changed."""
+
+    cube: WaterCube
+    source: Mapping[str, str]
+    converted: Mapping[str, Conversion]
+    grid_units: str
+
+
+def read_dataset(dataset: xr.Dataset, layout: Layout | None = None) -> Reading:
+    """The cube in `dataset`.
+
+    With a `layout`, its variables, found by name or else by standard_name, in its units, and its
+    domain; without one, every variable whose dimensions are recognised, as it stands.
+
+    Raises:
+        ContractError: of the kind that says what does not fit; names variable, got and expected.
+    """
+    dimensions = recognise(dataset)
+    chosen = _wanted(dataset, layout) if layout else _everything(dataset, dimensions)
+    if not chosen:
+        expected = f"some of {[s.name for s in layout.variables]}" if layout else "dims such as (time, y, x)"
+        raise UnknownVariableError(
+            "no variable can be used", got=sorted(map(str, dataset.data_vars)), expected=expected
+        )
+    used = _dimensions_of(dataset, dimensions, chosen.values())
+    time = one_of(used, "time")
+    if time is None or time.coordinate is None:
+        raise CoordinateError("there is no time coordinate", where="time", got=sorted(map(str, dataset.sizes)))
+    y, x, site = (one_of(used, axis) for axis in ("y", "x", "site"))
+    variables, converted = {}, {}
+    for name, source in chosen.items():
+        spec = layout.spec(name) if layout else None
+        variables[name], converted[name] = _read_variable(dataset[source], dimensions, name, spec)
+    cube = WaterCube(
+        time=time_values(dataset, time.coordinate),
+        y=coordinate_values(dataset, y) if y else NO_GRID,
+        x=coordinate_values(dataset, x) if x else NO_GRID,
+        sites=_read_sites(dataset, site) if site else no_sites(),
+        variables=variables,
+        domain=_read_domains(dataset, dimensions, chosen),
+    )
+    grid_units = next((coordinate_units(dataset, d) for d in (y, x) if d), "")
+    if layout:
+        _check_place(cube, grid_units, layout.place)
+        cube = _with_model_domain(cube, layout)
+    return Reading(cube, chosen, converted, grid_units)
+
+
+def write_fill(
+    dataset: xr.Dataset,
+    reading: Reading,
+    filled: Mapping[str, Filled],
+    provenance: Mapping[str, str],
+    *,
+    uncertainty: bool = True,
+    only_gaps: bool = False,
+) -> xr.Dataset:
+    """`dataset` with its gaps filled: the same variables in the same order, then V_std and V_flag of each.
+
+    Observed values stay bit-identical. `provenance` becomes global attributes, and a line is added to
+    `history`. With `only_gaps`, V holds the filled values alone.
+    """
+    out = dataset.copy()
+    dimensions = recognise(dataset)
+    for name, fill in filled.items():
+        source = reading.source[name]
+        original, convert = dataset[source], reading.converted[name]
+        order = _ordered(original, dimensions, reading.cube.variables[name].kind)
+
+        def as_written(
+            values: np.ndarray, original: xr.DataArray = original, order: tuple[str, ...] = order
+        ) -> np.ndarray:
+            extra = tuple(d for d in original.dims if d not in order)
+            return xr.DataArray(values, dims=order).expand_dims(extra).transpose(*original.dims).values
+
+        flag = as_written(fill.flag)
+        values = original.values
+        if np.issubdtype(values.dtype, np.floating):  # integers cannot be missing: nothing to fill
+            mean = as_written(convert.invert(fill.mean)).astype(values.dtype)
+            kept = np.full_like(values, np.nan) if only_gaps else values
+            values = np.where(flag == FILLED, mean, kept)
+        beside = ([f"{source}_std"] if uncertainty else []) + [f"{source}_flag"]
+        out[source] = (original.dims, values, {**original.attrs, "ancillary_variables": " ".join(beside)})
+        out[source].encoding = {"_FillValue": np.array(np.nan, values.dtype)} if values.dtype.kind == "f" else {}
+        if uncertainty:
+            spread = as_written(convert.invert_spread(fill.std)).astype(np.float32)
+            out[f"{source}_std"] = (original.dims, spread, _std_attributes(original, source))
+        out[f"{source}_flag"] = (original.dims, flag, _flag_attributes(source))
+    done = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} hydrofill: gaps of {', '.join(filled)} filled"
+    out.attrs = {
+        **dataset.attrs,
+        **provenance,
+        "history": "\n".join(filter(None, [dataset.attrs.get("history"), done])),
+    }
+    return out
+
+
+def typical_step_s(cube: WaterCube) -> float | None:
+    """The median time step in seconds; None for a single frame."""
+    steps = np.diff(cube.time) / np.timedelta64(1, "s")
+    return float(np.median(steps)) if len(steps) else None
+
+
+def _wanted(dataset: xr.Dataset, layout: Layout) -> dict[str, str]:
+    chosen = {}
+    for spec in (*layout.variables, *layout.static):
+        if spec.name in dataset.data_vars:
+            chosen[spec.name] = spec.name
+            continue
+        same = [str(n) for n, v in dataset.data_vars.items() if v.attrs.get("standard_name") == spec.standard_name]
+        same = [n for n in same if not n.endswith(COMPANIONS)]
+        if spec.standard_name and len(same) == 1:
+            chosen[spec.name] = same[0]
+    return chosen if any(s.name in chosen for s in layout.variables) else {}
+
+
+def _everything(dataset: xr.Dataset, dimensions: Mapping[str, Dimension]) -> dict[str, str]:
+    chosen = {}
+    for name, variable in dataset.data_vars.items():
+        flags = "flag_values" in variable.attrs or "flag_masks" in variable.attrs
+        numeric = np.issubdtype(variable.dtype, np.floating) or np.issubdtype(variable.dtype, np.integer)
+        if numeric and not flags and not str(name).endswith(COMPANIONS) and _kind(variable, dimensions) is not None:
+            chosen[str(name)] = str(name)
+    return chosen
+
+
+def _kind(variable: xr.DataArray, dimensions: Mapping[str, Dimension]) -> Kind | None:
+    """What the dimensions make of a variable, dimensions of length 1 that are no axis left out; None if nothing."""
+    axes = {dimensions[str(d)].axis for d in variable.dims if str(d) in dimensions}
+    extra = [d for d in variable.dims if str(d) not in dimensions and variable.sizes[d] != 1]
+    if extra or variable.dims == () or len(axes) < sum(str(d) in dimensions for d in variable.dims):
+        return None
+    if len(variable.dims) == 1 and variable.name is not None and _is_coordinate(variable):
+        return None
+    return next((kind for kind, wanted in DIMS.items() if axes == set(wanted)), None)
+
+
+def _is_coordinate(variable: xr.DataArray) -> bool:
+    name = str(variable.name).lower()
+    return name.endswith(("_x", "_y", "_lat", "_lon", "_row", "_col")) or name in ("x", "y", "lat", "lon")
+
+
+def _dimensions_of(
+    dataset: xr.Dataset, dimensions: Mapping[str, Dimension], sources: Sequence[str] | object
+) -> list[Dimension]:
+    names = dict.fromkeys(str(d) for source in cast(Sequence[str], sources) for d in dataset[source].dims)
+    return [dimensions[name] for name in names if name in dimensions]
+
+
+def _ordered(variable: xr.DataArray, dimensions: Mapping[str, Dimension], kind: Kind) -> tuple[str, ...]:
+    """The variable's own dimension names in the order of its kind."""
+    by_axis = {dimensions[str(d)].axis: str(d) for d in variable.dims if str(d) in dimensions}
+    return tuple(by_axis[cast(Axis, axis)] for axis in DIMS[kind])
+
+
+def _read_variable(
+    variable: xr.DataArray, dimensions: Mapping[str, Dimension], name: str, spec: VariableSpec | None
+) -> tuple[Variable, Conversion]:
+    kind = _kind(variable, dimensions)
+    if kind is None or (spec is not None and kind != spec.kind):
+        raise StructureError(
+            "has the wrong dimensions",
+            where=name,
+            got=variable.dims,
+            expected=DIMS[spec.kind] if spec else "dims such as (time, y, x)",
+        )
+    if 0 in variable.shape:
+        raise StructureError("has a dimension of length 0", where=name, got=dict(variable.sizes))
+    if not np.issubdtype(variable.dtype, np.number):
+        raise StructureError("is not numeric", where=name, got=variable.dtype)
+    order = _ordered(variable, dimensions, kind)
+    values = np.squeeze(variable.transpose(..., *order).values.astype(np.float32)).reshape(
+        [variable.sizes[d] for d in order]
+    )
+    units = str(variable.attrs.get("units", ""))
+    change = conversion(units, spec.units, name) if spec is not None and spec.units else Conversion()
+    read = Variable(
+        name=name,
+        kind=kind,
+        values=np.ascontiguousarray(change.apply(values)),
+        units=spec.units if spec else units,
+        standard_name=str(variable.attrs.get("standard_name", "")),
+        long_name=str(variable.attrs.get("long_name", "")),
+    )
+    return read, change
+
+
+def _read_sites(dataset: xr.Dataset, dimension: Dimension) -> Sites:
+    return Sites(
+        ids=site_names(dataset, dimension),
+        y=site_place(dataset, dimension.name, "y"),
+        x=site_place(dataset, dimension.name, "x"),
+    )
+
+
+def _read_domains(
+    dataset: xr.Dataset, dimensions: Mapping[str, Dimension], chosen: Mapping[str, str]
+) -> dict[str, np.ndarray]:
+    domains = {}
+    for name, source in chosen.items():
+        mask = dataset.get(f"{source}_domain")
+        if mask is None:
+            continue
+        if _kind(mask, dimensions) != "static_grid":
+            raise StructureError("has the wrong dimensions", where=str(mask.name), got=mask.dims, expected="(y, x)")
+        values = mask.transpose(*_ordered(mask, dimensions, "static_grid")).values
+        domains[name] = np.isfinite(values) & (values != 0)
+    return domains
+
+
+def _check_place(cube: WaterCube, grid_units: str, place: Place) -> None:
+    step = typical_step_s(cube)
+    if step is not None and abs(step / place.step_s - 1) > STEP_TOLERANCE:
+        raise CoordinateError(
+            "has another step than the model", where="time", got=f"{step:g} s", expected=f"{place.step_s:g} s"
+        )
+    if grid_units and place.units and grid_units != place.units:
+        raise UnitsError(
+            "the grid is in other coordinates than the model", where="y", got=grid_units, expected=place.units
+        )
+
+
+def _with_model_domain(cube: WaterCube, layout: Layout) -> WaterCube:
+    """The cube with the model's domain for grid variables that came without one, where its cells are the model's."""
+    domains = dict(cube.domain)
+    for name, domain in layout.domain.items():
+        if name in domains or name not in cube.variables:
+            continue
+        place, inside = layout.place, domain.to_array()
+        row, on_row = _cell_numbers(cube.y, place.y_origin, place.y_spacing, domain.rows)
+        column, on_column = _cell_numbers(cube.x, place.x_origin, place.x_spacing, domain.columns)
+        known = on_row[:, None] & on_column[None, :]
+        alive = cube.variables[name].valid.any(axis=0)
+        domains[name] = np.where(known, inside[row][:, column], alive) | alive
+    return WaterCube(cube.time, cube.y, cube.x, cube.sites, cube.variables, domains)
+
+
+def _cell_numbers(axis: np.ndarray, origin: float, spacing: float, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """The training cell of each coordinate, and whether it is one (within a quarter of a cell)."""
+    exact = (axis - origin) / spacing
+    nearest = np.round(exact)
+    on_grid = (np.abs(exact - nearest) < 0.25) & (nearest >= 0) & (nearest < number)
+    return np.clip(nearest, 0, number - 1).astype(np.int64), on_grid
+
+
+def _std_attributes(variable: xr.DataArray, source: str) -> dict[str, str]:
+    attrs = {"long_name": f"standard deviation of the filled {source}, 0 where observed"}
+    if "units" in variable.attrs:
+        attrs["units"] = variable.attrs["units"]
+    if "standard_name" in variable.attrs:
+        attrs["standard_name"] = f"{variable.attrs['standard_name']} standard_error"
+    return attrs
+
+
+def _flag_attributes(source: str) -> dict[str, object]:
+    return {
+        "long_name": f"what hydrofill did to {source}",
+        "standard_name": "status_flag",
+        "flag_values": np.arange(len(FLAG_MEANINGS), dtype=np.int8),
+        "flag_meanings": " ".join(FLAG_MEANINGS),
+    }

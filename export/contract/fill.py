@@ -1,0 +1,205 @@
+"""Windows over a cube, the gaps asked of each, and the answers blended into one: cube -> filled cube.
+
+The network comes in as a function of tokens and queries, so that what training evaluates and what
+the server answers are one computation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from export.contract.cube import WaterCube
+from export.contract.errors import NothingObservedError, UnknownVariableError
+from export.contract.layout import Layout, Window
+from export.contract.tokens import Queries, Tokenised, Tokens, tokenise
+
+OBSERVED, FILLED, OUTSIDE, REFUSED = (np.int8(flag) for flag in range(4))
+FLAG_MEANINGS = ("observed", "filled", "outside", "refused")
+
+
+class Predictor(Protocol):
+    """The network: one window's tokens and queries -> mean and standard deviation (Q, P), physical units."""
+
+    def __call__(self, tokens: Tokens, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of every cell of every query, (Q, P) each."""
+
+
+@dataclass(frozen=True, eq=False)
+class Filled:
+    """One variable reconstructed, arrays of its shape: `mean` (the fill; NaN elsewhere), `std`, `flag` int8."""
+
+    mean: np.ndarray
+    std: np.ndarray
+    flag: np.ndarray
+
+
+@dataclass(frozen=True)
+class Part:
+    """One window of a cube, with a weight (steps, rows, columns) that falls towards its inner borders."""
+
+    time: slice
+    y: slice
+    x: slice
+    weight: np.ndarray
+
+
+def reconstruct(
+    cube: WaterCube,
+    layout: Layout,
+    predict: Predictor,
+    *,
+    names: Sequence[str] | None = None,
+    max_gap: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Filled]:
+    """Every gap of `names` (by default of all variables that cube and model share) with mean, spread and flag.
+
+    A gap of more than `max_gap` steps in a row is refused, as is one that no window with an observed
+    value reaches. `progress` is told (windows done, windows in all).
+
+    Raises:
+        UnknownVariableError: a name that the model or the cube lacks.
+        NothingObservedError: no reconstructed variable has a value anywhere.
+    """
+    names = known_names(cube, layout, names)
+    if not any(cube.variables[s.name].valid.any() for s in layout.variables if s.name in cube.variables):
+        raise NothingObservedError("no value is present in any variable", got=sorted(cube.variables))
+    refused = {n: _too_long(cube.gaps(n), max_gap) for n in names}
+    asked = {n: cube.gaps(n) & ~refused[n] for n in names}
+    blends = {n: _Blend(cube.variables[n].values.shape) for n in names}
+    parts = list(plan(cube, layout.window))
+    for done, part in enumerate(parts):
+        _fill_part(cube, layout, predict, part, asked, blends)
+        if progress is not None:
+            progress(done + 1, len(parts))
+    return {n: _finish(cube, layout, n, blends[n], asked[n]) for n in names}
+
+
+def known_names(cube: WaterCube, layout: Layout, names: Sequence[str] | None) -> list[str]:
+    """The variables to reconstruct, in the layout's order.
+
+    Raises:
+        UnknownVariableError: a name that the model or the cube lacks, or nothing in common.
+    """
+    model = [s.name for s in layout.variables]
+    shared = [n for n in model if n in cube.variables]
+    for name in names or ():
+        if name not in model:
+            raise UnknownVariableError("the model does not reconstruct it", where=name, expected=f"one of {model}")
+        if name not in shared:
+            raise UnknownVariableError("is not in the data", where=name)
+    if not shared:
+        raise UnknownVariableError("no variable of the data is one of the model's", expected=f"some of {model}")
+    return [n for n in shared if not names or n in names]
+
+
+def plan(cube: WaterCube, window: Window) -> Iterator[Part]:
+    """Windows that cover the cube, each step, row and column at least once, neighbours half overlapping."""
+    n_time, height, width = cube.shape
+    for time, of_time in _spans(n_time, window.steps):
+        for y, of_y in _spans(height, window.rows):
+            for x, of_x in _spans(width, window.columns):
+                yield Part(time, y, x, of_time[:, None, None] * of_y[None, :, None] * of_x[None, None, :])
+
+
+def tokenise_part(cube: WaterCube, layout: Layout, part: Part, asked: Mapping[str, np.ndarray]) -> Tokenised | None:
+    """One window's tokens and queries; None when it asks for nothing or sees nothing."""
+    local = {name: wanted[_cells(cube, name, part)] for name, wanted in asked.items()}
+    if not any(wanted.any() for wanted in local.values()):
+        return None
+    tokenised = tokenise(cube.window(part.time, part.y, part.x), layout, asked=local)
+    dynamic = tokenised.tokens.variable < len(layout.variables)
+    return tokenised if dynamic.any() else None
+
+
+def _fill_part(
+    cube: WaterCube,
+    layout: Layout,
+    predict: Predictor,
+    part: Part,
+    asked: Mapping[str, np.ndarray],
+    blends: Mapping[str, _Blend],
+) -> None:
+    tokenised = tokenise_part(cube, layout, part, asked)
+    if tokenised is None:
+        return
+    mean, std = predict(tokenised.tokens, tokenised.queries)
+    means, stds = tokenised.join(mean), tokenised.join(std)
+    for name in means:
+        weight = part.weight if layout.spec(name).kind == "grid" else part.weight.mean(axis=(1, 2))[:, None]
+        blends[name].add(_cells(cube, name, part), means[name], stds[name], weight)
+
+
+class _Blend:
+    """Weighted moments of the windows' answers to the same cells, as of a mixture of distributions."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.weight = np.zeros(shape)
+        self.first = np.zeros(shape)
+        self.second = np.zeros(shape)
+
+    def add(self, cells: tuple[slice | np.ndarray, ...], mean: np.ndarray, std: np.ndarray, weight: np.ndarray) -> None:
+        answered = ~np.isnan(mean)
+        share = np.where(answered, weight, 0.0)
+        mean, std = (np.where(answered, a, 0.0).astype(np.float64) for a in (mean, std))
+        self.weight[cells] += share
+        self.first[cells] += share * mean
+        self.second[cells] += share * (std**2 + mean**2)
+
+    def moments(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation, NaN where no window answered."""
+        with np.errstate(invalid="ignore"):
+            mean = self.first / self.weight
+            variance = self.second / self.weight - mean**2
+        return mean.astype(np.float32), np.sqrt(np.maximum(variance, 0.0)).astype(np.float32)
+
+
+def _finish(cube: WaterCube, layout: Layout, name: str, blend: _Blend, asked: np.ndarray) -> Filled:
+    spec, valid, inside = layout.spec(name), cube.variables[name].valid, cube.inside(name)
+    mean, std = blend.moments()
+    filled = asked & ~np.isnan(mean)
+    flag = np.where(inside, REFUSED, OUTSIDE) * np.ones(valid.shape, np.int8)
+    flag[filled], flag[valid] = FILLED, OBSERVED
+    mean = np.clip(np.where(filled, mean, np.nan), spec.lower, spec.upper)
+    return Filled(mean, np.where(valid, 0, np.where(filled, std, np.nan)).astype(np.float32), flag)
+
+
+def _too_long(gaps: np.ndarray, max_gap: int | None) -> np.ndarray:
+    """True in runs of more than `max_gap` gaps along time (the first axis)."""
+    if max_gap is None:
+        return np.zeros_like(gaps)
+    before, after = np.zeros(gaps.shape, np.int64), np.zeros(gaps.shape, np.int64)
+    for step in range(len(gaps)):
+        before[step] = np.where(gaps[step], (before[step - 1] if step else 0) + 1, 0)
+        last = len(gaps) - 1 - step
+        after[last] = np.where(gaps[last], (after[last + 1] if step else 0) + 1, 0)
+    return gaps & (before + after - 1 > max_gap)
+
+
+def _spans(length: int, size: int) -> list[tuple[slice, np.ndarray]]:
+    """Slices of at most `size` over `length`, half overlapping, each with its weights; one empty slice for no axis."""
+    if length <= size:
+        return [(slice(0, length), np.ones(max(length, 1)))]
+    number = -(-(length - size) // max(size // 2, 1)) + 1
+    starts = np.round(np.linspace(0, length - size, number)).astype(int)
+    ramp = np.minimum(np.arange(1, size + 1), np.arange(size, 0, -1)).astype(np.float64)
+    weights = []
+    for start in starts:
+        weight = ramp / ramp.max()
+        half = size // 2
+        if start == 0:
+            weight = np.concatenate([np.ones(half), weight[half:]])
+        if start + size == length:
+            weight = np.concatenate([weight[:-half], np.ones(half)]) if half else weight
+        weights.append(weight)
+    return [(slice(int(s), int(s) + size), w) for s, w in zip(starts, weights, strict=True)]
+
+
+def _cells(cube: WaterCube, name: str, part: Part) -> tuple[slice | np.ndarray, ...]:
+    if cube.variables[name].kind == "grid":
+        return part.time, part.y, part.x
+    return part.time, np.flatnonzero(cube.sites_in(part.y, part.x))

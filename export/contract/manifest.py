@@ -1,0 +1,158 @@
+"""The bundle that training hands to serving: read whole, checked whole, or refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from export.contract.errors import BundleError
+from export.contract.layout import Frozen, Layout
+
+MANIFEST = "manifest.json"
+ENCODER, DECODER, CARD = "encoder.onnx", "decoder.onnx", "MODEL_CARD.md"
+MANIFEST_BYTES = 4 * 2**20  # far above any real manifest; what is read before anything is known of it
+BUNDLE_NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+
+BundleName = Annotated[str, Field(pattern=BUNDLE_NAME)]
+
+
+class FileDigest(Frozen):
+    """What a file must be."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    size: int = Field(ge=1)
+
+
+class TensorSpec(Frozen):
+    """One input or output of a graph; a named dimension is dynamic."""
+
+    name: str
+    dtype: Literal["float32", "int64", "bool"]
+    dims: tuple[str | int, ...]
+
+
+class GraphSpec(Frozen):
+    """Inputs and outputs of one graph, in order."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+class Parity(Frozen):
+    """How far the graphs were from the network they were made of, at shapes they were not traced with."""
+
+    tolerance: float = Field(gt=0)
+    max_relative_difference: float = Field(ge=0)
+    shapes: tuple[dict[str, int], ...] = Field(min_length=1)
+
+
+class Skill(Frozen):
+    """Scores of one variable under one kind of gap on held-out cells, physical units.
+
+    `coverage90` is the share of truths within the 90 % interval; `linear_rmse` is linear
+    interpolation in time, `mean_rmse` the cell's own mean, on the same cells; null where neither exists.
+    """
+
+    variable: str
+    gap: str
+    cells: int = Field(ge=0)
+    rmse: float
+    bias: float
+    crps: float
+    coverage90: float
+    linear_rmse: float | None = None
+    mean_rmse: float | None = None
+
+
+class TrainingData(Frozen):
+    """What the network learnt from."""
+
+    title: str
+    source: str
+    licence: str
+    start: datetime
+    end: datetime
+    frames: int = Field(ge=1)
+
+
+class Manifest(Frozen):
+    """manifest.json."""
+
+    schema_version: Literal[1] = 1
+    name: BundleName
+    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
+    created: datetime
+    licence: str
+    training: TrainingData
+    layout: Layout
+    encoder: GraphSpec
+    decoder: GraphSpec
+    opset: int
+    parity: Parity
+    skill: tuple[Skill, ...]
+    files: dict[Literal["encoder.onnx", "decoder.onnx", "MODEL_CARD.md"], FileDigest]
+
+    def to_json(self) -> str:
+        """The text of manifest.json."""
+        return json.dumps(self.model_dump(mode="json"), indent=1) + "\n"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle read and checked: its manifest, the manifest's own sha256, and the graphs' bytes."""
+
+    manifest: Manifest
+    sha256: str
+    encoder: bytes
+    decoder: bytes
+
+
+def digest(content: bytes) -> FileDigest:
+    """Size and sha256 of a file's content."""
+    return FileDigest(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """The bundle in `folder`; each file is read once and that very content is checked.
+
+    Raises:
+        BundleError: a file is missing, altered or unreadable, or the manifest is not of this schema.
+    """
+    content = _read(folder, MANIFEST, MANIFEST_BYTES)
+    try:
+        manifest = Manifest.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise BundleError(f"{MANIFEST} {where}: {first['msg']}", where=folder.name) from error
+    files = {}
+    for name in (ENCODER, DECODER, CARD):
+        expected = manifest.files.get(name)  # type: ignore[call-overload]
+        if expected is None:
+            raise BundleError(f"{MANIFEST} has no digest of {name}", where=folder.name)
+        files[name] = _read(folder, name, expected.size)
+        if digest(files[name]) != expected:
+            raise BundleError(f"{name} is not the file that the manifest describes", where=folder.name)
+    for domain in manifest.layout.domain.values():
+        try:
+            domain.to_array()
+        except ValueError as error:
+            raise BundleError(str(error), where=folder.name) from error
+    return Bundle(manifest, digest(content).sha256, files[ENCODER], files[DECODER])
+
+
+def _read(folder: Path, name: str, limit: int) -> bytes:
+    try:
+        with (folder / name).open("rb") as file:
+            content = file.read(limit + 1)
+    except OSError as error:
+        raise BundleError(f"{name} cannot be read", where=folder.name) from error
+    if len(content) > limit:
+        raise BundleError(f"{name} is larger than expected", where=folder.name, expected=f"{limit} bytes at most")
+    return content

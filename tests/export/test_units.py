@@ -1,0 +1,45 @@
+"""Units convert along a straight line, or are refused by name."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from export.contract.errors import UnitsError
+from export.contract.units import conversion
+
+
+@pytest.mark.parametrize(
+    ("units", "wanted", "value", "becomes"),
+    [
+        ("mm h-1", "mm day-1", 1.0, 24.0),
+        ("m s-1", "mm day-1", 1e-6, 86.4),
+        ("K", "degC", 273.15, 0.0),
+        ("degF", "degC", 212.0, 100.0),
+        ("l s-1", "m3 s-1", 1000.0, 1.0),
+        ("kg m-2 s-1", "mm day-1", 1.0, 86_400.0),
+        ("mm", "kg m-2", 3.0, 3.0),
+    ],
+)
+def test_a_value_converts(units: str, wanted: str, value: float, becomes: float) -> None:
+    change = conversion(units, wanted, "V")
+    there = change.apply(np.array([value, np.nan]))
+    np.testing.assert_allclose(there[0], becomes, rtol=1e-9, atol=1e-9)
+    assert np.isnan(there[1])
+    np.testing.assert_allclose(change.invert(there)[0], value, rtol=1e-9)
+
+
+@pytest.mark.parametrize("same", ["mm day-1", "mm d-1", "mm/day", "millimeter / day", "kg m-2 day-1"])
+def test_one_unit_in_two_spellings_leaves_values_bit_identical(same: str) -> None:
+    assert conversion(same, "mm day-1", "V").identical
+
+
+def test_an_offset_does_not_move_a_spread() -> None:
+    spread = np.array([1.8])
+    np.testing.assert_allclose(conversion("degF", "degC", "V").invert_spread(spread), 3.24)
+
+
+@pytest.mark.parametrize("units", ["kg", "m", "furlongs per", "", "no unit"])
+def test_units_that_cannot_convert_are_refused_by_name(units: str) -> None:
+    with pytest.raises(UnitsError, match=r"rain: .*expected 'mm day-1'"):
+        conversion(units, "mm day-1", "rain")
