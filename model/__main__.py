@@ -1,0 +1,255 @@
+"""`python -m model ...`: data, withhold, train, evaluate, score."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from export.contract.errors import ContractError
+
+if TYPE_CHECKING:  # xarray and torch are loaded by the command that needs them, so that --help is instant
+    import xarray as xr
+
+    from export.contract.manifest import Skill
+
+REFUSED = 2
+cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+messages = Console(stderr=True)
+results = Console(width=max(Console().width, 110))  # tables stay whole when the output goes to a file
+
+
+@cli.callback()
+def model() -> None:
+    """Data, training and scores."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+
+
+@cli.command()
+def data(
+    name: Annotated[str, typer.Argument(help="Which sample: lez or cance.")],
+    out: Annotated[Path, typer.Argument(help="NetCDF to write.")],
+) -> None:
+    """Build a real sample as CF NetCDF from the data files inside the package hydro-smash."""
+    from model.data.samples import SAMPLES, SampleUnavailableError, build_sample, write_sample
+
+    if name not in SAMPLES:
+        _refuse("data", f"no sample is called {name!r}; there are {', '.join(SAMPLES)}")
+    try:
+        with _bar() as advance:
+            dataset = build_sample(name, progress=advance)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_sample(dataset, out)
+    except (SampleUnavailableError, OSError) as error:
+        _refuse("data", str(error))
+    results.print(f"{out}: {dataset.attrs['title']}, {_sizes(dataset)}", highlight=False, soft_wrap=True)
+
+
+@cli.command()
+def withhold(
+    source: Annotated[Path, typer.Argument(help="NetCDF to hide cells of.")],
+    out: Annotated[Path, typer.Argument(help="NetCDF case to write: V, V_truth and V_gap for each variable V.")],
+    seed: Annotated[int, typer.Option(help="The same seed hides the same cells.", min=0)] = 0,
+) -> None:
+    """Hide more of a dataset by clouds, squares, whole frames and gauge outages, keeping the truth beside it."""
+    from model.withhold import withhold as withhold_cells
+
+    try:
+        case = withhold_cells(_open([source]), seed)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        case.to_netcdf(out, engine="h5netcdf")
+    except (ContractError, OSError) as error:
+        _refuse("withhold", str(error))
+    results.print(f"{out}: {_sizes(case)}, cells withheld with seed {seed}", highlight=False, soft_wrap=True)
+
+
+@cli.command()
+def score(
+    case: Annotated[Path, typer.Argument(help="A case that `withhold` wrote.")],
+    filled: Annotated[Path, typer.Argument(help="The case after filling.")],
+) -> None:
+    """RMSE and more on the withheld cells, beside linear interpolation in time and the cell's mean."""
+    from model.metrics import score_case
+
+    try:
+        scored = score_case(_open([case]), _open([filled]))
+    except (ContractError, OSError) as error:
+        _refuse("score", str(error))
+    table = _table(
+        "Withheld cells", "variable", "gap", "cells", "RMSE", "linear in time", "cell mean", "CRPS", "in 90 % interval"
+    )
+    for row in scored.rows:
+        others = [
+            _number(row.baselines[b].rmse) if b in row.baselines else "-" for b in ("linear_in_time", "cell_mean")
+        ]
+        own = row.scores
+        table.add_row(
+            row.variable, row.kind, str(own.n), _number(own.rmse), *others, _number(own.crps), _share(own.coverage90)
+        )
+    results.print(table)
+    for name, changed in scored.observed_changed.items():
+        unfilled = sum(row.unfilled for row in scored.rows if row.variable == name)
+        results.print(
+            f"{name}: {changed} observed values changed, {unfilled} withheld cells left unfilled",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+@cli.command()
+def train(
+    sources: Annotated[list[Path], typer.Argument(help="NetCDF files or a Zarr store, gaps and all.")],
+    out: Annotated[Path, typer.Option(help="Folder for the run.")],
+    config: Annotated[Path | None, typer.Option(help="YAML of settings; what it leaves out keeps its default.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Time to train.", min=0.01)] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
+) -> None:
+    """Learn to fill gaps from data that has gaps; only what was observed is learnt from."""
+    from model.checkpoint import CONFIG, RunError, read_run
+    from model.config import ConfigError, RunConfig, read_config
+    from model.training import DivergedError
+    from model.training import train as train_steps
+
+    try:
+        settings = read_config(out / CONFIG) if resume else read_config(config) if config else RunConfig()
+        if minutes is not None:
+            settings = replace(settings, training=replace(settings.training, minutes=minutes))
+        dataset = _open(sources)
+        with _training_bar(settings.training.steps) as show:
+            for progress in train_steps(dataset, out, settings, resume):
+                show(progress.share, f"step {progress.step}  loss {progress.loss:.4f}", progress.by_variable)
+        skill = read_run(out).skill
+    except (ContractError, ConfigError, RunError, DivergedError, OSError) as error:
+        _refuse("train", str(error))
+    except KeyboardInterrupt:
+        _refuse("train", f"stopped; continue with --resume --out {out}")
+    if skill:
+        results.print(_skill_table("Held-out blocks of time", skill))
+    results.print(f"{out}: trained; next: python -m export {out} bundles/NAME", highlight=False, soft_wrap=True)
+
+
+@cli.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Folder that `train` left.")],
+    source: Annotated[Path, typer.Argument(help="NetCDF to hide cells of and fill.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    seed: Annotated[int, typer.Option(help="The same seed hides the same cells.", min=0)] = 0,
+) -> None:
+    """Skill by variable and kind of gap on any data, with baselines beside it."""
+    import numpy as np
+
+    from export.contract.dataset import read_dataset
+    from model.checkpoint import RunError, read_run
+    from model.evaluation import evaluate as evaluate_cube
+    from model.predict import TorchPredictor
+
+    try:
+        trained = read_run(run)
+        cube = read_dataset(_open([source]), trained.layout).cube
+        every_step = np.ones(len(cube.time), bool)
+        with messages.status("filling") as status:
+            skill = evaluate_cube(
+                cube,
+                trained.layout,
+                TorchPredictor(trained.network),
+                every_step,
+                seed,
+                lambda kind: status.update(kind),
+            )
+    except (ContractError, RunError, OSError) as error:
+        _refuse("evaluate", str(error))
+    if as_json:
+        print(json.dumps([row.model_dump() for row in skill], indent=1))
+    else:
+        results.print(_skill_table(f"{source}, 40 % of observed cells hidden by each kind of gap", skill))
+
+
+def _open(paths: list[Path]) -> xr.Dataset:
+    """The files as one dataset, in memory."""
+    import xarray as xr
+
+    parts = []
+    for path in paths:
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: no such file")
+        try:
+            opened = xr.open_zarr(path) if path.is_dir() else xr.open_dataset(path, engine=_engine(path))
+            parts.append(opened.load())
+            opened.close()
+        except (OSError, ValueError, KeyError) as error:
+            raise OSError(f"{path}: cannot be read as NetCDF or Zarr") from error
+    try:
+        return parts[0] if len(parts) == 1 else xr.combine_by_coords(parts, combine_attrs="override")  # type: ignore[return-value]
+    except ValueError as error:
+        raise OSError(f"the files do not make one dataset: {str(error).splitlines()[0]}") from error
+
+
+def _engine(path: Path) -> str:
+    with path.open("rb") as file:
+        return "scipy" if file.read(3) == b"CDF" else "h5netcdf"  # classic NetCDF, else NetCDF 4
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[str, int, int], None]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=messages, transient=True) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda what, done, total: progress.update(task, description=what, completed=done, total=total)
+
+
+@contextmanager
+def _training_bar(steps: int) -> Iterator[Callable[[float, str, Mapping[str, float]], None]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=messages) as progress:
+        task = progress.add_task(f"at most {steps} steps", total=1.0)
+
+        def show(share: float, text: str, by_variable: Mapping[str, float]) -> None:
+            parts = "  ".join(f"{name} {loss:.3f}" for name, loss in by_variable.items())
+            progress.update(task, completed=share, description=f"{text}  {parts}")
+
+        yield show
+
+
+def _skill_table(title: str, skill: tuple[Skill, ...]) -> Table:
+    table = _table(title, "variable", "gap", "cells", "RMSE", "linear in time", "cell mean", "CRPS", "in 90 % interval")
+    for row in skill:
+        numbers = [_number(v) for v in (row.rmse, row.linear_rmse, row.mean_rmse, row.crps)]
+        table.add_row(row.variable, row.gap, str(row.cells), *numbers, _share(row.coverage90))
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("variable", "gap") else "right")
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"
+
+
+def _sizes(dataset: xr.Dataset) -> str:
+    return " x ".join(f"{size} {name}" for name, size in dataset.sizes.items())
+
+
+def _refuse(command: str, reason: str) -> NoReturn:
+    messages.print(f"{command}: {reason}", style="red", soft_wrap=True, highlight=False, markup=False)
+    raise typer.Exit(REFUSED)
+
+
+if __name__ == "__main__":
+    cli()

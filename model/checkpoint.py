@@ -1,0 +1,165 @@
+"""A run on disk: configuration, layout, weights and training state, none of it pickled."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from export.contract.layout import Layout
+from export.contract.manifest import Skill, TrainingData
+from model.config import RunConfig, read_config
+from model.mae import CrossMAE
+
+CONFIG, LAYOUT, DATA, WEIGHTS, SKILL = "config.yaml", "layout.json", "data.json", "weights.safetensors", "skill.json"
+STATE_TENSORS, STATE = "state.safetensors", "state.json"
+
+
+class RunError(ValueError):
+    """A run folder that is absent, incomplete or of another make."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained network with what it was made from; the weights are the training average."""
+
+    folder: Path
+    config: RunConfig
+    layout: Layout
+    data: TrainingData
+    network: CrossMAE
+    skill: tuple[Skill, ...]
+
+
+def start_run(folder: Path, config: RunConfig, layout: Layout, data: TrainingData) -> None:
+    """Write what does not change in training.
+
+    Raises:
+        RunError: the folder already holds a run.
+    """
+    if (folder / CONFIG).exists():
+        raise RunError(f"{folder} already holds a run: continue it with --resume, or choose another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / LAYOUT).write_text(layout.model_dump_json(indent=1), encoding="utf-8")
+    (folder / DATA).write_text(data.model_dump_json(indent=1), encoding="utf-8")
+    (folder / CONFIG).write_text(config.to_yaml(), encoding="utf-8")
+
+
+def read_run(folder: Path) -> Run:
+    """The run in `folder`, on the CPU, ready to predict.
+
+    Raises:
+        RunError: no run is there, or a part of it does not fit the others.
+    """
+    try:
+        config, layout = read_config(folder / CONFIG), read_layout(folder)
+        data = TrainingData.model_validate_json((folder / DATA).read_bytes())
+        skill = json.loads((folder / SKILL).read_bytes()) if (folder / SKILL).exists() else []
+        network = CrossMAE(layout, config.network)
+        network.load_state_dict(load_file(folder / WEIGHTS))
+        rows = tuple(Skill.model_validate(row) for row in skill)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise RunError(f"{folder} is not a finished run: {_one_line(error)}") from error
+    return Run(folder, config, layout, data, network.eval(), rows)
+
+
+def read_layout(folder: Path) -> Layout:
+    """The layout that a run was started with.
+
+    Raises:
+        RunError: it is absent or not one.
+    """
+    try:
+        return Layout.model_validate_json((folder / LAYOUT).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise RunError(f"{folder} holds no run") from error
+
+
+def save_weights(folder: Path, network: nn.Module) -> None:
+    """The weights to serve, replaced whole or not at all."""
+    _replace_tensors(folder / WEIGHTS, network.state_dict())
+
+
+def save_skill(folder: Path, skill: tuple[Skill, ...]) -> None:
+    """Scores on held-out cells."""
+    _replace_text(folder / SKILL, json.dumps([row.model_dump() for row in skill], indent=1))
+
+
+@dataclass
+class TrainingState:
+    """Everything a training continues from."""
+
+    network: nn.Module
+    average: nn.Module
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    seconds: float = 0.0
+
+    def save(self, folder: Path) -> None:
+        """Write the state; an interruption leaves the last one whole."""
+        moments = {
+            f"optimizer.{index}.{name}": value
+            for index, values in self.optimizer.state_dict()["state"].items()
+            for name, value in values.items()
+        }
+        tensors = {**_prefixed("network", self.network), **_prefixed("average", self.average), **moments}
+        _replace_tensors(folder / STATE_TENSORS, {**tensors, "step": torch.tensor(self.step)})
+        plain = {"step": self.step, "seconds": self.seconds}
+        _replace_text(folder / STATE, json.dumps(plain))
+
+    def load(self, folder: Path) -> None:
+        """Continue from what `save` wrote.
+
+        Raises:
+            RunError: nothing whole is there, or it is of another network.
+        """
+        try:
+            tensors, plain = load_file(folder / STATE_TENSORS), json.loads((folder / STATE).read_bytes())
+            if int(tensors.pop("step")) != plain["step"]:
+                raise ValueError("state.json and state.safetensors are of different steps")
+            self.network.load_state_dict(_without_prefix("network", tensors))
+            self.average.load_state_dict(_without_prefix("average", tensors))
+            self.optimizer.load_state_dict(_optimizer_state(self.optimizer, tensors))
+            self.step, self.seconds = int(plain["step"]), float(plain["seconds"])
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            raise RunError(f"{folder} cannot be resumed: {_one_line(error)}") from error
+
+
+def _optimizer_state(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in _without_prefix("optimizer", tensors).items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    return {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+
+
+def _prefixed(prefix: str, module: nn.Module) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": value for name, value in module.state_dict().items()}
+
+
+def _without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(prefix + ".")}
+
+
+def _replace_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    partial = path.with_suffix(".partial")
+    save_file({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}, partial)
+    partial.replace(path)
+
+
+def _replace_text(path: Path, text: str) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def _one_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

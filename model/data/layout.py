@@ -1,0 +1,131 @@
+"""Layout and statistics that suit a cube: its variables, bounds, transforms, patch and window."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from export.contract.cube import Kind, Variable, WaterCube
+from export.contract.dataset import typical_step_s
+from export.contract.errors import NothingObservedError, StructureError, UnknownVariableError
+from export.contract.layout import Domain, Layout, Patch, Place, VariableSpec, Window
+from model.config import TokensConfig
+from model.mae import Statistics
+
+TOKENS_A_WINDOW = 1080  # a training step of 8 windows of this size takes about half a second on two cores
+PATCHES_A_FRAME = 64
+LARGEST_WINDOW = 48  # rows or columns; a larger grid is seen in tiles
+SKEWED = 1.5  # skewness from which a non-negative variable is learnt as its square root
+OFTEN_ZERO = 0.02  # share of zeros that tells a variable with dry spells
+NEAR_ZERO = 0.5  # standard deviations: a minimum closer to zero than this makes zero its floor
+
+
+def choose_layout(cube: WaterCube, grid_units: str, config: TokensConfig) -> Layout:
+    """The layout for training on `cube`; what `config` leaves open is chosen from the data.
+
+    Raises:
+        UnknownVariableError: nothing to reconstruct. NothingObservedError: a variable without any value.
+        StructureError: a window larger than the data.
+    """
+    dynamic, static = cube.of_kind("grid", "series"), cube.of_kind("static_grid", "static_site")
+    if not dynamic:
+        raise UnknownVariableError(
+            "the data has no variable on (time, y, x) or (time, site)", got=sorted(cube.variables)
+        )
+    for name, variable in dynamic.items():
+        if not variable.valid.any():
+            raise NothingObservedError("has no value at any time", where=name)
+    patch, window = _patch_and_window(cube, config)
+    return Layout(
+        variables=tuple(_spec(v, v.kind) for v in dynamic.values()),
+        static=tuple(_spec(v, v.kind, fixed=True) for v in static.values() if v.valid.any()),
+        patch=patch,
+        window=window,
+        place=_place(cube, grid_units),
+        domain={n: Domain.from_array(_increasing(cube, cube.inside(n))) for n in cube.of_kind("grid")},
+        guesses=config.guesses,
+    )
+
+
+def choose_statistics(cube: WaterCube, layout: Layout) -> Statistics:
+    """Mean and standard deviation of every token type over the observed cells of `cube`, in the network's space."""
+    shape = (layout.token_types, layout.token_size)
+    center, spread = np.zeros(shape, np.float32), np.ones(shape, np.float32)
+    for number, spec in enumerate(layout.variables):
+        center[number], spread[number] = _moments(cube.variables[spec.name].values, spec)
+    for number, specs in enumerate((layout.static_grid, layout.static_site), start=len(layout.variables)):
+        for column, spec in enumerate(specs):
+            center[number, column], spread[number, column] = _moments(cube.variables[spec.name].values, spec)
+    return Statistics(center, spread)
+
+
+def _moments(values: np.ndarray, spec: VariableSpec) -> tuple[float, float]:
+    z = values[~np.isnan(values)].astype(np.float64)
+    z = np.sqrt(np.maximum(z, 0)) if spec.transform == "sqrt" else z
+    spread = float(z.std())
+    return float(z.mean()), spread if spread > 0 else 1.0
+
+
+def _spec(variable: Variable, kind: Kind, fixed: bool = False) -> VariableSpec:
+    observed = variable.values[variable.valid].astype(np.float64)
+    lowest, spread = float(observed.min()), float(observed.std())
+    floor = 0.0 if not fixed and 0 <= lowest <= NEAR_ZERO * spread else None
+    skewness = float(((observed - observed.mean()) ** 3).mean() / spread**3) if spread > 0 else 0.0
+    skewed = skewness > SKEWED or float((observed == 0).mean()) > OFTEN_ZERO
+    return VariableSpec(
+        name=variable.name,
+        kind=kind,
+        units=variable.units,
+        standard_name=variable.standard_name,
+        long_name=variable.long_name,
+        lower=floor,
+        transform="sqrt" if floor == 0.0 and skewed else "identity",
+    )
+
+
+def _patch_and_window(cube: WaterCube, config: TokensConfig) -> tuple[Patch, Window]:
+    n_time, height, width = cube.shape
+    rows, columns = (
+        wanted or min(size, LARGEST_WINDOW) or 1
+        for wanted, size in ((config.window_rows, height), (config.window_columns, width))
+    )
+    side = next(s for s in range(2, 1000) if math.ceil(rows / s) * math.ceil(columns / s) <= PATCHES_A_FRAME)
+    patch_rows, patch_columns = config.patch_rows or min(side, rows), config.patch_columns or min(side, columns)
+    a_frame = math.ceil(rows / patch_rows) * math.ceil(columns / patch_columns) * len(cube.of_kind("grid"))
+    a_frame += len(cube.sites) * len(cube.of_kind("series")) // 8
+    steps = config.window_steps or min(n_time, max(4, min(64, TOKENS_A_WINDOW // max(a_frame, 1))))
+    for name, size, whole in (("steps", steps, n_time), ("rows", rows, height), ("columns", columns, width)):
+        if size > max(whole, 1):
+            raise StructureError(
+                f"window {name} are more than the data holds", where="tokens", got=size, expected=whole
+            )
+    chunk = config.patch_steps or max(1, min(8, steps // 2))
+    return Patch(rows=patch_rows, columns=patch_columns, steps=chunk), Window(steps=steps, rows=rows, columns=columns)
+
+
+def _place(cube: WaterCube, grid_units: str) -> Place:
+    def axis(values: np.ndarray, sites: np.ndarray) -> tuple[float, float, int]:
+        if len(values) > 1:
+            return float(values.min()), float(np.abs(np.diff(values)).mean()), len(values)
+        if len(values) == 1:
+            return float(values[0]), 1.0, 1
+        extent = float(np.ptp(sites)) or 1.0  # sites alone: a notional grid of 32 cells over them
+        return float(sites.min()), extent / 32, 33
+
+    (y_origin, y_spacing, rows), (x_origin, x_spacing, columns) = axis(cube.y, cube.sites.y), axis(cube.x, cube.sites.x)
+    return Place(
+        y_origin=y_origin,
+        x_origin=x_origin,
+        y_spacing=y_spacing,
+        x_spacing=x_spacing,
+        rows=rows,
+        columns=columns,
+        units=grid_units,
+        step_s=typical_step_s(cube) or 86_400.0,
+    )
+
+
+def _increasing(cube: WaterCube, inside: np.ndarray) -> np.ndarray:
+    """(H, W) with y and x increasing."""
+    return inside[np.argsort(cube.y)][:, np.argsort(cube.x)]

@@ -1,0 +1,116 @@
+"""From a query's answer to the predictive distribution of its cells, and its moments in physical units."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+SURELY_WET = 5.0  # standard deviations above zero: the dry share is 3e-7
+NO_GUESS = -1e4  # a logit that leaves no weight, and is finite
+SQRT_2, SQRT_PI = math.sqrt(2), math.sqrt(math.pi)
+
+
+class Predictive(NamedTuple):
+    """A normal of `loc` and `scale` in the network's space; where `censored`, its square root is what is normal.
+
+    For a censored cell the physical value is y = max(z, 0)^2 with z ~ N(loc, scale): a mass at zero
+    (dry) and a skewed tail, all moments closed. Elsewhere y = z. Shapes broadcast to `loc`.
+    """
+
+    loc: Tensor
+    scale: Tensor
+    censored: Tensor
+
+    def mean(self) -> Tensor:
+        """E[y], physical units."""
+        return torch.where(self.censored, self._censored_moments()[0], self.loc)
+
+    def std(self) -> Tensor:
+        """sqrt(Var[y]), physical units."""
+        mean, square = self._censored_moments()
+        m2, s2 = self.loc.square(), self.scale.square()
+        nearly_never_dry = self.loc > SURELY_WET * self.scale  # there the difference of moments would lose its digits
+        variance = torch.where(nearly_never_dry, 4 * m2 * s2 + 2 * s2.square(), square - mean.square())
+        return torch.where(self.censored, variance.clamp(min=0).sqrt(), self.scale)
+
+    def crps(self, target: Tensor) -> Tensor:
+        """Continuous ranked probability score against physical `target`, in the network's space.
+
+        Source: Gneiting and Raftery 2007, eq. 21 (normal); for a normal censored at zero the part of
+        the integral of F^2 below zero is taken off (Jordan et al. 2019, scoringRules, appendix A).
+        """
+        truth = torch.where(self.censored, target.clamp(min=0).sqrt(), target)
+        omega = (truth - self.loc) / self.scale
+        normal = omega * torch.erf(omega / SQRT_2) + 2 * _density(omega) - 1 / SQRT_PI
+        below = torch.where(self.censored, _integral_of_square(-self.loc / self.scale), torch.zeros_like(normal))
+        return self.scale * (normal - below)
+
+    def _censored_moments(self) -> tuple[Tensor, Tensor]:
+        """E[max(z, 0)^2] and E[max(z, 0)^4] of z ~ N(loc, scale)."""
+        m, s = self.loc, self.scale
+        u = m / s
+        wet, at = _cumulative(u), _density(u)
+        second = (m.square() + s.square()) * wet + m * s * at
+        fourth = (m**4 + 6 * m.square() * s.square() + 3 * s**4) * wet + (m**3 * s + 5 * m * s**3) * at
+        return second.clamp(min=0), fourth.clamp(min=0)
+
+
+class PatchHead(nn.Module):
+    """An answer (B, Q, D) -> location and raw scale of every cell, (B, Q, P, 2), as the published decoders do.
+
+    Each variable has its own weights.
+    """
+
+    def __init__(self, dim: int, num_variables: int, token_size: int) -> None:
+        super().__init__()
+        self.num_variables, self.token_size = num_variables, token_size
+        self.pred = nn.Linear(dim, num_variables * token_size * 2)
+
+    def forward(self, answer: Tensor, variable: Tensor) -> Tensor:
+        every = self.pred(answer).unflatten(-1, (self.num_variables, self.token_size * 2))
+        index = variable[..., None, None].expand(-1, -1, 1, self.token_size * 2)
+        return torch.gather(every, 2, index).squeeze(2).unflatten(-1, (self.token_size, 2))
+
+
+class GuessHead(nn.Module):
+    """An answer (B, Q, D) and the first guesses of its cells -> location and raw scale of every cell, (B, Q, P, 2).
+
+    The location is a softmax mix of the guesses that exist (and of zero, the variable's mean) plus a
+    correction, so that a network that has learnt nothing is already an interpolation.
+    """
+
+    def __init__(self, dim: int, token_size: int, num_guesses: int, num_distances: int, hidden_dim: int = 48) -> None:
+        super().__init__()
+        self.token_size, self.hidden_dim = token_size, hidden_dim
+        self.from_query = nn.Linear(dim, token_size * hidden_dim)
+        self.from_cell = nn.Linear(2 * num_guesses + num_distances, hidden_dim)
+        self.out = nn.Linear(hidden_dim, num_guesses + 1 + 2)
+
+    def forward(self, answer: Tensor, scores: Tensor, guessed: Tensor, distance: Tensor) -> Tensor:
+        """`scores` (B, Q, P, G) are the guesses as standard scores, 0 where not `guessed`."""
+        query = self.from_query(answer).unflatten(-1, (self.token_size, self.hidden_dim))
+        cell = self.from_cell(torch.cat([scores, guessed.to(scores.dtype), distance], dim=-1))
+        out = self.out(F.gelu(query + cell))  # (B, Q, P, G + 3)
+        zero = torch.zeros_like(scores[..., :1])
+        absent = torch.where(guessed, torch.zeros_like(scores), torch.full_like(scores, NO_GUESS))
+        weights = (out[..., :-2] + torch.cat([absent, zero], dim=-1)).softmax(-1)
+        mix = (weights * torch.cat([scores, zero], dim=-1)).sum(-1)
+        return torch.stack([mix + out[..., -2], out[..., -1]], dim=-1)
+
+
+def _density(u: Tensor) -> Tensor:
+    return torch.exp(-0.5 * u.square()) / math.sqrt(2 * math.pi)
+
+
+def _cumulative(u: Tensor) -> Tensor:
+    return 0.5 * (1 + torch.erf(u / SQRT_2))
+
+
+def _integral_of_square(u: Tensor) -> Tensor:
+    """The integral of the squared standard normal distribution function up to u."""
+    phi = _cumulative(u)
+    return u * phi.square() + 2 * _density(u) * phi - _cumulative(SQRT_2 * u) / SQRT_PI

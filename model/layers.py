@@ -1,0 +1,127 @@
+"""Attention, cross-attention, blocks and weighted feature maps, with the published numbers.
+
+Source: Fu et al. 2024, Rethinking Patch Dependence for Masked Autoencoders (CrossMAE), sections 3.2
+and 3.3; He et al. 2022 (MAE); Vaswani et al. 2017, eq. 1. Parameter names are the published ones, so
+that published weights load.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+NORM_EPS = 1e-5  # as published; ViT code elsewhere uses 1e-6
+
+
+def real_tokens(length: Tensor, size: int) -> Tensor:
+    """True for the real tokens of a padded batch, (B, size), from their counts (B,).
+
+    A sample without any counts as having one (a token of zeros), so that softmax never sees only padding.
+    """
+    return torch.arange(size, device=length.device)[None, :] < length.clamp(min=1)[:, None]
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention of tokens (B, L, D) to each other; `real` (B, L) says which are keys."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, real: Tensor | None = None) -> Tensor:
+        query, key, value = self.qkv(x).chunk(3, dim=-1)
+        return self.proj(_attend(query, key, value, self.num_heads, real))
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention of queries (B, Q, D) to a memory (B, L, M); `real` (B, L) says which are keys."""
+
+    def __init__(self, dim: int, memory_dim: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.q = nn.Linear(dim, dim)
+        self.kv = nn.Linear(memory_dim, 2 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, memory: Tensor, real: Tensor | None = None) -> Tensor:
+        key, value = self.kv(memory).chunk(2, dim=-1)
+        return self.proj(_attend(self.q(x), key, value, self.num_heads, real))
+
+
+class Mlp(nn.Module):
+    """Two linear layers with an exact GELU between."""
+
+    def __init__(self, dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden_dim)
+        self.fc2 = nn.Linear(hidden_dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class EncoderBlock(nn.Module):
+    """Pre-norm self-attention and MLP, each added to its input."""
+
+    def __init__(self, dim: int, num_heads: int, mlp_ratio: float = 4.0) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.attn = SelfAttention(dim, num_heads)
+        self.norm2 = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio))
+
+    def forward(self, x: Tensor, real: Tensor | None = None) -> Tensor:
+        x = x + self.attn(self.norm1(x), real)
+        return x + self.mlp(self.norm2(x))
+
+
+class CrossBlock(nn.Module):
+    """Queries read the memory, then an MLP; with `self_attention` they first read each other."""
+
+    def __init__(
+        self, dim: int, memory_dim: int, num_heads: int, mlp_ratio: float = 4.0, self_attention: bool = False
+    ) -> None:
+        super().__init__()
+        if self_attention:
+            self.norm0 = nn.LayerNorm(dim, eps=NORM_EPS)
+            self.self_attn = SelfAttention(dim, num_heads)
+        self.reads_queries = self_attention
+        self.norm1 = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.cross_attn = CrossAttention(dim, memory_dim, num_heads)
+        self.norm2 = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio))
+
+    def forward(
+        self, x: Tensor, memory: Tensor, real: Tensor | None = None, real_queries: Tensor | None = None
+    ) -> Tensor:
+        if self.reads_queries:
+            x = x + self.self_attn(self.norm0(x), real_queries)
+        x = x + self.cross_attn(self.norm1(x), memory, real)
+        return x + self.mlp(self.norm2(x))
+
+
+class WeightedFeatureMaps(nn.Module):
+    """For each decoder layer its own learnt mix of k encoder maps: (k, B, L, D) -> (B, L, D, decoder depth).
+
+    Source: CrossMAE section 3.3 (inter-block attention); weights start as N(0, 1 / sqrt(k)).
+    """
+
+    def __init__(self, num_maps: int, decoder_depth: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(num_maps, decoder_depth, bias=False)
+        nn.init.normal_(self.linear.weight, std=num_maps**-0.5)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.linear(features.permute(1, 2, 3, 0))  # (B, L, D, k) -> (B, L, D, depth)
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, num_heads: int, real: Tensor | None) -> Tensor:
+    def heads(x: Tensor) -> Tensor:
+        return x.unflatten(-1, (num_heads, -1)).transpose(1, 2)  # (B, L, D) -> (B, heads, L, D / heads)
+
+    keys = None if real is None else real[:, None, None, :]
+    out = F.scaled_dot_product_attention(heads(query), heads(key), heads(value), attn_mask=keys)
+    return out.transpose(1, 2).flatten(2)  # (B, L, D)

@@ -1,0 +1,38 @@
+"""A network small enough to run in every test."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import xarray as xr
+
+from export.contract.cube import WaterCube
+from export.contract.dataset import read_dataset
+from export.contract.layout import Layout
+from model.config import MaskingConfig, NetworkConfig, RunConfig, TrainingConfig
+from model.data.layout import choose_statistics
+from model.mae import CrossMAE
+
+TINY = NetworkConfig(embed_dim=16, depth=2, num_heads=2, decoder_dim=8, decoder_depth=2, decoder_num_heads=1)
+
+
+@pytest.fixture
+def water(dataset: xr.Dataset, layout: Layout) -> WaterCube:
+    return read_dataset(dataset, layout).cube
+
+
+@pytest.fixture
+def network(water: WaterCube, layout: Layout) -> CrossMAE:
+    torch.manual_seed(0)
+    made = CrossMAE(layout, TINY)
+    made.set_statistics(choose_statistics(water, layout))
+    return made.eval()
+
+
+@pytest.fixture
+def tiny_run() -> RunConfig:
+    return RunConfig(
+        network=TINY,
+        masking=MaskingConfig(kept_mask_ratio=1.0),
+        training=TrainingConfig(steps=12, minutes=5, batch_size=2, held_out=0.2, learning_rate=3e-3),
+    )

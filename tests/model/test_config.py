@@ -1,0 +1,61 @@
+"""Settings are checked when made; what is unknown or impossible is refused in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from model.config import ConfigError, MaskingConfig, NetworkConfig, RunConfig, TokensConfig, TrainingConfig, read_config
+
+
+def test_a_run_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    config = RunConfig(
+        network=NetworkConfig(embed_dim=64, num_heads=2),
+        tokens=TokensConfig(window_steps=9, guesses=False),
+        masking=MaskingConfig(kinds=("clouds",), mask_ratio=(0.2, 0.4)),
+        training=TrainingConfig(minutes=1.5),
+    )
+    (tmp_path / "config.yaml").write_text(config.to_yaml())
+    assert read_config(tmp_path / "config.yaml") == config
+
+
+def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("")
+    assert read_config(tmp_path / "config.yaml") == RunConfig()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("training: {epochs: 3}", r"unknown key \['epochs'\] in training"),
+        ("optimiser: {}", r"unknown part \['optimiser'\]"),
+        ("network: {embed_dim: 100, num_heads: 3}", "embed_dim 100 is not a multiple of num_heads 3"),
+        ("network: {depth: 0}", "depth must be above 0"),
+        ("network: {depth: two}", "network.depth must be int, got 'two'"),
+        ("network: {depth: true}", "network.depth must be int"),
+        ("masking: {mask_ratio: [0.9, 0.1]}", "mask_ratio must be"),
+        ("masking: {mask_ratio: 0.5}", "masking.mask_ratio must be tuple"),
+        ("masking: {kinds: [rain]}", r"kinds of gap are not known: \['rain'\]"),
+        ("masking: {kinds: []}", "kinds must name at least one"),
+        ("masking: {kept_mask_ratio: 0}", "kept_mask_ratio must be above 0"),
+        ("masking: {variable_absent: 2}", "variable_absent must lie in"),
+        ("training: {minutes: 0}", "minutes must be above 0"),
+        ("training: {ema_decay: 1}", "ema_decay must lie in"),
+        ("tokens: {window_steps: 0}", "window_steps must be at least 1"),
+        ("tokens: {guesses: 1}", "tokens.guesses must be bool"),
+        ("training: 3", "training must be a mapping"),
+        ("[1, 2]", "must hold the parts"),
+        ("{", "cannot be read as YAML"),
+    ],
+)
+def test_a_bad_setting_is_refused_by_name(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=says) as refusal:
+        read_config(tmp_path / "config.yaml")
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_config(tmp_path / "none.yaml")
