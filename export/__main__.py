@@ -1,0 +1,58 @@
+"""`python -m export RUN bundles/NAME`: a trained run becomes a bundle ready to serve."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from export.contract.errors import ContractError
+from export.contract.manifest import BUNDLE_NAME
+
+REFUSED = 2
+cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@cli.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder that `python -m model train` left.")],
+    bundle: Annotated[
+        Path, typer.Argument(help="Folder of the bundle, such as bundles/mine; its last part is the name.")
+    ],
+    version: Annotated[str, typer.Option(help="Version of the bundle, such as 1.0.0.")] = "1.0.0",
+) -> None:
+    """Turn a trained run into ONNX graphs, a manifest and a model card, checked against the network."""
+    console = Console(stderr=True)
+    if not re.match(BUNDLE_NAME, bundle.name):
+        _refuse(console, f"{bundle.name!r} is no name for a bundle: small letters, digits, '.', '_' and '-'")
+    if not re.match(r"^\d+\.\d+\.\d+$", version):
+        _refuse(console, f"{version!r} is no version: expected three numbers such as 1.0.0")
+    with console.status("loading the network"):
+        from export.bundle import write_bundle  # torch takes seconds to load: after the arguments are known good
+        from export.parity import ParityError
+        from model.checkpoint import RunError, read_run
+
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of a package that nothing here uses
+    try:
+        with console.status("tracing, optimising and checking the graphs: about a minute"):
+            written = write_bundle(read_run(run), bundle, version)
+    except (RunError, ParityError, ContractError, OSError) as error:
+        _refuse(console, str(error))
+    sizes = sum(f.size for f in written.manifest.files.values()) / 2**20
+    worst = written.manifest.parity.max_relative_difference
+    print(
+        f"{bundle}: {written.manifest.name} {version}, {sizes:.1f} MiB, largest difference from the network {worst:.1e}"
+    )
+
+
+def _refuse(console: Console, reason: str) -> NoReturn:
+    console.print(f"export: {reason}", style="red", soft_wrap=True, highlight=False, markup=False)
+    raise typer.Exit(REFUSED)
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,120 @@
+"""How far the graphs are from the network, at shapes they were not traced with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnxruntime
+import torch
+
+from export.contract.guesses import DISTANCES, GUESSES
+from export.contract.manifest import Parity
+from export.contract.tokens import PLACE_FEATURES, Queries, Tokens, stack_queries, stack_tokens
+from model.mae import CrossMAE
+
+TOLERANCE = 1e-4
+# (batch, visible, queries): one and several samples, a single token, a single query, many of both.
+SHAPES = ((1, 1, 1), (1, 300, 37), (3, 64, 200), (3, 5, 1), (4, 129, 513))
+Graphs = Callable[[Tokens, Queries], tuple[np.ndarray, np.ndarray]]
+
+
+class ParityError(ArithmeticError):
+    """The graphs do not compute what the network computes."""
+
+
+def check_parity(network: CrossMAE, encoder: bytes, decoder: bytes) -> Parity:
+    """Graphs beside the network on random fields, uneven lengths within a batch included.
+
+    The difference of a value is relative to its magnitude plus its variable's own spread.
+
+    Raises:
+        ParityError: a difference above TOLERANCE, or a value that is not finite.
+    """
+    graphs, worst = run_graphs(encoder, decoder), 0.0
+    for seed, shape in enumerate(SHAPES):
+        tokens, queries = random_batch(network, *shape, seed=seed)
+        with torch.inference_mode():
+            predicted = network(tokens, queries)
+        spread = network.encoder.embedding.spread.numpy()[queries.variable]  # (B, Q, P)
+        real = np.arange(shape[2])[None, :] < queries.length[:, None]
+        for ours, theirs in zip(graphs(tokens, queries), (predicted.mean(), predicted.std()), strict=True):
+            wanted = theirs.numpy()
+            difference = np.abs(ours - wanted)[real] / (np.abs(wanted) + spread)[real]
+            if not np.isfinite(ours[real]).all():
+                raise ParityError(
+                    f"the graphs answer with values that are not finite at (batch, visible, queries) {shape}"
+                )
+            worst = max(worst, float(difference.max()))
+    if worst > TOLERANCE:
+        raise ParityError(f"graphs and network differ by {worst:.2g} relative, more than {TOLERANCE:g}")
+    named = tuple(dict(zip(("batch", "visible", "queries"), s, strict=True)) for s in SHAPES)
+    return Parity(tolerance=TOLERANCE, max_relative_difference=worst, shapes=named)
+
+
+def run_graphs(encoder: bytes, decoder: bytes) -> Graphs:
+    """The two graphs as one function of a batch."""
+    first, second = (onnxruntime.InferenceSession(g, providers=["CPUExecutionProvider"]) for g in (encoder, decoder))
+
+    def run(tokens: Tokens, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
+        names = ("values", "valid", "variable", "place", "length")
+        memory = first.run(["memory"], {n: getattr(tokens, n) for n in names})[0]
+        names = tuple(i.name.removeprefix("query_") for i in second.get_inputs() if i.name.startswith("query_"))
+        asked = {f"query_{n}": getattr(queries, n) for n in names}
+        mean, std = second.run(["mean", "std"], {"memory": memory, "length": tokens.length, **asked})
+        return mean, std
+
+    return run
+
+
+def random_batch(network: CrossMAE, batch: int, visible: int, queries: int, seed: int) -> tuple[Tokens, Queries]:
+    """A batch of random fields in the network's usual range, the first sample of full length, the others shorter."""
+    rng = np.random.default_rng(seed)
+    lengths = [(visible, queries)] + [
+        (int(rng.integers(1, visible + 1)), int(rng.integers(1, queries + 1))) for _ in range(batch - 1)
+    ]
+    samples = [_random_tokens(network, rng, n_tokens) for n_tokens, _ in lengths]
+    asked = [_random_queries(network, rng, n_queries) for _, n_queries in lengths]
+    return stack_tokens(samples), stack_queries(asked)
+
+
+def _random_tokens(network: CrossMAE, rng: np.random.Generator, number: int) -> Tokens:
+    variable = rng.integers(0, network.layout.token_types, number)
+    values = _random_values(network, rng, variable)
+    valid = rng.random(values.shape) < 0.7
+    places = _random_places(rng, number)
+    return Tokens(np.where(valid, values, np.float32(0)), valid, variable, places, np.array(number))
+
+
+def _random_queries(network: CrossMAE, rng: np.random.Generator, number: int) -> Queries:
+    layout = network.layout
+    variable = rng.integers(0, len(layout.variables), number)
+    cells = (number, layout.token_size)
+    n_guesses, n_distances = (len(GUESSES), len(DISTANCES)) if layout.guesses else (0, 0)
+    values = [_random_values(network, rng, variable) for _ in range(n_guesses)]
+    guess = np.stack(values, axis=-1) if values else np.zeros((*cells, 0), np.float32)
+    guessed = rng.random(guess.shape) < 0.7
+    return Queries(
+        variable=variable,
+        place=_random_places(rng, number),
+        asked=np.ones(cells, bool),
+        guess=np.where(guessed, guess, np.float32(0)),
+        guessed=guessed,
+        distance=rng.random((*cells, n_distances), np.float32),
+        length=np.array(number),
+    )
+
+
+def _random_values(network: CrossMAE, rng: np.random.Generator, variable: np.ndarray) -> np.ndarray:
+    """(L, P) float32 in the usual range of each token's variable."""
+    embedding = network.encoder.embedding
+    scores = rng.standard_normal((len(variable), network.layout.token_size))
+    z = embedding.center.numpy()[variable] + embedding.spread.numpy()[variable] * scores
+    root = embedding.square_root.numpy()[variable][:, None]
+    return np.where(root, np.maximum(z, 0) ** 2, z).astype(np.float32)
+
+
+def _random_places(rng: np.random.Generator, number: int) -> np.ndarray:
+    place = rng.uniform(-1, 1, (number, len(PLACE_FEATURES)))
+    place[:, :3] *= 16
+    return place.astype(np.float32)
