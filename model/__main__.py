@@ -182,18 +182,27 @@ def _open(paths: list[Path]) -> xr.Dataset:
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such file")
         try:
-            opened = xr.open_zarr(path) if path.is_dir() else xr.open_dataset(path, engine=_engine(path))
-            parts.append(opened.load())
-            opened.close()
+            with xr.open_dataset(path, engine=_engine(path)) as opened:
+                parts.append(opened.load())
         except (OSError, ValueError, KeyError) as error:
             raise OSError(f"{path}: cannot be read as NetCDF or Zarr") from error
     try:
-        return parts[0] if len(parts) == 1 else xr.combine_by_coords(parts, combine_attrs="override")  # type: ignore[return-value]
+        return parts[0] if len(parts) == 1 else _combined(parts)
     except ValueError as error:
         raise OSError(f"the files do not make one dataset: {str(error).splitlines()[0]}") from error
 
 
+def _combined(parts: list[xr.Dataset]) -> xr.Dataset:
+    import xarray as xr
+
+    return xr.combine_by_coords(  # type: ignore[return-value]  # a Dataset, when made of Datasets
+        parts, data_vars="minimal", coords="minimal", compat="equals", join="outer", combine_attrs="override"
+    )
+
+
 def _engine(path: Path) -> str:
+    if path.is_dir():
+        return "zarr"
     with path.open("rb") as file:
         return "scipy" if file.read(3) == b"CDF" else "h5netcdf"  # classic NetCDF, else NetCDF 4
 
@@ -209,14 +218,18 @@ def _bar() -> Iterator[Callable[[str, int, int], None]]:
 @contextmanager
 def _training_bar(steps: int) -> Iterator[Callable[[float, str, Mapping[str, float]], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=messages) as progress:
-        task = progress.add_task(f"at most {steps} steps", total=1.0)
+    progress = Progress(*columns, console=messages)
+    task = progress.add_task(f"at most {steps} steps", total=1.0)
+    try:
 
         def show(share: float, text: str, by_variable: Mapping[str, float]) -> None:
             parts = "  ".join(f"{name} {loss:.3f}" for name, loss in by_variable.items())
+            progress.start()  # with the first step: a refusal before it stands alone
             progress.update(task, completed=share, description=f"{text}  {parts}")
 
         yield show
+    finally:
+        progress.stop()
 
 
 def _skill_table(title: str, skill: tuple[Skill, ...]) -> Table:
