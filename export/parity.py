@@ -57,11 +57,15 @@ def run_graphs(encoder: bytes, decoder: bytes) -> Graphs:
     first, second = (onnxruntime.InferenceSession(g, providers=["CPUExecutionProvider"]) for g in (encoder, decoder))
 
     def run(tokens: Tokens, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
-        names = ("values", "valid", "variable", "place", "length")
-        memory = first.run(["memory"], {n: getattr(tokens, n) for n in names})[0]
-        names = tuple(i.name.removeprefix("query_") for i in second.get_inputs() if i.name.startswith("query_"))
-        asked = {f"query_{n}": getattr(queries, n) for n in names}
-        mean, std = second.run(["mean", "std"], {"memory": memory, "length": tokens.length, **asked})
+        outputs = [o.name for o in first.get_outputs()]
+        told = dict(
+            zip(outputs, first.run(outputs, {i.name: getattr(tokens, i.name) for i in first.get_inputs()}), strict=True)
+        )
+        told["length"] = told.get("memory_length", tokens.length)
+        asked = {i.name: i.name.removeprefix("query_") for i in second.get_inputs() if i.name not in told}
+        wanted = {i.name for i in second.get_inputs()}
+        feed = {n: v for n, v in told.items() if n in wanted} | {n: getattr(queries, q) for n, q in asked.items()}
+        mean, std = second.run(["mean", "std"], feed)
         return mean, std
 
     return run
@@ -79,7 +83,7 @@ def random_batch(network: CrossMAE, batch: int, visible: int, queries: int, seed
 
 
 def _random_tokens(network: CrossMAE, rng: np.random.Generator, number: int) -> Tokens:
-    variable = rng.integers(0, network.layout.token_types, number)
+    variable = np.sort(rng.integers(0, network.layout.token_types, number))  # static tokens come last
     values = _random_values(network, rng, variable)
     valid = rng.random(values.shape) < 0.7
     places = _random_places(rng, number)

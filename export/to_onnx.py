@@ -14,67 +14,83 @@ from torch.export import Dim
 from export.contract.guesses import DISTANCES, GUESSES
 from export.contract.manifest import GraphSpec, TensorSpec
 from export.contract.tokens import PLACE_FEATURES
+from model.decoder import Asked
+from model.fusion import Memory
 from model.mae import CrossMAE
 
 OPSET = 20
-TRACED = (2, 7, 5)  # batch, visible, queries: small, and none of them 1, which would be taken for a constant
+TRACED = (2, 7, 5, 9)  # batch, visible, queries, memory: small, and none of them 1, which would be taken for a constant
 
-BATCH, VISIBLE, QUERIES, CELL, PLACE, WIDTH = "batch", "visible", "queries", "cell", "place", "width"
+BATCH, VISIBLE, QUERIES, MEMORY = "batch", "visible", "queries", "remembered"
 
 
 class EncoderGraph(nn.Module):
-    """What encoder.onnx computes."""
+    """What encoder.onnx computes: its inputs in the order of `graph_specs`."""
 
     def __init__(self, network: CrossMAE) -> None:
         super().__init__()
         self.network = network
+        self.names = [t.name for t in graph_specs(network)[0].outputs]
 
-    def forward(self, values: Tensor, valid: Tensor, variable: Tensor, place: Tensor, length: Tensor) -> Tensor:
-        """Visible tokens -> memory (B, L, D)."""
-        return self.network.encode(values, valid, variable, place, length)
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        memory = self.network.encode(*inputs)
+        by_name = {"memory": memory.tokens, "memory_length": memory.length, "memory_variable": memory.variable}
+        return tuple(by_name[name] for name in self.names)
 
 
 class DecoderGraph(nn.Module):
-    """What decoder.onnx computes."""
+    """What decoder.onnx computes: mean and standard deviation (B, Q, P), physical units."""
 
     def __init__(self, network: CrossMAE) -> None:
         super().__init__()
         self.network = network
+        self.names = [t.name for t in graph_specs(network)[1].inputs]
 
-    def forward(
-        self, memory: Tensor, length: Tensor, query_variable: Tensor, query_place: Tensor, *known: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Memory and queries -> mean and standard deviation (B, Q, P), physical units."""
-        predicted = self.network.decode(memory, length, query_variable, query_place, *known)
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        given = dict(zip(self.names, inputs, strict=True))
+        variable, tokens = given["query_variable"], given["memory"]
+        nothing = tokens.new_zeros(1)
+        asked = Asked(
+            variable,
+            given["query_place"],
+            given.get("query_length", torch.full_like(given["length"], 1)),  # read by queries that read each other
+            *(given.get(f"query_{name}", nothing) for name in ("guess", "guessed", "distance")),
+        )
+        memory = Memory(tokens, given["length"], given.get("memory_variable", variable))
+        predicted = self.network.decode(memory, asked)
         return predicted.mean(), predicted.std()
 
 
 def graph_specs(network: CrossMAE) -> tuple[GraphSpec, GraphSpec]:
-    """Names, types and dims of the tensors of encoder.onnx and decoder.onnx; words are dynamic."""
-    cells, places, width = network.layout.token_size, len(PLACE_FEATURES), network.config.embed_dim
-    memory = TensorSpec(name="memory", dtype="float32", dims=(BATCH, VISIBLE, width))
+    """Names, types and dims of the tensors of encoder.onnx and decoder.onnx; words are dynamic.
+
+    The memory is as long as the visible tokens, unless the encoder says otherwise by `memory_length`.
+    """
+    config, cells, places = network.config, network.layout.token_size, len(PLACE_FEATURES)
+    long: str | int = MEMORY if config.fusion == "pooled" else VISIBLE
+    if config.memory == "pooled" and config.decoder == "cross":
+        long = 1
+    memory = TensorSpec(name="memory", dtype="float32", dims=(BATCH, long, config.memory_width))
     length = TensorSpec(name="length", dtype="int64", dims=(BATCH,))
-    encoder = GraphSpec(
-        inputs=(
-            TensorSpec(name="values", dtype="float32", dims=(BATCH, VISIBLE, cells)),
-            TensorSpec(name="valid", dtype="bool", dims=(BATCH, VISIBLE, cells)),
-            TensorSpec(name="variable", dtype="int64", dims=(BATCH, VISIBLE)),
-            TensorSpec(name="place", dtype="float32", dims=(BATCH, VISIBLE, places)),
-            length,
-        ),
-        outputs=(memory,),
+    kinds = [TensorSpec(name="memory_variable", dtype="int64", dims=(BATCH, long))] if config.fusion != "joint" else []
+    inputs = (
+        TensorSpec(name="values", dtype="float32", dims=(BATCH, VISIBLE, cells)),
+        TensorSpec(name="valid", dtype="bool", dims=(BATCH, VISIBLE, cells)),
+        TensorSpec(name="variable", dtype="int64", dims=(BATCH, VISIBLE)),
+        TensorSpec(name="place", dtype="float32", dims=(BATCH, VISIBLE, places)),
+        length,
     )
-    decoder = GraphSpec(
-        inputs=(
-            memory,
-            length,
-            TensorSpec(name="query_variable", dtype="int64", dims=(BATCH, QUERIES)),
-            TensorSpec(name="query_place", dtype="float32", dims=(BATCH, QUERIES, places)),
-            *_known(network, (BATCH, QUERIES, cells)),
-        ),
-        outputs=tuple(TensorSpec(name=n, dtype="float32", dims=(BATCH, QUERIES, cells)) for n in ("mean", "std")),
+    own_length = long != VISIBLE or config.static != "token"
+    counted = [TensorSpec(name="memory_length", dtype="int64", dims=(BATCH,))] if own_length else []
+    asked = (
+        TensorSpec(name="query_variable", dtype="int64", dims=(BATCH, QUERIES)),
+        TensorSpec(name="query_place", dtype="float32", dims=(BATCH, QUERIES, places)),
+        *([TensorSpec(name="query_length", dtype="int64", dims=(BATCH,))] if config.queries_read_each_other else []),
+        *_known(network, (BATCH, QUERIES, cells)),
     )
-    return encoder, decoder
+    answers = tuple(TensorSpec(name=n, dtype="float32", dims=(BATCH, QUERIES, cells)) for n in ("mean", "std"))
+    encoder = GraphSpec(inputs=inputs, outputs=(memory, *counted, *kinds))
+    return encoder, GraphSpec(inputs=(memory, length, *kinds, *asked), outputs=answers)
 
 
 def _known(network: CrossMAE, cells: tuple[str | int, ...]) -> tuple[TensorSpec, ...]:
@@ -95,19 +111,17 @@ def to_onnx(network: CrossMAE) -> tuple[bytes, bytes]:
 
 
 def _export(graph: nn.Module, spec: GraphSpec) -> bytes:
-    dims = {BATCH: Dim(BATCH, min=1), VISIBLE: Dim(VISIBLE, min=1), QUERIES: Dim(QUERIES, min=1)}
-    sizes = dict(zip((BATCH, VISIBLE, QUERIES), TRACED, strict=True))
+    dims = {name: Dim(name, min=1) for name in (BATCH, VISIBLE, QUERIES, MEMORY)}
+    sizes = dict(zip((BATCH, VISIBLE, QUERIES, MEMORY), TRACED, strict=True))
     examples = tuple(_example(tensor, sizes) for tensor in spec.inputs)
-    dynamic: list[object] = [{i: dims[d] for i, d in enumerate(t.dims) if isinstance(d, str)} for t in spec.inputs]
-    if isinstance(graph, DecoderGraph):  # its last inputs are one argument, *known
-        dynamic = [*dynamic[:4], tuple(dynamic[4:])]
+    dynamic = tuple({i: dims[d] for i, d in enumerate(t.dims) if isinstance(d, str)} for t in spec.inputs)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns of its own internals
         program = torch.onnx.export(
             graph.eval(),
             examples,
             dynamo=True,
-            dynamic_shapes=tuple(dynamic),
+            dynamic_shapes=(dynamic,),  # one argument, *inputs
             input_names=_names(spec.inputs),
             output_names=_names(spec.outputs),
             opset_version=OPSET,

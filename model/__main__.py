@@ -109,18 +109,22 @@ def score(
 def train(
     sources: Annotated[list[Path], typer.Argument(help="NetCDF files or a Zarr store, gaps and all.")],
     out: Annotated[Path, typer.Option(help="Folder for the run.")],
-    config: Annotated[Path | None, typer.Option(help="YAML of settings; what it leaves out keeps its default.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML of settings; what it leaves out is the preset's.")] = None,
+    preset: Annotated[
+        str, typer.Option(help="hydrofill, or a published system: water_fm_small, plan_a, crossmae, crossmae_wfm.")
+    ] = "hydrofill",
     minutes: Annotated[float | None, typer.Option(help="Time to train.", min=0.01)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
 ) -> None:
     """Learn to fill gaps from data that has gaps; only what was observed is learnt from."""
     from model.checkpoint import CONFIG, RunError, read_run
-    from model.config import ConfigError, RunConfig, read_config
+    from model.config import ConfigError, choose_preset, read_config
     from model.training import DivergedError
     from model.training import train as train_steps
 
     try:
-        settings = read_config(out / CONFIG) if resume else read_config(config) if config else RunConfig()
+        source = out / CONFIG if resume else config
+        settings = read_config(source, preset) if source else choose_preset(preset)
         if minutes is not None:
             settings = replace(settings, training=replace(settings.training, minutes=minutes))
         dataset = _open(sources)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -13,9 +14,27 @@ class ConfigError(ValueError):
     """A setting that is unknown or impossible; the message names it."""
 
 
+def _one_of(config: object, **choices: tuple[str, ...]) -> None:
+    for name, allowed in choices.items():
+        if getattr(config, name) not in allowed:
+            raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {getattr(config, name)!r}")
+
+
+def _positive(config: object, *names: str) -> None:
+    for name in names:
+        if not getattr(config, name) > 0:
+            raise ConfigError(f"{name} must be above 0, got {getattr(config, name)}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """Widths and depths of encoder and decoder; heads are 32 wide, which runs fastest on CPU."""
+    """Widths, depths and ways of encoder and decoder; heads are 32 wide, which runs fastest on CPU.
+
+    memory: what the decoder gets of the encoder, its `sequence` or one `pooled` token. decoder: `cross`-attention to
+    the memory, or `full` self-attention over visible and hidden positions. fusion and static: see model/fusion.py and
+    model/encoder.py. feature_layers (from 0) and use_input choose the maps that decoder layers mix; none of them is
+    the last layer's output alone.
+    """
 
     embed_dim: int = 96
     depth: int = 3
@@ -24,14 +43,51 @@ class NetworkConfig:
     decoder_depth: int = 2
     decoder_num_heads: int = 3
     mlp_ratio: float = 4.0
+    memory: Literal["sequence", "pooled"] = "sequence"
+    decoder: Literal["cross", "full"] = "cross"
+    decoder_self_attention: bool = False
+    feature_layers: tuple[int, ...] = ()
+    use_input: bool = False
+    fusion: Literal["joint", "pooled", "none"] = "joint"
+    static: Literal["token", "add", "film", "none"] = "token"
+
+    @property
+    def mixes_layers(self) -> bool:
+        """Whether each decoder layer reads its own mix of the encoder's maps."""
+        return bool(self.feature_layers) or self.use_input
+
+    @property
+    def memory_width(self) -> int:
+        """Of one token of the memory that the decoder reads."""
+        if self.decoder == "full":
+            return self.decoder_dim
+        return self.embed_dim * (self.decoder_depth if self.mixes_layers else 1)
+
+    @property
+    def queries_read_each_other(self) -> bool:
+        """Whether an answer depends on what else is asked, so that queries may not be split."""
+        return self.decoder == "full" or self.decoder_self_attention
 
     def __post_init__(self) -> None:
+        _one_of(self, memory=("sequence", "pooled"), decoder=("cross", "full"), fusion=("joint", "pooled", "none"))
+        _one_of(self, static=("token", "add", "film", "none"))
+        self._check_combinations()
         _positive(
             self, "embed_dim", "depth", "num_heads", "decoder_dim", "decoder_depth", "decoder_num_heads", "mlp_ratio"
         )
         for width, heads in (("embed_dim", "num_heads"), ("decoder_dim", "decoder_num_heads")):
             if getattr(self, width) % getattr(self, heads):
                 raise ConfigError(f"{width} {getattr(self, width)} is not a multiple of {heads} {getattr(self, heads)}")
+
+    def _check_combinations(self) -> None:
+        if self.decoder == "full" and (self.memory != "pooled" or self.decoder_self_attention):
+            raise ConfigError("decoder full needs memory pooled, and has self-attention already")
+        if self.memory == "pooled" and (self.fusion != "joint" or self.feature_layers or self.use_input):
+            raise ConfigError("memory pooled goes with fusion joint, without feature_layers and use_input")
+        if wrong := [n for n in self.feature_layers if not 0 <= n < self.depth]:
+            raise ConfigError(f"feature_layers {wrong} are not among the {self.depth} layers, numbered from 0")
+        if len(set(self.feature_layers)) != len(self.feature_layers):
+            raise ConfigError(f"feature_layers names a layer twice: {self.feature_layers}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,11 +178,22 @@ class RunConfig:
         return yaml.safe_dump(plain, sort_keys=False)
 
 
+# The systems that the project compares, as published: without first guesses. The default adds those to `crossmae`.
+PRESETS: Mapping[str, RunConfig] = {
+    name: RunConfig(network=network, tokens=TokensConfig(guesses=False))
+    for name, network in {
+        "water_fm_small": NetworkConfig(memory="pooled", decoder="full"),
+        "plan_a": NetworkConfig(memory="pooled"),
+        "crossmae": NetworkConfig(),
+        "crossmae_wfm": NetworkConfig(feature_layers=tuple(range(NetworkConfig.depth))),
+    }.items()
+} | {"hydrofill": RunConfig()}
+
 PARTS = {"network": NetworkConfig, "tokens": TokensConfig, "masking": MaskingConfig, "training": TrainingConfig}
 
 
-def read_config(path: Path) -> RunConfig:
-    """The run described by a YAML file; parts and keys left out keep their defaults.
+def read_config(path: Path, preset: str = "hydrofill") -> RunConfig:
+    """The run described by a YAML file; parts and keys left out are the preset's.
 
     Raises:
         ConfigError: the file cannot be read, or a key or value is not allowed.
@@ -139,10 +206,22 @@ def read_config(path: Path) -> RunConfig:
         raise ConfigError(f"{path}: must hold the parts {sorted(PARTS)}")
     if unknown := content.keys() - PARTS.keys():
         raise ConfigError(f"{path}: unknown part {sorted(map(str, unknown))}, expected some of {sorted(PARTS)}")
-    return RunConfig(**{part: _read_part(path, part, settings) for part, settings in content.items()})
+    base = choose_preset(preset)
+    return replace(base, **{part: _read_part(path, part, settings, base) for part, settings in content.items()})
 
 
-def _read_part(path: Path, part: str, settings: Any) -> Any:
+def choose_preset(name: str) -> RunConfig:
+    """The run of that name in PRESETS.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"no preset is called {name!r}; there are {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def _read_part(path: Path, part: str, settings: Any, base: RunConfig) -> Any:
     kind = PARTS[part]
     if not isinstance(settings, dict):
         raise ConfigError(f"{path}: {part} must be a mapping")
@@ -154,7 +233,7 @@ def _read_part(path: Path, part: str, settings: Any) -> Any:
     for name, value in settings.items():
         if not _fits(value, types[name]):
             raise ConfigError(f"{path}: {part}.{name} must be {types[name]}, got {value!r}")
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})
+    return replace(getattr(base, part), **{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})
 
 
 def _fits(value: Any, annotation: str) -> bool:
@@ -162,6 +241,10 @@ def _fits(value: Any, annotation: str) -> bool:
         return annotation == "bool"
     if annotation.startswith("tuple[float, float]"):
         return isinstance(value, list) and len(value) == 2 and all(isinstance(v, int | float) for v in value)
+    if annotation.startswith("tuple[int"):
+        return isinstance(value, list) and all(isinstance(v, int) and not isinstance(v, bool) for v in value)
+    if annotation.startswith("Literal"):
+        return isinstance(value, str)
     if annotation.startswith("tuple[str"):
         return isinstance(value, list) and all(isinstance(v, str) for v in value)
     allowed: dict[str, Any] = {
@@ -172,9 +255,3 @@ def _fits(value: Any, annotation: str) -> bool:
         "bool": bool,
     }
     return isinstance(value, allowed[annotation])
-
-
-def _positive(config: object, *names: str) -> None:
-    for name in names:
-        if not getattr(config, name) > 0:
-            raise ConfigError(f"{name} must be above 0, got {getattr(config, name)}")

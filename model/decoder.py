@@ -1,45 +1,105 @@
-"""Queries -> answers: one query a patch with a missing cell, read from the memory alone."""
+"""Queries -> answers: one query a patch with a missing cell, read from the memory."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import torch
 from torch import Tensor, nn
 
-from model.layers import NORM_EPS, CrossBlock, real_tokens
+from model.config import NetworkConfig
+from model.fusion import Memory, may_read
+from model.layers import NORM_EPS, CrossBlock, EncoderBlock, real_tokens
 from model.positions import PlaceEncoding
 
 
-class Decoder(nn.Module):
-    """Mask token, place and variable of each query, with what is known of its cells -> its answer (B, Q, D).
+class Asked(NamedTuple):
+    """Queries as tensors: `variable` (B, Q), `place` (B, Q, C), `length` (B,) real ones, first guesses of their cells.
 
-    Queries read the memory of their own sample and never each other, so that an answer does not
-    depend on what else is asked.
+    `guess` (B, Q, P, G), `guessed` and `distance` (B, Q, P, .) are empty in a network without guesses.
     """
 
-    def __init__(
-        self,
-        num_variables: int,
-        cell_features: int,
-        memory_dim: int,
-        dim: int,
-        depth: int,
-        num_heads: int,
-        mlp_ratio: float,
-    ) -> None:
+    variable: Tensor
+    place: Tensor
+    length: Tensor
+    guess: Tensor
+    guessed: Tensor
+    distance: Tensor
+
+
+class QueryEmbedding(nn.Module):
+    """Mask token, variable and place of each query, with what is known of its cells -> (B, Q, D)."""
+
+    def __init__(self, num_variables: int, cell_features: int, dim: int) -> None:
         super().__init__()
         self.mask_token = nn.Embedding(num_variables, dim)  # one a variable: mask token + variable
         self.place = PlaceEncoding(dim)
         self.cells = nn.Linear(cell_features, dim) if cell_features else None
-        self.blocks = nn.ModuleList(CrossBlock(dim, memory_dim, num_heads, mlp_ratio) for _ in range(depth))
+
+    def forward(self, asked: Asked, cells: Tensor | None) -> Tensor:
+        x = self.mask_token(asked.variable) + self.place(asked.place)
+        return x if self.cells is None or cells is None else x + self.cells(cells)
+
+
+class CrossDecoder(nn.Module):
+    """Queries read the memory of their own sample by cross-attention, layer by layer, (B, Q, D).
+
+    Unless told to (`decoder_self_attention`), they do not read each other, so that an answer does not
+    depend on what else is asked.
+    """
+
+    def __init__(self, config: NetworkConfig, num_variables: int) -> None:
+        super().__init__()
+        self.num_variables, self.fusion = num_variables, config.fusion
+        self.has_layer_memories = config.mixes_layers
+        dim, heads, ratio = config.decoder_dim, config.decoder_num_heads, config.mlp_ratio
+        self.blocks = nn.ModuleList(
+            CrossBlock(dim, config.embed_dim, heads, ratio, config.decoder_self_attention)
+            for _ in range(config.decoder_depth)
+        )
         self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
 
-    def forward(
-        self, memory: Tensor, length: Tensor, variable: Tensor, place: Tensor, cells: Tensor | None = None
-    ) -> Tensor:
-        """`cells` (B, Q, F) are the first guesses of a query's cells as standard scores, in a network with guesses."""
-        real = real_tokens(length, memory.shape[1])
-        x = self.mask_token(variable) + self.place(place)
-        if self.cells is not None and cells is not None:
-            x = x + self.cells(cells)
-        for block in self.blocks:
-            x = block(x, memory, real)
+    def forward(self, x: Tensor, memory: Memory, asked: Asked) -> Tensor:
+        real = real_tokens(memory.length, memory.tokens.shape[1])
+        if self.fusion != "joint":
+            real = may_read(asked.variable, memory.variable, self.num_variables) & real.unsqueeze(1)
+        real_queries = real_tokens(asked.length, x.shape[1])
+        depth = len(self.blocks)
+        tokens = memory.tokens.chunk(depth, -1) if self.has_layer_memories else [memory.tokens] * depth
+        for block, own in zip(self.blocks, tokens, strict=True):
+            x = block(x, own, real, real_queries)
         return self.norm(x)
+
+
+class Canvas(nn.Module):
+    """The pooled vector laid out again over the visible positions: (B, 1, D) -> (B, L, decoder width)."""
+
+    def __init__(self, config: NetworkConfig, token_types: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(config.embed_dim, config.decoder_dim)
+        self.kind = nn.Embedding(token_types, config.decoder_dim)
+        self.place = PlaceEncoding(config.decoder_dim)
+
+    def forward(self, pooled: Tensor, variable: Tensor, place: Tensor) -> Tensor:
+        return self.proj(pooled) + self.kind(variable) + self.place(place)
+
+
+class FullDecoder(nn.Module):
+    """Self-attention over visible and hidden positions together; the answers of the hidden ones, (B, Q, D).
+
+    What `water_fm_small` does: its cost grows with (visible + hidden)^2.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        dim, heads, ratio = config.decoder_dim, config.decoder_num_heads, config.mlp_ratio
+        self.blocks = nn.ModuleList(EncoderBlock(dim, heads, ratio) for _ in range(config.decoder_depth))
+        self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
+
+    def forward(self, x: Tensor, memory: Memory, asked: Asked) -> Tensor:
+        n_visible = memory.tokens.shape[1]
+        real = torch.cat([real_tokens(memory.length, n_visible), real_tokens(asked.length, x.shape[1])], 1)
+        both = torch.cat([memory.tokens, x], 1)
+        for block in self.blocks:
+            both = block(both, real)
+        return self.norm(both[:, n_visible:])

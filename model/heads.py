@@ -9,8 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from export.contract.guesses import DISTANCES, GUESSES
+
 SURELY_WET = 5.0  # standard deviations above zero: the dry share is 3e-7
 NO_GUESS = -1e4  # a logit that leaves no weight, and is finite
+ANCHORS = ("in_space", "space_then_time", "in_time", "mean")  # the first that exists is what others differ from
+CELL_FEATURES = 2 * len(GUESSES) + len(DISTANCES) + 1
 SQRT_2, SQRT_PI = math.sqrt(2), math.sqrt(math.pi)
 
 
@@ -76,6 +80,35 @@ class PatchHead(nn.Module):
         return torch.gather(every, 2, index).squeeze(2).unflatten(-1, (self.token_size, 2))
 
 
+class CellGuesses(NamedTuple):
+    """First guesses of a query's cells as the network reads them, (B, Q, P, .), all standard scores.
+
+    `relative` (G) to the `anchor` (1), the best classical guess that exists; `features` (F) is all that is known.
+    """
+
+    anchor: Tensor
+    relative: Tensor
+    guessed: Tensor
+    features: Tensor
+
+
+def read_guesses(scores: Tensor, guessed: Tensor, distance: Tensor) -> CellGuesses:
+    """Guesses as differences from an anchor, so that a storm far beyond the usual is read as a shower is.
+
+    Args:
+        scores: (B, Q, P, G) standard scores, any number where not `guessed`.
+        guessed: (B, Q, P, G) bool.
+        distance: (B, Q, P, 4).
+    """
+    anchor = torch.zeros_like(scores[..., :1])
+    for name in reversed(ANCHORS):
+        index = GUESSES.index(name)
+        anchor = torch.where(guessed[..., index : index + 1], scores[..., index : index + 1], anchor)
+    relative = torch.where(guessed, scores - anchor, torch.zeros_like(scores))
+    known = [relative, guessed.to(scores.dtype), distance, torch.asinh(anchor)]
+    return CellGuesses(anchor, relative, guessed, torch.cat(known, dim=-1))
+
+
 class GuessHead(nn.Module):
     """An answer (B, Q, D) and the first guesses of its cells -> location and raw scale of every cell, (B, Q, P, 2).
 
@@ -83,23 +116,20 @@ class GuessHead(nn.Module):
     correction, so that a network that has learnt nothing is already an interpolation.
     """
 
-    def __init__(self, dim: int, token_size: int, num_guesses: int, num_distances: int, hidden_dim: int = 48) -> None:
+    def __init__(self, dim: int, token_size: int, hidden_dim: int = 48) -> None:
         super().__init__()
         self.token_size, self.hidden_dim = token_size, hidden_dim
         self.from_query = nn.Linear(dim, token_size * hidden_dim)
-        self.from_cell = nn.Linear(2 * num_guesses + num_distances, hidden_dim)
-        self.out = nn.Linear(hidden_dim, num_guesses + 1 + 2)
+        self.from_cell = nn.Linear(CELL_FEATURES, hidden_dim)
+        self.out = nn.Linear(hidden_dim, len(GUESSES) + 1 + 2)
 
-    def forward(self, answer: Tensor, scores: Tensor, guessed: Tensor, distance: Tensor) -> Tensor:
-        """`scores` (B, Q, P, G) are the guesses as standard scores, 0 where not `guessed`."""
+    def forward(self, answer: Tensor, cells: CellGuesses) -> Tensor:
         query = self.from_query(answer).unflatten(-1, (self.token_size, self.hidden_dim))
-        cell = self.from_cell(torch.cat([scores, guessed.to(scores.dtype), distance], dim=-1))
-        out = self.out(F.gelu(query + cell))  # (B, Q, P, G + 3)
-        zero = torch.zeros_like(scores[..., :1])
-        absent = torch.where(guessed, torch.zeros_like(scores), torch.full_like(scores, NO_GUESS))
-        weights = (out[..., :-2] + torch.cat([absent, zero], dim=-1)).softmax(-1)
-        mix = (weights * torch.cat([scores, zero], dim=-1)).sum(-1)
-        return torch.stack([mix + out[..., -2], out[..., -1]], dim=-1)
+        out = self.out(F.gelu(query + self.from_cell(cells.features)))  # (B, Q, P, G + 3)
+        absent = torch.where(cells.guessed, torch.zeros_like(cells.relative), torch.full_like(cells.relative, NO_GUESS))
+        weights = (out[..., :-2] + torch.cat([absent, torch.zeros_like(cells.anchor)], dim=-1)).softmax(-1)
+        mix = (weights * torch.cat([cells.relative, -cells.anchor], dim=-1)).sum(-1)
+        return torch.stack([cells.anchor.squeeze(-1) + mix + out[..., -2], out[..., -1]], dim=-1)
 
 
 def _density(u: Tensor) -> Tensor:

@@ -23,7 +23,10 @@ def real_tokens(length: Tensor, size: int) -> Tensor:
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention of tokens (B, L, D) to each other; `real` (B, L) says which are keys."""
+    """Multi-head attention of tokens (B, L, D) to each other.
+
+    `real` says which tokens are keys, (B, L), or which each may read, (B, L, L).
+    """
 
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
@@ -37,7 +40,10 @@ class SelfAttention(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention of queries (B, Q, D) to a memory (B, L, M); `real` (B, L) says which are keys."""
+    """Multi-head attention of queries (B, Q, D) to a memory (B, L, M).
+
+    `real` says which of the memory are keys, (B, L), or which each query may read, (B, Q, L).
+    """
 
     def __init__(self, dim: int, memory_dim: int, num_heads: int) -> None:
         super().__init__()
@@ -118,10 +124,27 @@ class WeightedFeatureMaps(nn.Module):
         return self.linear(features.permute(1, 2, 3, 0))  # (B, L, D, k) -> (B, L, D, depth)
 
 
+class LayerMemories(nn.Module):
+    """k encoder maps -> one memory for each decoder layer, each with its own norm, side by side: (B, L, depth * D)."""
+
+    def __init__(self, num_maps: int, decoder_depth: int, dim: int) -> None:
+        super().__init__()
+        self.wfm = WeightedFeatureMaps(num_maps, decoder_depth)
+        self.dec_norms = nn.ModuleList(nn.LayerNorm(dim, eps=NORM_EPS) for _ in range(decoder_depth))
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        mixed = self.wfm(torch.stack(maps)).unbind(-1)
+        return torch.cat([norm(one) for norm, one in zip(self.dec_norms, mixed, strict=True)], dim=-1)
+
+
 def _attend(query: Tensor, key: Tensor, value: Tensor, num_heads: int, real: Tensor | None) -> Tensor:
     def heads(x: Tensor) -> Tensor:
         return x.unflatten(-1, (num_heads, -1)).transpose(1, 2)  # (B, L, D) -> (B, heads, L, D / heads)
 
-    keys = None if real is None else real[:, None, None, :]
-    out = F.scaled_dot_product_attention(heads(query), heads(key), heads(value), attn_mask=keys)
-    return out.transpose(1, 2).flatten(2)  # (B, L, D)
+    if real is None or real.ndim == 2:
+        keys = None if real is None else real[:, None, None, :]
+        out = F.scaled_dot_product_attention(heads(query), heads(key), heads(value), attn_mask=keys)
+        return out.transpose(1, 2).flatten(2)  # (B, L, D)
+    blind = ~real.any(-1, keepdim=True)  # (B, Q, 1): a reader with nothing to read gets nothing, not NaN
+    out = F.scaled_dot_product_attention(heads(query), heads(key), heads(value), attn_mask=(real | blind)[:, None])
+    return torch.where(blind, torch.zeros_like(query), out.transpose(1, 2).flatten(2))

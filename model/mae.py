@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from export.contract.guesses import DISTANCES, GUESSES
 from export.contract.layout import Layout
 from export.contract.tokens import Queries, Tokens
 from model.config import NetworkConfig
-from model.decoder import Decoder
+from model.decoder import Asked, Canvas, CrossDecoder, FullDecoder, QueryEmbedding
 from model.encoder import Encoder
-from model.heads import GuessHead, PatchHead, Predictive
+from model.fusion import Memory, PooledVariables, mean_token
+from model.heads import CELL_FEATURES, CellGuesses, GuessHead, PatchHead, Predictive, read_guesses
+from model.layers import WeightedFeatureMaps, real_tokens
 
 SMALLEST_SCALE = 1e-3  # of a variable's own spread: no cell is known better than that from its neighbours
 UNIT_SOFTPLUS = 0.541324854612918  # log(e - 1): softplus of it is 1, so a new network starts at the data's spread
@@ -29,27 +30,27 @@ class Statistics(NamedTuple):
 
 
 class CrossMAE(nn.Module):
-    """Multimodal masked autoencoder with a cross-attention decoder over the unpooled memory (plan B).
+    """Multimodal masked autoencoder over gappy water data, in every system that the configuration can name.
 
-    Every token of every variable is in one memory, which all queries read. Source: Fu et al. 2024;
-    with `layout.guesses`, queries also carry classical first guesses, which the answer corrects.
+    By default (plan B): every token of every variable in one unpooled memory, which queries read by
+    cross-attention; with `layout.guesses` they also carry classical first guesses, which the answer
+    corrects. Source: Fu et al. 2024.
     """
 
     def __init__(self, layout: Layout, config: NetworkConfig) -> None:
         super().__init__()
         self.layout, self.config = layout, config
-        types, cells, ratio = layout.token_types, layout.token_size, config.mlp_ratio
-        self.encoder = Encoder(types, cells, config.embed_dim, config.depth, config.num_heads, ratio)
-        features = cells * (2 * len(GUESSES) + len(DISTANCES)) if layout.guesses else 0
-        num_variables, dim = len(layout.variables), config.decoder_dim
-        self.decoder = Decoder(
-            num_variables, features, config.embed_dim, dim, config.decoder_depth, config.decoder_num_heads, ratio
+        cells, num_variables, dim = layout.token_size, len(layout.variables), config.decoder_dim
+        self.encoder = Encoder(layout, config)
+        self.canvas = Canvas(config, layout.token_types) if config.decoder == "full" else None
+        self.variables = (
+            PooledVariables(num_variables, layout.token_types, config.memory_width)
+            if config.fusion == "pooled"
+            else None
         )
-        self.head = (
-            GuessHead(dim, cells, len(GUESSES), len(DISTANCES))
-            if layout.guesses
-            else PatchHead(dim, num_variables, cells)
-        )
+        self.queries = QueryEmbedding(num_variables, cells * CELL_FEATURES if layout.guesses else 0, dim)
+        self.decoder = FullDecoder(config) if config.decoder == "full" else CrossDecoder(config, num_variables)
+        self.head = GuessHead(dim, cells) if layout.guesses else PatchHead(dim, num_variables, cells)
         roots = [v.transform == "sqrt" for v in layout.variables]
         self.encoder.embedding.square_root[: len(roots)] = torch.tensor(roots)
         self.apply(_initialise)
@@ -59,46 +60,46 @@ class CrossMAE(nn.Module):
         self.encoder.embedding.center.copy_(torch.from_numpy(statistics.center))
         self.encoder.embedding.spread.copy_(torch.from_numpy(statistics.spread))
 
-    def encode(self, values: Tensor, valid: Tensor, variable: Tensor, place: Tensor, length: Tensor) -> Tensor:
-        """Visible tokens -> memory (B, L, D)."""
-        return self.encoder(values, valid, variable, place, length)
+    def encode(self, values: Tensor, valid: Tensor, variable: Tensor, place: Tensor, length: Tensor) -> Memory:
+        """Visible tokens -> what the decoder reads."""
+        memory = self.encoder(values, valid, variable, place, length)
+        real = real_tokens(memory.length, memory.tokens.shape[1])
+        if self.variables is not None:
+            return self.variables(memory, real)
+        if self.config.memory == "sequence":
+            return memory
+        pooled = mean_token(memory.tokens, real)
+        if self.canvas is not None:
+            return Memory(self.canvas(pooled, variable, place), memory.length, variable)
+        return Memory(pooled, torch.ones_like(memory.length), variable[:, :1])
 
-    def decode(self, memory: Tensor, length: Tensor, variable: Tensor, place: Tensor, *known: Tensor) -> Predictive:
-        """Memory and queries -> the distribution of every cell of every query, (B, Q, P).
-
-        `known` is guess, guessed and distance of the queries, in a layout with guesses.
-        """
-        raw = (
-            self._answer_from_guesses(memory, length, variable, place, *known)
-            if known
-            else self.head(self.decoder(memory, length, variable, place), variable)
-        )
+    def decode(self, memory: Memory, asked: Asked) -> Predictive:
+        """Memory and queries -> the distribution of every cell of every query, (B, Q, P)."""
+        if isinstance(self.head, GuessHead):
+            cells = self._cells(asked)
+            raw = self.head(self.decoder(self.queries(asked, cells.features.flatten(-2)), memory, asked), cells)
+        else:
+            raw = self.head(self.decoder(self.queries(asked, None), memory, asked), asked.variable)
         embedding = self.encoder.embedding
-        center, spread = embedding.center[variable], embedding.spread[variable]  # (B, Q, P)
+        center, spread = embedding.center[asked.variable], embedding.spread[asked.variable]  # (B, Q, P)
         scale = F.softplus(raw[..., 1] + UNIT_SOFTPLUS) + SMALLEST_SCALE
-        censored = embedding.square_root[variable].unsqueeze(-1)
+        censored = embedding.square_root[asked.variable].unsqueeze(-1)
         return Predictive(center + spread * raw[..., 0], spread * scale, censored)
 
     def forward(self, tokens: Tokens, queries: Queries) -> Predictive:
         """A batch as `stack_tokens` and `stack_queries` make it -> the distribution of every query's cells."""
         memory = self.encode(*self.tensors(tokens.values, tokens.valid, tokens.variable, tokens.place, tokens.length))
-        known = (queries.guess, queries.guessed, queries.distance) if self.layout.guesses else ()
-        return self.decode(memory, *self.tensors(tokens.length, queries.variable, queries.place, *known))
+        known = (queries.guess, queries.guessed, queries.distance)
+        return self.decode(memory, Asked(*self.tensors(queries.variable, queries.place, queries.length, *known)))
 
     def tensors(self, *arrays: np.ndarray) -> list[Tensor]:
         """Arrays as tensors beside the weights."""
         device = self.decoder.norm.weight.device
         return [torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in arrays]
 
-    def _answer_from_guesses(
-        self, memory: Tensor, length: Tensor, variable: Tensor, place: Tensor, *known: Tensor
-    ) -> Tensor:
-        guess, guessed, distance = known
-        scores = self.encoder.embedding.standardise(guess.movedim(-1, -2), variable.unsqueeze(-1)).movedim(-2, -1)
-        scores = torch.where(guessed, scores, torch.zeros_like(scores))  # (B, Q, P, G)
-        cells = torch.cat([scores, guessed.to(scores.dtype), distance], dim=-1).flatten(-2)
-        answer = self.decoder(memory, length, variable, place, cells)
-        return self.head(answer, scores, guessed, distance)
+    def _cells(self, asked: Asked) -> CellGuesses:
+        by_guess = self.encoder.embedding.standardise(asked.guess.movedim(-1, -2), asked.variable.unsqueeze(-1))
+        return read_guesses(by_guess.movedim(-2, -1), asked.guessed, asked.distance)
 
 
 def _initialise(module: nn.Module) -> None:
@@ -109,3 +110,5 @@ def _initialise(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Embedding):
         nn.init.normal_(module.weight, std=0.02)
+    elif isinstance(module, WeightedFeatureMaps):  # after its linear layer: modules are visited inside out
+        nn.init.normal_(module.linear.weight, std=module.linear.in_features**-0.5)

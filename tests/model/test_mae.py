@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from export.contract.cube import WaterCube
+from export.contract.guesses import GUESSES
 from export.contract.layout import Layout
 from export.contract.tokens import Queries, Tokenised, Tokens, stack_queries, stack_tokens, tokenise
 from model.config import NetworkConfig
@@ -203,10 +204,10 @@ def loop_attend(network: CrossMAE, tokens: list[Tensor]) -> list[Tensor]:
 def loop_decode(network: CrossMAE, memory: list[Tensor], queries: Queries, q: int) -> tuple[Tensor, Tensor]:
     """One query's cells: mask token, place and guesses, cross-attention block by block, the head cell by cell."""
     decoder, embedding, kind = network.decoder, network.encoder.embedding, int(queries.variable[q])
-    x = decoder.mask_token.weight[kind] + decoder.place(torch.from_numpy(queries.place[q]))
+    x = network.queries.mask_token.weight[kind] + network.queries.place(torch.from_numpy(queries.place[q]))
     features = [loop_features(network, queries, q, cell) for cell in range(queries.asked.shape[1])]
-    if decoder.cells is not None:
-        x = x + decoder.cells(torch.cat(features))
+    if network.queries.cells is not None:
+        x = x + network.queries.cells(torch.cat(features))
     for block in decoder.blocks:
         assert isinstance(block, CrossBlock)
         keys, values = zip(*(block.cross_attn.kv(m).chunk(2) for m in memory), strict=True)
@@ -227,7 +228,7 @@ def loop_decode(network: CrossMAE, memory: list[Tensor], queries: Queries, q: in
 
 
 def loop_features(network: CrossMAE, queries: Queries, q: int, cell: int) -> Tensor:
-    """One cell's guesses as standard scores, which of them there are, and its distances."""
+    """One cell's guesses as scores from their anchor, which of them there are, its distances, and the anchor."""
     embedding, kind = network.encoder.embedding, int(queries.variable[q])
     if not network.layout.guesses:
         return torch.zeros(0)
@@ -237,8 +238,11 @@ def loop_features(network: CrossMAE, queries: Queries, q: int, cell: int) -> Ten
             value = float(queries.guess[q, cell, g])
             value = max(value, 0.0) ** 0.5 if embedding.square_root[kind] else value
             scores[g] = (value - embedding.center[kind, cell]) / embedding.spread[kind, cell]
-    there = torch.from_numpy(queries.guessed[q, cell]).float()
-    return torch.cat([scores, there, torch.from_numpy(queries.distance[q, cell])])
+    there = torch.from_numpy(queries.guessed[q, cell])
+    order = [GUESSES.index(name) for name in ("in_space", "space_then_time", "in_time", "mean")]
+    anchor = next((scores[g] for g in order if there[g]), torch.tensor(0.0))
+    relative = torch.where(there, scores - anchor, torch.tensor(0.0))
+    return torch.cat([relative, there.float(), torch.from_numpy(queries.distance[q, cell]), anchor[None].asinh()])
 
 
 def loop_head(network: CrossMAE, answer: Tensor, kind: int, cell: int, features: Tensor) -> Tensor:
@@ -248,8 +252,8 @@ def loop_head(network: CrossMAE, answer: Tensor, kind: int, cell: int, features:
         return head.pred(answer).view(head.num_variables, head.token_size, 2)[kind, cell]
     query = head.from_query(answer).view(head.token_size, head.hidden_dim)[cell]
     out = head.out(torch.nn.functional.gelu(query + head.from_cell(features)))
-    n_guesses = len(out) - 3
-    scores, there = features[:n_guesses], features[n_guesses : 2 * n_guesses] > 0
+    n_guesses, anchor = len(out) - 3, features[-1].sinh()
+    scores, there = features[:n_guesses] + anchor, features[n_guesses : 2 * n_guesses] > 0
     options = [(out[g], scores[g]) for g in range(n_guesses) if there[g]] + [(out[n_guesses], torch.tensor(0.0))]
     weights = torch.stack([logit for logit, _ in options]).softmax(0)
     mix = sum(w * score for w, (_, score) in zip(weights, options, strict=True))

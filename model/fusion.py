@@ -1,0 +1,55 @@
+"""How variables meet: who may read whom, and what each tells the others.
+
+`joint`: every token reads every other, every query the whole memory. `none` (option A): tokens and
+queries keep to their own variable and the static attributes. `pooled` (option B): the same, but each
+variable's mean token joins the memory, and queries read those of all variables.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Memory(NamedTuple):
+    """What the encoder hands on: tokens (B, M, W), how many are real (B,), the type of each (B, M)."""
+
+    tokens: Tensor
+    length: Tensor
+    variable: Tensor
+
+
+def may_read(readers: Tensor, read: Tensor, num_variables: int) -> Tensor:
+    """(B, R, L) bool: readers of types (B, R) may read of types (B, L) their own variable's tokens and static ones."""
+    return (readers.unsqueeze(-1) == read.unsqueeze(-2)) | (read >= num_variables).unsqueeze(-2)
+
+
+def mean_token(tokens: Tensor, real: Tensor) -> Tensor:
+    """(B, 1, D): the mean of each sample's real tokens."""
+    weight = real.unsqueeze(-1).to(tokens.dtype)
+    return (tokens * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True)
+
+
+class PooledVariables(nn.Module):
+    """Puts each variable's mean token before the memory, for every query to read; an absent one has a learnt token."""
+
+    def __init__(self, num_variables: int, token_types: int, dim: int) -> None:
+        super().__init__()
+        self.num_variables, self.token_types = num_variables, token_types
+        self.absent = nn.Embedding(num_variables, dim)
+
+    def forward(self, memory: Memory, real: Tensor) -> Memory:
+        kinds = F.one_hot(memory.variable, self.token_types)[..., : self.num_variables]
+        weight = kinds.to(memory.tokens.dtype) * real.unsqueeze(-1)  # (B, L, V)
+        count = weight.sum(1).unsqueeze(-1)  # (B, V, 1)
+        mean = torch.einsum("blv,bld->bvd", weight, memory.tokens) / count.clamp(min=1)
+        tokens = torch.where(count > 0, mean, self.absent.weight.to(mean.dtype))
+        for_all = memory.variable.new_full((1, 1), self.num_variables).expand(tokens.shape[0], self.num_variables)
+        return Memory(
+            torch.cat([tokens, memory.tokens], 1),
+            memory.length + self.num_variables,
+            torch.cat([for_all, memory.variable], 1),
+        )
