@@ -1,0 +1,118 @@
+"""A bundle ready to answer: its graphs, a run over a cube, and the warm-up that shows that it works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.engine.sessions import Graphs, OnnxPredictor, Runtime
+from app.version import VERSION
+from export.contract.cube import DIMS, Sites, Variable, WaterCube
+from export.contract.errors import BundleError
+from export.contract.fill import FILLED, Filled, reconstruct
+from export.contract.layout import Layout, VariableSpec
+from export.contract.manifest import Bundle, Manifest
+
+WARM_UP_SITES = 2
+WARM_UP_START = np.datetime64("2001-01-01T00:00:00", "ns")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run gave: by variable the fill, and the seconds spent waiting and in each graph."""
+
+    filled: Mapping[str, Filled]
+    encode_s: float
+    decode_s: float
+    queue_s: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A loaded bundle."""
+
+    manifest: Manifest
+    sha256: str
+    graphs: Graphs
+
+    @property
+    def layout(self) -> Layout:
+        """What the graphs' tokens look like."""
+        return self.manifest.layout
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Global attributes that say what filled a dataset."""
+        return {
+            "hydrofill_bundle": self.manifest.name,
+            "hydrofill_bundle_version": self.manifest.version,
+            "hydrofill_bundle_sha256": self.sha256,
+            "hydrofill_version": VERSION,
+        }
+
+    def run(
+        self,
+        cube: WaterCube,
+        names: Sequence[str] | None = None,
+        max_gap: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Outcome:
+        """The gaps of `cube` filled; see `export.contract.fill.reconstruct`."""
+        predictor = OnnxPredictor(self.graphs)
+        filled = reconstruct(cube, self.layout, predictor, names=names, max_gap=max_gap, progress=progress)
+        return Outcome(filled, predictor.encode_s, predictor.decode_s)
+
+
+def load_model(bundle: Bundle, runtime: Runtime) -> Model:
+    """The bundle with its graphs open and run once over a full window.
+
+    Raises:
+        BundleError: the graphs are not those of the manifest, or do not give finite values.
+    """
+    model = Model(bundle.manifest, bundle.sha256, Graphs(bundle, runtime))
+    _warm_up(model)
+    return model
+
+
+def _warm_up(model: Model) -> None:
+    name, cube = model.manifest.name, _example_cube(model.layout)
+    try:
+        outcome = model.run(cube)
+    except Exception as error:  # the runtime's errors share no class but this
+        raise BundleError("the graphs do not run", where=name) from error
+    if not any((filled.flag == FILLED).any() for filled in outcome.filled.values()):
+        raise BundleError("the graphs fill nothing", where=name)
+    for variable, filled in outcome.filled.items():
+        given = filled.flag == FILLED
+        if not (np.isfinite(filled.mean[given]).all() and np.isfinite(filled.std[given]).all()):
+            raise BundleError(f"the graphs give no finite values for {variable}", where=name)
+
+
+def _example_cube(layout: Layout) -> WaterCube:
+    """A full window of every variable, about half of it missing."""
+    place, window = layout.place, layout.window
+    steps = np.arange(window.steps) * np.timedelta64(round(place.step_s), "s")
+    y = place.y_origin + place.y_spacing * np.arange(min(window.rows, place.rows))
+    x = place.x_origin + place.x_spacing * np.arange(min(window.columns, place.columns))
+    ids = np.arange(WARM_UP_SITES).astype(str)
+    sites = Sites(ids, np.full(WARM_UP_SITES, y.mean()), np.full(WARM_UP_SITES, x.mean()))
+    sizes = {"time": len(steps), "y": len(y), "x": len(x), "site": WARM_UP_SITES}
+    rng = np.random.default_rng(0)
+    specs = (*layout.variables, *layout.static)
+    variables = {spec.name: _example_variable(spec, sizes, rng) for spec in specs}
+    domain = {spec.name: np.ones((len(y), len(x)), bool) for spec in layout.variables if spec.kind == "grid"}
+    return WaterCube(WARM_UP_START + steps, y, x, sites, variables, domain)
+
+
+def _example_variable(spec: VariableSpec, sizes: Mapping[str, int], rng: np.random.Generator) -> Variable:
+    shape = tuple(sizes[dim] for dim in DIMS[spec.kind])
+    low = 0.0 if spec.lower is None else spec.lower
+    high = low + 1.0 if spec.upper is None else spec.upper
+    values = rng.uniform(low, high, shape).astype(np.float32)
+    if "time" in DIMS[spec.kind]:
+        hidden = rng.random(shape) < 0.5
+        hidden.flat[0] = False
+        values[hidden] = np.nan
+    return Variable(name=spec.name, kind=spec.kind, values=values, units=spec.units)

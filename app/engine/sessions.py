@@ -1,0 +1,196 @@
+"""A bundle's two graphs in ONNX Runtime, as the `Predictor` that export.contract.fill asks for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import onnxruntime
+
+from export.contract.errors import BundleError
+from export.contract.guesses import DISTANCES, GUESSES
+from export.contract.layout import Layout
+from export.contract.manifest import Bundle, GraphSpec, TensorSpec
+from export.contract.tokens import PLACE_FEATURES, Queries, Tokens
+
+# Queries in one run of the decoder: enough to keep the cores busy, few enough that their attention to a full
+# window's memory stays within some hundred MB.
+QUERIES_A_RUN = 4096
+
+# What this server feeds and reads, by the tensors' names; those in `..._MAY` are there in some networks only.
+ENCODER_INPUTS = frozenset({"values", "valid", "variable", "place", "length"})
+ENCODER_OUTPUTS = frozenset({"memory"})
+ENCODER_OUTPUTS_MAY = frozenset({"memory_length", "memory_variable"})
+DECODER_INPUTS = frozenset({"memory", "length", "query_variable", "query_place"})
+DECODER_INPUTS_MAY = frozenset({"memory_variable", "query_length", "query_guess", "query_guessed", "query_distance"})
+DECODER_OUTPUTS = frozenset({"mean", "std"})
+NONE_MORE: frozenset[str] = frozenset()
+QUERY = "query_"
+DTYPES = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(bool)": "bool"}
+PROVIDERS: Mapping[str, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+class ProviderError(ValueError):
+    """A provider that is asked for and cannot be had; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What runs the graphs, and on how many threads."""
+
+    provider: Literal["cpu", "cuda"]
+    threads: int
+
+    @property
+    def provider_name(self) -> str:
+        """The provider as ONNX Runtime calls it."""
+        return PROVIDERS[self.provider]
+
+
+class Graphs:
+    """Encoder and decoder of one bundle; the methods take and give one window, without a batch axis."""
+
+    def __init__(self, bundle: Bundle, runtime: Runtime) -> None:
+        name, manifest = bundle.manifest.name, bundle.manifest
+        encoder, decoder = manifest.encoder, manifest.decoder
+        _check_roles(name, encoder.inputs, ENCODER_INPUTS, NONE_MORE)
+        _check_roles(name, encoder.outputs, ENCODER_OUTPUTS, ENCODER_OUTPUTS_MAY)
+        _check_roles(name, decoder.inputs, DECODER_INPUTS, DECODER_INPUTS_MAY)
+        _check_roles(name, decoder.outputs, DECODER_OUTPUTS, NONE_MORE)
+        _check_sizes(name, (*encoder.inputs, *decoder.inputs, *decoder.outputs), manifest.layout)
+        self._encoder = _open(name, "encoder.onnx", bundle.encoder, encoder, runtime)
+        self._decoder = _open(name, "decoder.onnx", bundle.decoder, decoder, runtime)
+        self._told = [tensor.name for tensor in encoder.outputs]
+        self._asked = [tensor.name for tensor in decoder.inputs]
+
+    @property
+    def queries_a_run(self) -> int | None:
+        """Most queries in one run of the decoder; None where queries read each other, so that all must go together."""
+        return None if f"{QUERY}length" in self._asked else QUERIES_A_RUN
+
+    def encode(self, tokens: Tokens) -> dict[str, np.ndarray]:
+        """What the decoder is told of the visible tokens, by name, with a batch axis of 1."""
+        feed = {name: getattr(tokens, name)[None] for name in ENCODER_INPUTS}
+        told = dict(zip(self._told, self._encoder.run(self._told, feed), strict=True))
+        return {"length": told.get("memory_length", tokens.length[None]), **told}
+
+    def decode(self, told: Mapping[str, np.ndarray], queries: Queries, part: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation (Q, P) for the queries in `part`."""
+        feed = {name: told[name] for name in self._asked if not name.startswith(QUERY)}
+        for name in self._asked:
+            if name.startswith(QUERY):
+                values = getattr(queries, name.removeprefix(QUERY))
+                feed[name] = values[None] if values.ndim == 0 else values[None, part]
+        mean, std = self._decoder.run(["mean", "std"], feed)
+        return mean[0], std[0]
+
+
+@dataclass
+class OnnxPredictor:
+    """A `Predictor` over `graphs` that counts the seconds spent in each."""
+
+    graphs: Graphs
+    encode_s: float = 0.0
+    decode_s: float = 0.0
+
+    def __call__(self, tokens: Tokens, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation (Q, P) of every query: encoded once, decoded in chunks."""
+        started = time.perf_counter()
+        told = self.graphs.encode(tokens)
+        encoded = time.perf_counter()
+        number = len(queries.variable)
+        size = self.graphs.queries_a_run or number
+        parts = [slice(start, start + size) for start in range(0, number, size)]
+        answers = [self.graphs.decode(told, queries, part) for part in parts]
+        mean, std = (np.concatenate(pieces) for pieces in zip(*answers, strict=True))
+        self.encode_s += encoded - started
+        self.decode_s += time.perf_counter() - encoded
+        return mean, std
+
+
+def check_provider(runtime: Runtime) -> None:
+    """Returns if the provider is there.
+
+    Raises:
+        ProviderError: it is not; says what is.
+    """
+    available = onnxruntime.get_available_providers()
+    if runtime.provider_name not in available:
+        raise ProviderError(f"{runtime.provider_name} is not available here; there are {', '.join(available)}")
+
+
+def _open(name: str, file: str, content: bytes, spec: GraphSpec, runtime: Runtime) -> Any:
+    """A session over the graph's bytes; given no path, it can read no other file.
+
+    Raises:
+        BundleError: no graph, or one with other inputs and outputs than the manifest says.
+        ProviderError: the provider does not start.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = runtime.threads
+    options.inter_op_num_threads = 1
+    # Threads that wait by spinning starve those of their neighbours.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 4  # what fails is raised, and told once
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=[runtime.provider_name])
+    except Exception as error:  # the runtime's errors share no class but this
+        raise BundleError(f"{file} is not a graph that can be run", where=name) from error
+    if session.get_providers()[0] != runtime.provider_name:
+        raise ProviderError(f"{runtime.provider_name} does not start here; see the log of ONNX Runtime")
+    _check_tensors(name, file, session.get_inputs(), spec.inputs)
+    _check_tensors(name, file, session.get_outputs(), spec.outputs)
+    return session
+
+
+def _check_roles(name: str, found: Iterable[TensorSpec], must: frozenset[str], may: frozenset[str]) -> None:
+    names = [tensor.name for tensor in found]
+    if len(set(names)) != len(names) or not must <= set(names) <= must | may:
+        raise BundleError(
+            "a graph has other tensors than this server feeds",
+            where=name,
+            got=sorted(names),
+            expected=f"{sorted(must)}" + (f" and any of {sorted(may)}" if may else ""),
+        )
+
+
+def _check_sizes(name: str, tensors: Iterable[TensorSpec], layout: Layout) -> None:
+    """The last dims that layout and contract fix, where the manifest's are numbers."""
+    cells = layout.token_size
+    wanted = {
+        **dict.fromkeys(("values", "valid", "mean", "std"), (cells,)),
+        **dict.fromkeys(("place", "query_place"), (len(PLACE_FEATURES),)),
+        **dict.fromkeys(("query_guess", "query_guessed"), (cells, len(GUESSES))),
+        "query_distance": (cells, len(DISTANCES)),
+    }
+    for tensor in tensors:
+        expected = wanted.get(tensor.name, ())
+        found = tensor.dims[len(tensor.dims) - len(expected) :]
+        if any(isinstance(got, int) and got != size for got, size in zip(found, expected, strict=True)):
+            raise BundleError(f"{tensor.name} does not fit the layout", where=name, got=found, expected=expected)
+        if "guess" in tensor.name and not layout.guesses:
+            raise BundleError(f"{tensor.name} is asked for, but the layout has no guesses", where=name)
+
+
+def _check_tensors(name: str, file: str, found: Iterable[Any], expected: Iterable[TensorSpec]) -> None:
+    """Same names, types and fixed dims; what the manifest calls dynamic is dynamic."""
+    told = {tensor.name: tensor for tensor in expected}
+    here = {tensor.name: tensor for tensor in found}
+    if here.keys() != told.keys():
+        raise BundleError(
+            f"{file} has other tensors than its manifest", where=name, got=sorted(here), expected=sorted(told)
+        )
+    for key, tensor in here.items():
+        dims = [dim if isinstance(dim, int) else "dynamic" for dim in tensor.shape]
+        wanted = [dim if isinstance(dim, int) else "dynamic" for dim in told[key].dims]
+        dtype = DTYPES.get(tensor.type, tensor.type)
+        if dims != wanted or dtype != told[key].dtype:
+            raise BundleError(
+                f"{file}: {key} is not what the manifest says",
+                where=name,
+                got=(dtype, dims),
+                expected=(told[key].dtype, wanted),
+            )

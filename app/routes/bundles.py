@@ -1,0 +1,34 @@
+"""Which bundles are loaded, and what each can do."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from app.engine.model import Model
+from app.openapi import problems
+from app.routes.state import ServiceOf
+from app.schemas import BundleList, BundleSummary, VariableSummary
+from export.contract.manifest import Manifest
+
+router = APIRouter()
+
+
+@router.get("/bundles", responses=problems(500, 503), summary="The loaded bundles")
+async def list_bundles(service: ServiceOf) -> BundleList:
+    """Name, version and variables of each."""
+    return BundleList(bundles=tuple(_summary(model) for model in service.registry.models.values()))
+
+
+@router.get("/bundles/{name}", responses=problems(404, 422, 500, 503), summary="A bundle's manifest")
+async def show_bundle(name: str, service: ServiceOf) -> Manifest:
+    """Variables, units, training data, measured skill, digests of its files."""
+    return service.registry.named(name).manifest
+
+
+def _summary(model: Model) -> BundleSummary:
+    variables = tuple(
+        VariableSummary(name=v.name, kind=v.kind, units=v.units, standard_name=v.standard_name)
+        for v in model.layout.variables
+    )
+    manifest = model.manifest
+    return BundleSummary(name=manifest.name, version=manifest.version, sha256=model.sha256, variables=variables)

@@ -1,0 +1,34 @@
+"""What is running here."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+
+import onnxruntime
+from fastapi import APIRouter
+
+from app.engine.sessions import PROVIDERS
+from app.openapi import problems
+from app.routes.state import ServiceOf
+from app.schemas import Info, LimitsInfo
+from app.version import VERSION
+
+router = APIRouter()
+
+LIBRARIES = ("fastapi", "h5netcdf", "h5py", "numpy", "scipy", "xarray")
+
+
+@router.get("/info", responses=problems(500, 503), summary="Versions, provider, limits")
+async def info(service: ServiceOf) -> Info:
+    """Versions of this server and its libraries, what runs the graphs, and what is taken."""
+    settings = service.settings
+    libraries = {name: version(name) for name in LIBRARIES}
+    return Info(
+        version=VERSION,
+        python=platform.python_version(),
+        libraries={**libraries, "onnxruntime": onnxruntime.__version__},
+        provider=PROVIDERS[settings.provider],
+        threads=settings.graph_threads,
+        limits=LimitsInfo(max_body_bytes=settings.max_body_bytes, max_decoded_bytes=settings.max_decoded_bytes),
+    )

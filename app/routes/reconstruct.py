@@ -1,0 +1,75 @@
+"""POST /reconstruct: data with gaps in, the same data filled out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from starlette.requests import Request
+from starlette.responses import Response
+
+from app.codecs.negotiation import reading_codec, writing_codec
+from app.openapi import problems, reply_body, request_body
+from app.routes.body import read_body
+from app.routes.state import ServiceOf
+from app.service import Answer, Ask
+
+router = APIRouter()
+
+
+class ReconstructQuery(BaseModel):
+    """How to fill; a parameter that is not here is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    bundle: str | None = Field(
+        default=None, max_length=64, description="name of the bundle; may be left out where one suits"
+    )
+    variables: str | None = Field(
+        default=None, description="names to fill, separated by commas; by default all that data and bundle share"
+    )
+    max_gap: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="longest gap to fill, in time steps; longer ones stay missing, flag 3",
+    )
+    uncertainty: bool = Field(default=True, description="whether V_std is part of the reply")
+    only_gaps: bool = Field(default=False, description="whether V holds the filled values alone")
+
+    @field_validator("variables")
+    @classmethod
+    def _names(cls, variables: str | None) -> str | None:
+        if variables is not None and not all(name.strip() for name in variables.split(",")):
+            raise ValueError("must be names separated by commas")
+        return variables
+
+    def to_ask(self) -> Ask:
+        """The same for the service."""
+        names = tuple(name.strip() for name in (self.variables or "").split(",") if name)
+        return Ask(self.bundle, names, self.max_gap, self.uncertainty, self.only_gaps)
+
+
+@router.post(
+    "/reconstruct",
+    summary="Fill the gaps of gridded and gauged water data",
+    response_class=Response,
+    responses={**reply_body(), **problems(400, 404, 406, 413, 415, 422, 500, 503)},
+    openapi_extra=request_body(),
+)
+async def reconstruct(request: Request, service: ServiceOf, query: Annotated[ReconstructQuery, Query()]) -> Response:
+    """Observed values come back bit-identical; each gap is filled, with a standard deviation and a flag, or refused."""
+    headers = request.headers
+    reading = reading_codec(headers.get("content-type"), headers.get("content-encoding"))
+    writing = writing_codec(headers.get("accept"), reading)
+    if query.bundle:
+        service.registry.named(query.bundle)
+    body = await read_body(request, service.settings.max_body_bytes)
+    answer = await service.reconstruct(body, reading, writing, query.to_ask())
+    return Response(answer.content, media_type=answer.media_type, headers={"Server-Timing": _server_timing(answer)})
+
+
+def _server_timing(answer: Answer) -> str:
+    return ", ".join(f"{stage};dur={ms:.3f}" for stage, ms in asdict(answer.timing).items())

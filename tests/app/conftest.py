@@ -1,0 +1,38 @@
+"""The tiny bundle on disk, and a client of a server that has it loaded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from app.main import create_app
+from app.settings import Settings
+from tests.app.tiny import client_of, write_bundle
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundles")
+    write_bundle(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [n for n in os.environ if n.upper().startswith("HYDROFILL_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+async def client(bundles: Path) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(create_app(Settings(bundles=bundles))) as connected:
+        yield connected

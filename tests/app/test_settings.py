@@ -1,0 +1,70 @@
+"""Settings come from the environment, and what is not known is refused."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from app.settings import SettingsError, read_settings
+from app.version import VERSION
+
+
+def test_defaults_bind_loopback() -> None:
+    settings = read_settings()
+    assert (settings.host, settings.port) == ("127.0.0.1", 8000)
+    assert settings.bundles == Path("bundles")
+    assert settings.max_body_bytes == 64 * 2**20
+    assert settings.max_decoded_bytes == 512 * 2**20
+
+
+def test_environment_is_read_and_options_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYDROFILL_PORT", "9000")
+    monkeypatch.setenv("HYDROFILL_HOST", "::1")
+    settings = read_settings(port=9001, host=None)
+    assert (settings.host, settings.port) == ("::1", 9001)
+
+
+def test_unknown_setting_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYDROFILL_PORTS", "9000")
+    with pytest.raises(SettingsError, match=r"unknown setting HYDROFILL_PORTS; there are .*HYDROFILL_PORT"):
+        read_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "70000"),
+        ("PORT", "http"),
+        ("PROVIDER", "tpu"),
+        ("THREADS", "0"),
+        ("MAX_BODY_BYTES", "-1"),
+        ("LOG_LEVEL", "x"),
+    ],
+)
+def test_impossible_value_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"HYDROFILL_{name}", value)
+    with pytest.raises(SettingsError, match=f"HYDROFILL_{name}: .*{value}"):
+        read_settings()
+
+
+def test_threads_are_the_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 3, 5}, raising=False)
+    assert read_settings().graph_threads == 3
+    assert read_settings(threads=1).graph_threads == 1
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert read_settings().graph_threads == os.cpu_count()
+
+
+def test_printed_settings_can_be_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read_settings(port=9002, threads=3)
+    for line in settings.lines().splitlines():
+        monkeypatch.setenv(*line.split("=", 1))
+    assert read_settings() == settings
+
+
+def test_version_is_that_of_the_project() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    assert project["project"]["version"] == VERSION
