@@ -33,6 +33,7 @@ class EncoderGraph(nn.Module):
         self.names = [t.name for t in graph_specs(network)[0].outputs]
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """The encoder's outputs, in the order of its specification."""
         memory = self.network.encode(*inputs)
         by_name = {"memory": memory.tokens, "memory_length": memory.length, "memory_variable": memory.variable}
         return tuple(by_name[name] for name in self.names)
@@ -47,6 +48,7 @@ class DecoderGraph(nn.Module):
         self.names = [t.name for t in graph_specs(network)[1].inputs]
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of every cell."""
         given = dict(zip(self.names, inputs, strict=True))
         variable, tokens = given["query_variable"], given["memory"]
         nothing = tokens.new_zeros(1)

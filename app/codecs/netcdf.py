@@ -13,7 +13,8 @@ import xarray as xr
 from app.codecs.classic_check import CLASSIC_MAGIC, check_classic
 from app.codecs.form import Codec, Reply, SentVariable
 from app.codecs.hdf5_check import HDF5_MAGIC, check_hdf5
-from app.codecs.times import FIRST_YEAR, LAST_YEAR, check_times
+from app.codecs.times import check_times
+from export.contract.axes import FIRST_YEAR, LAST_YEAR
 from export.contract.errors import CoordinateError, StructureError, UnreadableError
 from export.contract.layout import Layout
 

@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from export.contract.axes import FIRST_YEAR, LAST_YEAR
 from export.contract.errors import CoordinateError
-
-FIRST_YEAR, LAST_YEAR = 1678, 2261  # whole years that 64-bit nanoseconds can hold
 
 
 def read_times(texts: Sequence[str]) -> np.ndarray:

@@ -34,6 +34,7 @@ USUAL_NAMES: tuple[tuple[str, Axis], ...] = (
 SITE_NAMES = re.compile(
     r"^(n_?)?(site|station|gauge|gage|basin|catchment|location|point)s?(_?(id|code))?$", re.IGNORECASE
 )
+FIRST_YEAR, LAST_YEAR = 1678, 2261  # what 64-bit nanoseconds hold in whole years
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,10 @@ def time_values(dataset: xr.Dataset, name: str) -> np.ndarray:
     """
     times = dataset[name]
     if np.issubdtype(times.dtype, np.datetime64):
+        years = times.values.astype("datetime64[Y]").astype(np.int64) + 1970
+        known = years[~np.isnat(times.values)]
+        if ((known < FIRST_YEAR) | (known > LAST_YEAR)).any():
+            raise CoordinateError("is out of range", where=name, expected=f"years {FIRST_YEAR} to {LAST_YEAR}")
         return times.values.astype("datetime64[ns]")
     if times.dtype == object and len(times):
         try:

@@ -124,10 +124,11 @@ def write_fill(
             out[f"{source}_std"] = (original.dims, spread, _std_attributes(original, source))
         out[f"{source}_flag"] = (original.dims, flag, _flag_attributes(source))
     done = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} hydrofill: gaps of {', '.join(filled)} filled"
+    earlier = str(dataset.attrs.get("history", ""))
     out.attrs = {
         **dataset.attrs,
         **provenance,
-        "history": "\n".join(filter(None, [dataset.attrs.get("history"), done])),
+        "history": "\n".join(filter(None, [earlier, done])),
     }
     return out
 
@@ -144,7 +145,7 @@ def _wanted(dataset: xr.Dataset, layout: Layout) -> dict[str, str]:
         if spec.name in dataset.data_vars:
             chosen[spec.name] = spec.name
             continue
-        same = [str(n) for n, v in dataset.data_vars.items() if v.attrs.get("standard_name") == spec.standard_name]
+        same = [str(n) for n, v in dataset.data_vars.items() if str(v.attrs.get("standard_name")) == spec.standard_name]
         same = [n for n in same if not n.endswith(COMPANIONS)]
         if spec.standard_name and len(same) == 1:
             chosen[spec.name] = same[0]
@@ -206,9 +207,9 @@ def _read_variable(
     if not np.issubdtype(variable.dtype, np.number):
         raise StructureError("is not numeric", where=name, got=variable.dtype)
     order = _ordered(variable, dimensions, kind)
-    values = np.squeeze(variable.transpose(..., *order).values.astype(np.float32)).reshape(
-        [variable.sizes[d] for d in order]
-    )
+    with np.errstate(over="ignore"):  # beyond float32 becomes infinite, which the cube refuses by name
+        narrow = variable.transpose(..., *order).values.astype(np.float32)
+    values = narrow.reshape([variable.sizes[d] for d in order])
     units = str(variable.attrs.get("units", ""))
     change = conversion(units, spec.units, name) if spec is not None and spec.units else Conversion()
     read = Variable(
@@ -238,8 +239,10 @@ def _read_domains(
         mask = dataset.get(f"{source}_domain")
         if mask is None:
             continue
-        if _kind(mask, dimensions) != "static_grid":
-            raise StructureError("has the wrong dimensions", where=str(mask.name), got=mask.dims, expected="(y, x)")
+        if _kind(mask, dimensions) != "static_grid" or mask.dtype.kind not in "biuf":
+            raise StructureError(
+                "must be numeric on the grid", where=str(mask.name), got=(mask.dims, mask.dtype), expected="(y, x)"
+            )
         values = mask.transpose(*_ordered(mask, dimensions, "static_grid")).values
         domains[name] = np.isfinite(values) & (values != 0)
     return domains

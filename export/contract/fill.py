@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from export.contract.cube import WaterCube
-from export.contract.errors import NothingObservedError, UnknownVariableError
+from export.contract.errors import BundleError, NothingObservedError, UnknownVariableError
 from export.contract.layout import Layout, Window
 from export.contract.tokens import Queries, Tokenised, Tokens, tokenise
 
@@ -128,6 +128,8 @@ def _fill_part(
     if tokenised is None:
         return
     mean, std = predict(tokenised.tokens, tokenised.queries)
+    if not (np.isfinite(mean).all() and (std >= 0).all()):
+        raise BundleError("the network answers with values that cannot be")
     means, stds = tokenised.join(mean), tokenised.join(std)
     for name in means:
         weight = part.weight if layout.spec(name).kind == "grid" else part.weight.mean(axis=(1, 2))[:, None]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,22 @@ from pint.facets.plain import PlainQuantity
 
 from export.contract.errors import UnitsError
 
+# The form of a unit's text. pint evaluates what it is given as arithmetic: `9**9**9 mm` would take it minutes.
+NUMBER = r"(?!0*\.?0*(?![0-9.]))[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,2})?"  # not zero: nothing is divided by it
+NAME = r"[A-Za-z_%°µμΩÅ]+"
+RAISED = r"\s*(?:\*\*|\^)\s*[-+]?[0-9]{1,2}"
+POWER = rf"(?:{RAISED}|[-+]?[0-9]{{1,2}}|[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹])"
+FACTOR = rf"(?:{NUMBER}(?:{RAISED})?|{NAME}(?:{POWER})?)"
+BETWEEN = r"(?:\s*[./*·]\s*|\s+)"
+PRODUCT = rf"{FACTOR}(?:{BETWEEN}{FACTOR})*"
+TERM = rf"(?:{FACTOR}|\(\s*{PRODUCT}\s*\)(?:{POWER})?)"
+UNIT = re.compile(rf"\s*(?:{TERM}(?:{BETWEEN}{TERM})*)?\s*")
+LONGEST = 80
 WATER_DENSITY = "1000 kg m-3"  # fresh water at 4 degC; CF uses it to equate lwe rates with mass fluxes
+
+
+# What pint raises for a text that has a unit's form and is none.
+UNIT_ERRORS = (pint.PintError, ValueError, TypeError, AttributeError, ArithmeticError, AssertionError, TokenError)
 
 
 @dataclass(frozen=True)
@@ -63,13 +80,15 @@ def conversion(units: str, wanted: str, where: str) -> Conversion:
     """
     if units == wanted:
         return Conversion()
-    if not units:
+    if not units.strip():
         raise UnitsError("has no units", where=where, expected=repr(wanted))
+    if len(units) > LONGEST or not UNIT.fullmatch(units):
+        raise UnitsError("is not a unit", where=where, got=repr(units[:LONGEST]), expected=repr(wanted))
     registry = _registry()
     try:
         with registry.context("water"):
             at_zero, at_one = (registry.Quantity(x, _parse(units)).to(_parse(wanted)).magnitude for x in (0.0, 1.0))
-    except (pint.PintError, pint.errors.PintTypeError, ValueError, TypeError, AttributeError) as error:
+    except UNIT_ERRORS as error:
         raise UnitsError("units do not convert", where=where, got=repr(units), expected=repr(wanted)) from error
     scale, offset = float(at_one - at_zero), float(at_zero)
     nearest = round(scale)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +49,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture(scope="session")
-def bundle(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bundle, Path]]:
+def bundle(run: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, Path]:
     folder = tmp_path_factory.mktemp("bundles") / "tiny"
-    yield write_bundle(run, folder, "1.2.3"), folder
+    return write_bundle(run, folder, "1.2.3"), folder

@@ -260,6 +260,14 @@ def nothing_known(ds: xr.Dataset) -> xr.Dataset:
     return ds[["slope"]].rename(slope="other")
 
 
+def text_domain(ds: xr.Dataset) -> xr.Dataset:
+    return ds.assign(pet_domain=(("y", "x"), np.full((7, 5), "in")))
+
+
+def before_nanoseconds(ds: xr.Dataset) -> xr.Dataset:
+    return ds.assign_coords(time=np.datetime64("1500-01-01", "s") + np.arange(20) * np.timedelta64(1, "D"))
+
+
 def deep_pet(ds: xr.Dataset) -> xr.Dataset:
     return ds.assign(pet=ds.pet.expand_dims(depth=3))
 
@@ -280,6 +288,8 @@ def deep_pet(ds: xr.Dataset) -> xr.Dataset:
         (pet_in_kelvin, UnitsError, "pet: units do not convert .*'K'.*'mm day-1'"),
         (pet_without_units, UnitsError, "pet: has no units"),
         (nothing_known, UnknownVariableError, "no variable can be used .*precipitation"),
+        (text_domain, StructureError, "pet_domain: must be numeric on the grid"),
+        (before_nanoseconds, CoordinateError, "time: is out of range .*years 1678 to 2261"),
         (deep_pet, StructureError, "pet: has the wrong dimensions"),
     ],
 )

@@ -10,7 +10,7 @@ import xarray as xr
 
 from export.contract.cube import Variable, WaterCube
 from export.contract.dataset import read_dataset
-from export.contract.errors import NothingObservedError, UnknownVariableError
+from export.contract.errors import BundleError, NothingObservedError, UnknownVariableError
 from export.contract.fill import FILLED, OBSERVED, OUTSIDE, REFUSED, plan, reconstruct
 from export.contract.layout import Layout, Window
 from export.contract.tokens import Queries, Tokens
@@ -132,6 +132,16 @@ def test_fills_stay_within_the_variables_bounds(dataset: xr.Dataset, layout: Lay
 
     cube = read_dataset(dataset, layout).cube
     assert np.nanmin(reconstruct(cube, layout, below)["pet"].mean) == 0
+
+
+@pytest.mark.parametrize(("mean", "std"), [(np.nan, 1.0), (1.0, -1.0), (1.0, np.nan)])
+def test_answers_that_cannot_be_are_an_error(dataset: xr.Dataset, layout: Layout, mean: float, std: float) -> None:
+    def broken(tokens: Tokens, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
+        del tokens
+        return np.full(queries.asked.shape, mean, np.float32), np.full(queries.asked.shape, std, np.float32)
+
+    with pytest.raises(BundleError, match="values that cannot be"):
+        reconstruct(read_dataset(dataset, layout).cube, layout, broken)
 
 
 def test_progress_is_told_to_the_end(dataset: xr.Dataset, layout: Layout) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
 from export.contract.errors import UnitsError
-from export.contract.units import conversion
+from export.contract.units import UNIT, conversion
 
 
 @pytest.mark.parametrize(
@@ -43,3 +45,24 @@ def test_an_offset_does_not_move_a_spread() -> None:
 def test_units_that_cannot_convert_are_refused_by_name(units: str) -> None:
     with pytest.raises(UnitsError, match=r"rain: .*expected 'mm day-1'"):
         conversion(units, "mm day-1", "rain")
+
+
+@pytest.mark.parametrize(
+    "units", ["9**9**9 mm", "mm / 0", "(" * 500, "__import__('os')", "mm\n", "1e400 mm", "x" * 100]
+)
+def test_a_text_without_a_units_form_is_refused_at_once(units: str) -> None:
+    started = time.perf_counter()
+    with pytest.raises(UnitsError, match=r"rain: "):
+        conversion(units, "mm day-1", "rain")
+    assert time.perf_counter() - started < 1
+
+
+@pytest.mark.parametrize(
+    "units",
+    [
+        *("1", "%", "mm", "mm day-1", "mm/d", "m3 s-1", "m^3/s", "m**3 s**-1", "kg/(m2 s)", "(mm/day)", "1e-3 m"),
+        *("0.1 mm h-1", "degree_Celsius", "°C", "mm per day", "10^3 m3 s-1", "m3 s⁻¹"),
+    ],
+)
+def test_units_as_people_write_them_have_a_units_form(units: str) -> None:
+    assert UNIT.fullmatch(units)

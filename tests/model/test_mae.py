@@ -197,6 +197,7 @@ def loop_attend(network: CrossMAE, tokens: list[Tensor]) -> list[Tensor]:
         read = [loop_heads(q, list(key), list(value), block.attn.num_heads) for q in query]
         tokens = [t + block.attn.proj(r) for t, r in zip(tokens, read, strict=True)]
         tokens = [t + block.mlp(block.norm2(t)) for t in tokens]
+    assert network.encoder.norm is not None
     return [network.encoder.norm(t) for t in tokens]
 
 

@@ -16,7 +16,7 @@ from export.contract.tokens import Tokenised, stack_queries, stack_tokens, token
 from model.config import PRESETS, ConfigError, NetworkConfig, choose_preset
 from model.data.layout import choose_statistics
 from model.fusion import may_read
-from model.layers import LayerMemories, WeightedFeatureMaps
+from model.layers import EncoderBlock, LayerMemories, WeightedFeatureMaps
 from model.mae import CrossMAE
 
 CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
@@ -109,7 +109,9 @@ def test_attributes_of_one_place_stay_there(water: WaterCube, layout: Layout, sy
     config = replace(SYSTEMS[system], depth=1)
     network = made(layout, water, config)
     with torch.no_grad():  # no attention: what a token becomes is then its own affair
-        network.encoder.blocks[0].attn.proj.weight.zero_()
+        for block in network.encoder.blocks:
+            assert isinstance(block, EncoderBlock)
+            block.attn.proj.weight.zero_()
     window = windows(water, layout)[0]
     slope = water.variables["slope"].values.copy()
     slope[:3, :2] += 1  # the first patch
