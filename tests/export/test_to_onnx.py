@@ -108,6 +108,13 @@ def test_graphs_hold_their_weights_and_no_path(bundle: BundleAt) -> None:
         assert b"site-packages" not in content and b".py" not in content
 
 
+def test_graphs_gather_by_index_and_never_select_by_a_mask(bundle: BundleAt) -> None:
+    for content in (bundle[0].encoder, bundle[0].decoder):
+        kinds = {node.op_type for node in onnx.load_from_string(content).graph.node}
+        assert "MatMul" in kinds or "Gemm" in kinds
+        assert not kinds & {"NonZero", "Compress", "Loop", "Scan", "If"}
+
+
 def test_inputs_are_those_of_the_manifest(bundle: BundleAt) -> None:
     for content, spec in (
         (bundle[0].encoder, bundle[0].manifest.encoder),
