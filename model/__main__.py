@@ -55,6 +55,34 @@ def data(
 
 
 @cli.command()
+def simulate(
+    out: Annotated[Path, typer.Argument(help="NetCDF (.nc) or Zarr store (.zarr) to write.")],
+    preset: Annotated[
+        str, typer.Option(help="small: 40 x 30 cells, 12 sites; gb: 290 x 180 cells, 671 sites.")
+    ] = "small",
+    years: Annotated[float | None, typer.Option(help="How long; two years where not given.", min=0.003)] = None,
+    days: Annotated[int | None, typer.Option(help="The same in days.", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same water.", min=0)] = 0,
+    gaps: Annotated[bool, typer.Option("--gaps", help="Take away what sensors miss.")] = False,
+) -> None:
+    """Simulate a water cycle: rain, soil moisture, temperature, evaporation, river flow; water is conserved."""
+    from model.config import ConfigError
+    from model.data.simulate.config import choose_config
+    from model.data.simulate.gaps import NO_GAPS, GapConfig
+    from model.data.simulate.simulation import write_simulation
+
+    try:
+        config = choose_config(preset, years, days)
+        with _bar() as advance:
+            ledger = write_simulation(out, config, seed, GapConfig() if gaps else NO_GAPS, advance)
+    except (ConfigError, OSError) as error:
+        _refuse("simulate", str(error))
+    lost = float(abs(ledger.of_land().residual[0]))
+    size = f"{config.days} days x {config.rows} x {config.columns} cells, {config.sites} sites"
+    results.print(f"{out}: {size}; water balance of the land closes to {lost:.1e} mm", highlight=False, soft_wrap=True)
+
+
+@cli.command()
 def withhold(
     source: Annotated[Path, typer.Argument(help="NetCDF to hide cells of.")],
     out: Annotated[Path, typer.Argument(help="NetCDF case to write: V, V_truth and V_gap for each variable V.")],
@@ -119,6 +147,7 @@ def train(
     """Learn to fill gaps from data that has gaps; only what was observed is learnt from."""
     from model.checkpoint import CONFIG, RunError, read_run
     from model.config import ConfigError, choose_preset, read_config
+    from model.data.sources import open_sources
     from model.training import DivergedError
     from model.training import train as train_steps
 
@@ -127,7 +156,7 @@ def train(
         settings = read_config(source, preset) if source else choose_preset(preset)
         if minutes is not None:
             settings = replace(settings, training=replace(settings.training, minutes=minutes))
-        dataset = _open(sources)
+        dataset = open_sources(sources)
         with _training_bar(settings.training.steps) as show:
             for progress in train_steps(dataset, out, settings, resume):
                 show(progress.share, f"step {progress.step}  loss {progress.loss:.4f}", progress.by_variable)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import math
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,12 +20,12 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from export.contract.cube import WaterCube
-from export.contract.dataset import Reading, read_dataset
 from export.contract.layout import Layout
 from export.contract.manifest import TrainingData
 from model.checkpoint import TrainingState, read_layout, save_skill, save_weights, start_run
 from model.config import RunConfig
 from model.data.layout import choose_layout, choose_statistics
+from model.data.reading import IN_MEMORY_VALUES, LazyCube, LazyReading, read_lazily
 from model.data.windows import Batch, WindowSampler, held_out_steps, without_steps
 from model.evaluation import evaluate
 from model.losses import balanced_crps
@@ -62,12 +63,22 @@ def train(dataset: xr.Dataset, folder: Path, config: RunConfig, resume: bool = F
         ContractError: the data cannot be used. RunError: the folder holds another run, or none to resume.
         DivergedError: the loss became no number; the last whole state stays on disk.
     """
-    reading = read_dataset(dataset, read_layout(folder) if resume else None)
-    layout = read_layout(folder) if resume else choose_layout(reading.cube, reading.grid_units, config.tokens)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
+        reading = read_lazily(dataset, read_layout(folder) if resume else None, Path(scratch))
+        yield from _train(dataset, reading, folder, config, resume)
+
+
+def _train(
+    dataset: xr.Dataset, reading: LazyReading, folder: Path, config: RunConfig, resume: bool
+) -> Iterator[Progress]:
+    cube: WaterCube | LazyCube
+    cube = reading.cube.load() if reading.cube.size <= IN_MEMORY_VALUES else reading.cube
+    layout = read_layout(folder) if resume else choose_layout(cube, reading.grid_units, config.tokens)
     if not resume:
-        start_run(folder, config, layout, describe(dataset, reading))
-    held = _held_out(reading.cube, layout, config)
-    seen = without_steps(reading.cube, held)
+        start_run(folder, config, layout, describe(dataset, cube))
+    held = _held_out(cube, layout, config)
+    seen = cube.without_steps(held) if isinstance(cube, LazyCube) else without_steps(cube, held)
     fabric = Fabric(accelerator="auto", devices=1)
     torch.manual_seed(config.training.seed)
     network = CrossMAE(layout, config.network)
@@ -79,12 +90,14 @@ def train(dataset: xr.Dataset, folder: Path, config: RunConfig, resume: bool = F
     assert isinstance(average, CrossMAE)  # AveragedModel holds a copy of what it was given
     save_weights(folder, average)
     if held.any():
-        save_skill(folder, evaluate(reading.cube, layout, TorchPredictor(average), held, config.training.seed))
+        if isinstance(cube, LazyCube):
+            cube, held = cube.excerpt(held, layout.window.steps, IN_MEMORY_VALUES)
+        save_skill(folder, evaluate(cube, layout, TorchPredictor(average), held, config.training.seed))
 
 
-def describe(dataset: xr.Dataset, reading: Reading) -> TrainingData:
+def describe(dataset: xr.Dataset, cube: WaterCube | LazyCube) -> TrainingData:
     """What the data say of themselves, for the model card."""
-    times = reading.cube.time.astype("datetime64[s]").tolist()
+    times = cube.time.astype("datetime64[s]").tolist()
     text = {key: str(dataset.attrs.get(key, "")) for key in ("title", "source", "license")}
     return TrainingData(
         title=text["title"],
@@ -96,7 +109,7 @@ def describe(dataset: xr.Dataset, reading: Reading) -> TrainingData:
     )
 
 
-def _held_out(cube: WaterCube, layout: Layout, config: RunConfig) -> np.ndarray:
+def _held_out(cube: WaterCube | LazyCube, layout: Layout, config: RunConfig) -> np.ndarray:
     rng = np.random.default_rng(config.training.seed)
     return held_out_steps(len(cube.time), config.training.held_out, layout.window.steps, rng)
 

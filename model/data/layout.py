@@ -6,11 +6,13 @@ import math
 
 import numpy as np
 
-from export.contract.cube import Kind, Variable, WaterCube
+from export.contract.cube import Variable, WaterCube
 from export.contract.dataset import typical_step_s
 from export.contract.errors import NothingObservedError, StructureError, UnknownVariableError
 from export.contract.layout import Domain, Layout, Patch, Place, VariableSpec, Window
 from model.config import TokensConfig
+from model.data.reading import LazyCube, LazyVariable, summary
+from model.data.summary import Summary
 from model.mae import Statistics
 
 TOKENS_A_WINDOW = 1080  # a training step of 8 windows of this size takes about half a second on two cores
@@ -21,7 +23,7 @@ OFTEN_ZERO = 0.02  # share of zeros that tells a variable with dry spells
 NEAR_ZERO = 0.5  # standard deviations: a minimum closer to zero than this makes zero its floor
 
 
-def choose_layout(cube: WaterCube, grid_units: str, config: TokensConfig) -> Layout:
+def choose_layout(cube: WaterCube | LazyCube, grid_units: str, config: TokensConfig) -> Layout:
     """The layout for training on `cube`; what `config` leaves open is chosen from the data.
 
     Raises:
@@ -33,13 +35,14 @@ def choose_layout(cube: WaterCube, grid_units: str, config: TokensConfig) -> Lay
         raise UnknownVariableError(
             "the data has no variable on (time, y, x) or (time, site)", got=sorted(cube.variables)
         )
-    for name, variable in dynamic.items():
-        if not variable.valid.any():
+    known = {name: summary(cube, name) for name in cube.variables}
+    for name in dynamic:
+        if known[name].number == 0:
             raise NothingObservedError("has no value at any time", where=name)
     patch, window = _patch_and_window(cube, config)
     return Layout(
-        variables=tuple(_spec(v, v.kind) for v in dynamic.values()),
-        static=tuple(_spec(v, v.kind, fixed=True) for v in static.values() if v.valid.any()),
+        variables=tuple(_spec(v, known[n]) for n, v in dynamic.items()),
+        static=tuple(_spec(v, known[n], fixed=True) for n, v in static.items() if known[n].number),
         patch=patch,
         window=window,
         place=_place(cube, grid_units),
@@ -48,34 +51,29 @@ def choose_layout(cube: WaterCube, grid_units: str, config: TokensConfig) -> Lay
     )
 
 
-def choose_statistics(cube: WaterCube, layout: Layout) -> Statistics:
+def choose_statistics(cube: WaterCube | LazyCube, layout: Layout) -> Statistics:
     """Mean and standard deviation of every token type over the observed cells of `cube`, in the network's space."""
     shape = (layout.token_types, layout.token_size)
     center, spread = np.zeros(shape, np.float32), np.ones(shape, np.float32)
     for number, spec in enumerate(layout.variables):
-        center[number], spread[number] = _moments(cube.variables[spec.name].values, spec)
+        center[number], spread[number] = _moments(summary(cube, spec.name), spec)
     for number, specs in enumerate((layout.static_grid, layout.static_site), start=len(layout.variables)):
         for column, spec in enumerate(specs):
-            center[number, column], spread[number, column] = _moments(cube.variables[spec.name].values, spec)
+            center[number, column], spread[number, column] = _moments(summary(cube, spec.name), spec)
     return Statistics(center, spread)
 
 
-def _moments(values: np.ndarray, spec: VariableSpec) -> tuple[float, float]:
-    z = values[~np.isnan(values)].astype(np.float64)
-    z = np.sqrt(np.maximum(z, 0)) if spec.transform == "sqrt" else z
-    spread = float(z.std())
-    return float(z.mean()), spread if spread > 0 else 1.0
+def _moments(known: Summary, spec: VariableSpec) -> tuple[float, float]:
+    mean, spread = (known.root_mean, known.root_spread) if spec.transform == "sqrt" else (known.mean, known.spread)
+    return mean, spread if spread > 0 else 1.0
 
 
-def _spec(variable: Variable, kind: Kind, fixed: bool = False) -> VariableSpec:
-    observed = variable.values[variable.valid].astype(np.float64)
-    lowest, spread = float(observed.min()), float(observed.std())
-    floor = 0.0 if not fixed and 0 <= lowest <= NEAR_ZERO * spread else None
-    skewness = float(((observed - observed.mean()) ** 3).mean() / spread**3) if spread > 0 else 0.0
-    skewed = skewness > SKEWED or float((observed == 0).mean()) > OFTEN_ZERO
+def _spec(variable: Variable | LazyVariable, known: Summary, fixed: bool = False) -> VariableSpec:
+    floor = 0.0 if not fixed and 0 <= known.lowest <= NEAR_ZERO * known.spread else None
+    skewed = known.skewness > SKEWED or known.zero_share > OFTEN_ZERO
     return VariableSpec(
         name=variable.name,
-        kind=kind,
+        kind=variable.kind,
         units=variable.units,
         standard_name=variable.standard_name,
         long_name=variable.long_name,
@@ -84,7 +82,7 @@ def _spec(variable: Variable, kind: Kind, fixed: bool = False) -> VariableSpec:
     )
 
 
-def _patch_and_window(cube: WaterCube, config: TokensConfig) -> tuple[Patch, Window]:
+def _patch_and_window(cube: WaterCube | LazyCube, config: TokensConfig) -> tuple[Patch, Window]:
     n_time, height, width = cube.shape
     rows, columns = (
         wanted or min(size, LARGEST_WINDOW) or 1
@@ -104,7 +102,7 @@ def _patch_and_window(cube: WaterCube, config: TokensConfig) -> tuple[Patch, Win
     return Patch(rows=patch_rows, columns=patch_columns, steps=chunk), Window(steps=steps, rows=rows, columns=columns)
 
 
-def _place(cube: WaterCube, grid_units: str) -> Place:
+def _place(cube: WaterCube | LazyCube, grid_units: str) -> Place:
     def axis(values: np.ndarray, sites: np.ndarray) -> tuple[float, float, int]:
         if len(values) > 1:
             return float(values.min()), float(np.abs(np.diff(values)).mean()), len(values)
@@ -122,10 +120,10 @@ def _place(cube: WaterCube, grid_units: str) -> Place:
         rows=rows,
         columns=columns,
         units=grid_units,
-        step_s=typical_step_s(cube) or 86_400.0,
+        step_s=typical_step_s(cube.frame if isinstance(cube, LazyCube) else cube) or 86_400.0,
     )
 
 
-def _increasing(cube: WaterCube, inside: np.ndarray) -> np.ndarray:
+def _increasing(cube: WaterCube | LazyCube, inside: np.ndarray) -> np.ndarray:
     """(H, W) with y and x increasing."""
     return inside[np.argsort(cube.y)][:, np.argsort(cube.x)]

@@ -14,6 +14,7 @@ from export.contract.cube import WaterCube
 from export.contract.layout import Layout
 from export.contract.tokens import Queries, Tokens, cut_patches, join_patches, stack_queries, stack_tokens, tokenise
 from model.config import MaskingConfig
+from model.data.reading import LazyCube
 from model.masking import clouds, gauge_outages, random_patches, squares, swaths, whole_frames
 
 POOL = 8  # batches drawn together and sorted by length: padding falls from about half to a tenth
@@ -62,7 +63,9 @@ class WindowSampler:
     A batch depends on the seed and its number alone, so that a training continues where it stopped.
     """
 
-    def __init__(self, cube: WaterCube, layout: Layout, config: MaskingConfig, batch_size: int, seed: int) -> None:
+    def __init__(
+        self, cube: WaterCube | LazyCube, layout: Layout, config: MaskingConfig, batch_size: int, seed: int
+    ) -> None:
         self.cube, self.layout, self.config = cube, layout, config
         self.batch_size, self.seed = batch_size, seed
         self._pool: tuple[int, list[list[Example]]] = (-1, [])

@@ -127,3 +127,17 @@ def test_data_that_do_not_fit_are_refused_in_one_line(dataset: xr.Dataset, file:
     assert run("withhold", file, tmp_path / "case.nc").exit_code == 0
     assert "is a case already" in refused(run("withhold", tmp_path / "case.nc", tmp_path / "again.nc"))
     assert "score: " in refused(run("score", file, file))
+
+
+def test_simulate_writes_a_water_cycle_and_says_that_its_books_close(tmp_path: Path) -> None:
+    result = run("simulate", tmp_path / "water.nc", "--days", 20, "--seed", 4, "--gaps")
+    assert result.exit_code == 0, result.output
+    assert "water balance of the land closes to" in result.output
+    with xr.open_dataset(tmp_path / "water.nc", engine="h5netcdf") as water:
+        assert {"precipitation", "soil_moisture", "temperature", "evaporation", "river_flow"} <= set(water.data_vars)
+        assert water.sizes["time"] == 20
+
+
+def test_simulate_refuses_what_it_cannot_make(tmp_path: Path) -> None:
+    assert "no preset is called 'moon'" in refused(run("simulate", tmp_path / "x.nc", "--preset", "moon"))
+    assert "must end in .nc or .zarr" in refused(run("simulate", tmp_path / "x.txt", "--days", 3))

@@ -217,7 +217,7 @@ def loop_decode(network: CrossMAE, memory: list[Tensor], queries: Queries, q: in
         x = x + block.mlp(block.norm2(x))
     raw = torch.stack([loop_head(network, decoder.norm(x), kind, cell, f) for cell, f in enumerate(features)])
     loc = embedding.center[kind] + embedding.spread[kind] * raw[:, 0]
-    scale = embedding.spread[kind] * (torch.nn.functional.softplus(raw[:, 1] + np.log(np.e - 1)) + 1e-3)
+    scale = embedding.spread[kind] * (torch.nn.functional.softplus(raw[:, 1] + np.log(np.expm1(1.0))) + 1e-3)
     if not embedding.square_root[kind]:
         return loc, scale
     loc, scale = loc.double(), scale.double()

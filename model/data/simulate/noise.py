@@ -1,0 +1,79 @@
+"""Gaussian random fields that the wind carries along and that renew themselves."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import fft
+
+APART = 1.2  # length scales between opposite edges: the fields are periodic on a domain so much wider than the grid
+
+
+class DriftingField:
+    """A stationary Gaussian field (H, W) of mean 0 and variance 1, from one moment to the next.
+
+    Each wave keeps its phase but for the wind's displacement, and forgets it with one e-folding time: an AR(1) in
+    Fourier space. Source: the spectral advection of STREAP (Paschalis et al. 2013, Water Resour. Res. 49:8430).
+
+    Args:
+        shape: (H, W) of the grid.
+        length: scales along and across the field's long axis, cells; equal for round structures.
+        heading: direction of the long axis, radians from the x axis.
+        memory_days: e-folding time for somebody who moves with the wind.
+        rng: source of randomness.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        length: tuple[float, float],
+        heading: float,
+        memory_days: float,
+        rng: np.random.Generator,
+    ) -> None:
+        self.shape, self.memory_days, self.rng = shape, memory_days, rng
+        self.size = tuple(fft.next_fast_len(n + int(np.ceil(APART * max(length))), real=True) for n in shape)
+        self.y = fft.fftfreq(self.size[0])[:, None]  # cycles a cell
+        self.x = fft.rfftfreq(self.size[1])[None, :]
+        self.amplitude = self._amplitude(length, heading)
+        self.waves = self._fresh()
+
+    def step(self, days: float, drift: tuple[float, float]) -> np.ndarray:
+        """The field (H, W) float32 `days` later, carried by `drift` = (north, east) in cells a day."""
+        kept = float(np.exp(-days / self.memory_days))
+        north = kept * np.exp(-2j * np.pi * days * drift[0] * self.y)
+        east = np.exp(-2j * np.pi * days * drift[1] * self.x)
+        self.waves *= north.astype(np.complex64)
+        self.waves *= east.astype(np.complex64)
+        self.waves += self._fresh() * np.float32(np.sqrt(1 - kept**2))
+        field: np.ndarray = fft.irfft2(self.waves, s=self.size)[: self.shape[0], : self.shape[1]]
+        return field
+
+    def _amplitude(self, length: tuple[float, float], heading: float) -> np.ndarray:
+        """Of the two parts of each wave, (rows, waves, 1) float32, such that the field's variance is 1."""
+        along = self.x * np.cos(heading) + self.y * np.sin(heading)
+        across = self.y * np.cos(heading) - self.x * np.sin(heading)
+        power = (1 + (2 * np.pi * length[0] * along) ** 2 + (2 * np.pi * length[1] * across) ** 2) ** -2.0
+        power[0, 0] = 0.0  # the mean over the domain is no weather
+        mirrored = np.ones(self.x.shape[1], bool)  # a column stands for its mirror image too, but for these:
+        mirrored[0] = False
+        if self.size[1] % 2 == 0:
+            mirrored[-1] = False
+        # Those keep only the half of their power that a real field has.
+        scale = np.sqrt(power / (power * np.where(mirrored, 2, 1)).sum()) * self.size[0] * self.size[1]
+        return (scale * np.where(mirrored, np.sqrt(0.5), 1)).astype(np.float32)[..., None]
+
+    def _fresh(self) -> np.ndarray:
+        """New waves, independent of all before, (rows, waves) complex64."""
+        shape = (self.size[0], self.x.shape[1], 2)
+        return (self.rng.standard_normal(shape, np.float32) * self.amplitude).view(np.complex64)[..., 0]
+
+
+def rough_field(shape: tuple[int, int], slope: float, rng: np.random.Generator) -> np.ndarray:
+    """A fractal surface (H, W) float64 of mean 0 and standard deviation 1, whose spectrum falls as k**-slope."""
+    size = tuple(fft.next_fast_len(2 * n, real=True) for n in shape)  # twice as wide: no edge meets the other
+    y, x = fft.fftfreq(size[0])[:, None], fft.rfftfreq(size[1])[None, :]
+    frequency = np.hypot(y, x)
+    frequency[0, 0] = np.inf
+    field = fft.irfft2(fft.rfft2(rng.standard_normal(size)) * frequency ** (-slope / 2), s=size)
+    field = field[: shape[0], : shape[1]]
+    return (field - field.mean()) / field.std()
