@@ -8,7 +8,7 @@ PIP_INSTALL := $(RUN) -m pip install -qq --disable-pip-version-check --no-input
 CACHES := .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build hydrofill.egg-info
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo serve test check bench clean
+.PHONY: help setup setup-dev demo serve test check bench page clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -36,6 +36,9 @@ check: $(VENV)/.stamp-dev ## lint, format, import rules and types
 
 bench: $(VENV)/.stamp-dev ## run the benchmarks
 	@$(RUN) -m benchmarks
+
+page: ## build the web page from frontend/ into app/page/dist (needs node 20 or newer)
+	@cd frontend && npm install --no-save && npm run build
 
 clean: ## remove .venv, out/ and the caches; runs/ and bundles/ stay
 	@rm -rf $(VENV) out $(CACHES)

@@ -15,7 +15,7 @@ from app.engine.registry import Registry, load_registry
 from app.engine.sessions import Runtime
 from app.middleware import RequestMiddleware
 from app.openapi import DocumentedAPI
-from app.routes import bundles, health, info, reconstruct
+from app.routes import bundles, health, info, page, reconstruct
 from app.service import Service
 from app.settings import Settings, read_settings
 from app.version import VERSION
@@ -51,6 +51,6 @@ def create_app(settings: Settings | None = None, load: Callable[[Settings], Regi
     app = DocumentedAPI(title="hydrofill", version=VERSION, description=DESCRIPTION, lifespan=lifespan)
     app.add_middleware(RequestMiddleware)
     errors.install(app)
-    for module in (reconstruct, bundles, health, info):
+    for module in (reconstruct, bundles, health, info, page):
         app.include_router(module.router)
     return app

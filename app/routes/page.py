@@ -1,0 +1,65 @@
+"""The web page, and the one thing that it needs of the server beyond the public interface: its preview."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+
+from app.codecs import json
+from app.codecs.negotiation import reading_codec
+from app.openapi import problems
+from app.routes.body import read_body
+from app.routes.state import ServiceOf
+from app.service import Ask
+
+router = APIRouter(include_in_schema=False)
+
+FILES = StaticFiles(directory=Path(__file__).parents[1] / "page" / "dist")
+FILL_NOTHING = 0  # steps: every gap is longer than this, so each is flagged and none is filled
+# Nothing from elsewhere, nothing inline, no framing: what the page shows cannot be made to act for others.
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+
+
+@router.get("/")
+async def page(request: Request) -> Response:
+    """The page."""
+    return await _file("index.html", request)
+
+
+@router.get("/page/{name}")
+async def asset(name: str, request: Request) -> Response:
+    """A file that the page is made of, or its sample."""
+    return await _file(f"page/{name}", request)
+
+
+@router.post("/page/preview", responses=problems(400, 404, 413, 415, 422, 500, 503))
+async def preview(
+    request: Request, service: ServiceOf, bundle: Annotated[str | None, Query(max_length=64)] = None
+) -> Response:
+    """The body as the server reads it, in JSON: gaps are flagged as refused, nothing is filled."""
+    headers = request.headers
+    reading = reading_codec(headers.get("content-type"), headers.get("content-encoding"))
+    if bundle:
+        service.registry.named(bundle)
+    body = await read_body(request, service.settings.max_body_bytes)
+    answer = await service.reconstruct(body, reading, json.CODEC, Ask(bundle, max_gap=FILL_NOTHING))
+    return Response(answer.content, media_type=answer.media_type)
+
+
+async def _file(path: str, request: Request) -> Response:
+    response = await FILES.get_response(path, request.scope)
+    response.headers.update(HEADERS)
+    return response

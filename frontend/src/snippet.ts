@@ -1,0 +1,45 @@
+import { type Ask, url } from "./api";
+
+/** A Python program that sends the same request with httpx; `name` is null for the built-in sample. */
+export function snippet(ask: Ask, name: string | null): string {
+  const maxGap = ask.maxGap === null ? "" : `, "max_gap": ${ask.maxGap}`;
+  const source = name === null ? `httpx.get(${quoted(url("page/sample.nc"))}).content` : `Path(${quoted(name)}).read_bytes()`;
+  return `from pathlib import Path
+
+import httpx
+
+reply = httpx.post(
+    ${quoted(url("reconstruct"))},
+    params={"bundle": ${quoted(ask.bundle)}${maxGap}},
+    content=${source},
+    headers={"Content-Type": "application/x-netcdf"},
+    timeout=300,
+)
+reply.raise_for_status()
+Path(${quoted(filledName(name))}).write_bytes(reply.content)
+`;
+}
+
+/** `rain.nc` -> `rain-filled.nc` */
+export function filledName(name: string | null): string {
+  return `${(name ?? "sample.nc").replace(/\.(nc4?|cdf|netcdf|h5)$/i, "")}-filled.nc`;
+}
+
+/** JSON's escapes are Python's too. */
+const quoted = (text: string): string => JSON.stringify(text);
+
+/** Copies `text`; where the page is not served securely, by way of the selection in `from`. */
+export async function copy(text: string, from: HTMLElement): Promise<boolean> {
+  if (navigator.clipboard !== undefined) {
+    return navigator.clipboard.writeText(text).then(
+      () => true,
+      () => copySelection(from),
+    );
+  }
+  return copySelection(from);
+}
+
+function copySelection(from: HTMLElement): boolean {
+  getSelection()?.selectAllChildren(from);
+  return document.execCommand("copy");
+}

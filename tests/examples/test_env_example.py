@@ -1,0 +1,25 @@
+"""What an operator may set is written in .env.example, and what is written there may be set."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from app.settings import PREFIX, Settings
+
+LINES = (Path(__file__).parents[2] / ".env.example").read_text().splitlines()
+OF_THE_CONTAINER = {"bundles", "host", "threads"}  # the image sets these; unset, `threads` counts the cores
+GIVEN = dict(re.findall(r"^#?([A-Z_]+)=(.*)$", "\n".join(LINES), re.MULTILINE))
+
+
+def test_every_setting_is_in_the_example_and_no_other() -> None:
+    assert {name for name in GIVEN if name.startswith(PREFIX)} == {PREFIX + n.upper() for n in Settings.model_fields}
+
+
+def test_the_values_shown_are_the_defaults() -> None:
+    for name in Settings.model_fields.keys() - OF_THE_CONTAINER:
+        assert GIVEN[PREFIX + name.upper()] == str(Settings.model_fields[name].default)
+
+
+def test_nothing_in_the_example_is_in_force_before_it_is_asked_for() -> None:
+    assert [line for line in LINES if line and not line.startswith("#")] == []
