@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ class Admission:
         self._metrics = metrics
         self.inside = 0
         self.draining = False
+        self.ended = asyncio.Event()  # what is still inside then is given up
 
     @contextmanager
     def enter(self) -> Iterator[None]:

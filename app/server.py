@@ -15,7 +15,7 @@ from app.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-LAST_REPLIES_S = 2  # to write replies that are ready when the server ends
+LAST_REPLIES_S = 2  # to tell those whose requests are given up, and to write what is ready
 ENGINE_DIED, REQUESTS_LOST = 70, 75  # sysexits: internal software error; temporary failure
 
 
@@ -72,11 +72,12 @@ class DrainingServer(uvicorn.Server):
         assert self._draining_since is not None
         if service.admission.inside == 0:
             return True
-        if time.monotonic() - self._draining_since < self._drain_s:
-            return False
-        logger.error("%s requests are lost: not finished in %s s", service.admission.inside, self._drain_s)
-        self.exit_code = REQUESTS_LOST
-        return True
+        over_s = time.monotonic() - self._draining_since - self._drain_s
+        if over_s >= 0 and not service.admission.ended.is_set():
+            logger.error("%s requests are lost: not finished in %s s", service.admission.inside, self._drain_s)
+            self.exit_code = REQUESTS_LOST
+            service.admission.ended.set()
+        return over_s >= LAST_REPLIES_S
 
     def _service(self) -> Service | None:
         service: Service | None = getattr(self._app.state, "service", None)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from app.engine.model import Model, Outcome
 from app.engine.queue import Job, Policy, Waiting
+from app.errors import NotReadyError
 from export.contract.cube import WaterCube
 
 logger = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class EngineStoppedError(RuntimeError):
+class EngineStoppedError(NotReadyError):
     """The engine's thread has ended; nothing is run any more."""
 
 
@@ -130,13 +131,14 @@ class Engine:
         return time.perf_counter() - started
 
     def _work(self) -> None:
+        job: Job | None = None
         try:
             while (job := self._next()) is not None:
                 self._run(job)
         finally:
             with self._changed:
                 self._ending = True
-                left = [*self._running, *self._waiting.jobs]
+                left = [*([job] if job else []), *self._running, *self._waiting.jobs]
                 self._waiting.jobs.clear()
             for job in left:
                 with suppress(InvalidStateError):

@@ -80,7 +80,7 @@ async def reconstruct(
         async def work(control: Control) -> Answer:
             return await service.reconstruct(body, reading, writing, ask, client, control)
 
-        answer = await run_watched(request, work, settings.deadline_s)
+        answer = await run_watched(request, work, settings.deadline_s, service.admission.ended)
     return Response(answer.content, media_type=answer.media_type, headers={"Server-Timing": _server_timing(answer)})
 
 
@@ -105,7 +105,7 @@ async def estimate(
         async def work(control: Control) -> Prepared:
             return await service.prepare(body, reading, ask, control)
 
-        ready = await run_watched(request, work, settings.deadline_s)
+        ready = await run_watched(request, work, settings.deadline_s, service.admission.ended)
     return Estimate(
         bundle=ready.model.manifest.name,
         windows=ready.load.windows,

@@ -25,10 +25,16 @@ def slow_bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def ask(address: str, body: bytes, timeout_s: float = 60.0) -> int:
-    return httpx.post(
-        f"{address}/reconstruct", content=body, headers={"Content-Type": NPZ}, timeout=timeout_s
-    ).status_code
+def ask(address: str, body: bytes, form: str = NPZ) -> int:
+    reply = httpx.post(f"{address}/reconstruct", content=body, headers={"Content-Type": form}, timeout=60.0)
+    return reply.status_code
+
+
+def waiting(address: str) -> float:
+    """Requests that wait for the engine."""
+    text = httpx.get(f"{address}/metrics").text
+    line = next(line for line in text.splitlines() if line.startswith("hydrofill_queue_requests "))
+    return float(line.split()[1])
 
 
 def inside(address: str) -> int:
@@ -39,12 +45,11 @@ def inside(address: str) -> int:
 
 
 def test_terminated_server_finishes_what_it_accepted_and_takes_no_more(slow_bundles: Path, tmp_path: Path) -> None:
-    body = body_of(sample(60), NPZ)
+    body = body_of(sample(150), NPZ)
     with serving(slow_bundles, tmp_path) as served, ThreadPoolExecutor(4) as pool:
         accepted = [pool.submit(ask, served.address, body) for _ in range(3)]
-        while not inside(served.address):
+        while waiting(served.address) < 2:
             time.sleep(0.01)
-        time.sleep(0.3)
         served.process.send_signal(signal.SIGTERM)
         time.sleep(0.15)
         ready = httpx.get(f"{served.address}/readyz")
@@ -66,9 +71,7 @@ def test_server_that_cannot_finish_in_time_ends_with_an_error(slow_bundles: Path
         served.process.send_signal(signal.SIGTERM)
         assert served.process.wait(timeout=20) == 75
         assert "requests are lost" in served.log.read_text()
-        with pytest.raises(httpx.TransportError):
-            assert accepted.result() != 500
-            raise httpx.TransportError("answered with a documented status")
+        assert accepted.result() == 503
 
 
 KILL_ENGINE = """
@@ -99,10 +102,7 @@ def test_server_whose_engine_dies_ends_with_an_error(bundles: Path, tmp_path: Pa
                     break
             except httpx.TransportError:
                 time.sleep(0.1)
-        try:
-            assert ask(f"http://127.0.0.1:{port}", body_of(sample(), NPZ)) in (500, 503)
-        except httpx.TransportError:
-            pass
+        assert ask(f"http://127.0.0.1:{port}", body_of(sample(), NPZ)) == 503
         assert process.wait(timeout=20) == 70
     finally:
         process.kill()
@@ -122,11 +122,7 @@ def test_client_that_sends_a_byte_a_second_is_answered_and_harms_nobody(bundles:
     with serving(bundles, tmp_path, body_timeout_s=1) as served:
         host, port = served.address.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=10) as slow:
-            slow.sendall(
-                b"POST /reconstruct HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
-            )
-            reply = httpx.post(
-                f"{served.address}/reconstruct", content=body_of(sample(), JSON), headers={"Content-Type": JSON}
-            )
-            assert reply.status_code == 200
+            head = ("POST /reconstruct HTTP/1.1", "Host: x", f"Content-Type: {JSON}", "Content-Length: 99", "", "{")
+            slow.sendall("\r\n".join(head).encode())
+            assert ask(served.address, body_of(sample(), JSON), JSON) == 200
             assert slow.recv(100).startswith(b"HTTP/1.1 408")

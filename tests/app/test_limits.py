@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +106,9 @@ def big(steps: int = 400) -> bytes:
     return body_of(sample(steps), NPZ)
 
 
-async def ask(app: FastAPI, body: bytes, gone: asyncio.Event, form: str = NPZ) -> list[dict[str, Any]]:
+async def ask(app: FastAPI, body: bytes, gone: asyncio.Event, form: str = NPZ) -> list[MutableMapping[str, Any]]:
     """What the application sends to a client that goes away when `gone` is set."""
-    sent: list[dict[str, Any]] = []
+    sent: list[MutableMapping[str, Any]] = []
     told = False
 
     async def receive() -> dict[str, Any]:
@@ -119,7 +119,7 @@ async def ask(app: FastAPI, body: bytes, gone: asyncio.Event, form: str = NPZ) -
         await gone.wait()
         return {"type": "http.disconnect"}
 
-    async def send(message: dict[str, Any]) -> None:
+    async def send(message: MutableMapping[str, Any]) -> None:
         sent.append(message)
 
     scope = {

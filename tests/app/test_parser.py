@@ -93,13 +93,8 @@ def test_values_that_are_objects_do_not_cross() -> None:
 
 def swelling() -> bytes:
     """64 MiB of packed bytes in some kilobytes, that decode to four times as much."""
-    packed = {
-        "dtype": "int8",
-        "scale_factor": 0.5,
-        "_FillValue": np.int8(-1),
-        "zlib": True,
-        "chunksizes": (1, 1024, 1024),
-    }
+    packed = {"dtype": "int8", "scale_factor": 0.5, "_FillValue": np.int8(-1), "zlib": True}
+    packed["chunksizes"] = (1, 1024, 1024)
     data = xr.Dataset({"v": (("z", "y", "x"), np.zeros((60, 1024, 1024), np.float32))})
     return bytes(data.to_netcdf(engine="h5netcdf", encoding={"v": packed}))
 
