@@ -36,17 +36,13 @@ def assert_same(run: Run, bundle: Bundle, tokens: Tokens, queries: Queries) -> N
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 2), (1, 200, 90), (3, 40, 11), (3, 1, 1), (5, 77, 130)])
-def test_graphs_equal_the_network_at_shapes_never_traced(
-    run: Run, bundle: BundleAt, shape: tuple[int, int, int]
-) -> None:
+def test_graphs_equal_the_network_at_shapes_never_traced(run: Run, bundle: BundleAt, shape: tuple[int, int, int]) -> None:
     assert_same(run, bundle[0], *random_batch(run.network, *shape, seed=7))
 
 
 @pytest.mark.parametrize("present", [["precipitation"], ["river_flow"], ["precipitation", "river_flow"]])
 @pytest.mark.parametrize("batch", [1, 3])
-def test_graphs_equal_the_network_whatever_is_present(
-    run: Run, bundle: BundleAt, present: list[str], batch: int
-) -> None:
+def test_graphs_equal_the_network_whatever_is_present(run: Run, bundle: BundleAt, present: list[str], batch: int) -> None:
     cube = read_dataset(small_basin(), run.layout).cube
     part = replace(cube, variables={n: cube.variables[n] for n in present})
     every = slice(0, None)
@@ -109,10 +105,7 @@ def test_graphs_hold_their_weights_and_no_path(bundle: BundleAt) -> None:
 
 
 def test_inputs_are_those_of_the_manifest(bundle: BundleAt) -> None:
-    for content, spec in (
-        (bundle[0].encoder, bundle[0].manifest.encoder),
-        (bundle[0].decoder, bundle[0].manifest.decoder),
-    ):
+    for content, spec in ((bundle[0].encoder, bundle[0].manifest.encoder), (bundle[0].decoder, bundle[0].manifest.decoder)):
         graph = onnx.load_from_string(content).graph
         for tensors, wanted in ((graph.input, spec.inputs), (graph.output, spec.outputs)):
             assert [t.name for t in tensors] == [w.name for w in wanted]
