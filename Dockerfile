@@ -53,7 +53,9 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     HYDROFILL_BUNDLES=/bundles \
     HYDROFILL_HOST=0.0.0.0 \
-    HYDROFILL_PORT=8000
+    HYDROFILL_PORT=8000 \
+    HYDROFILL_OPEN_TO_NETWORK=true \
+    HYDROFILL_DRAIN_S=80
 COPY docker/healthcheck.py /opt/healthcheck.py
 COPY bundles /bundles
 WORKDIR /tmp

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvicorn
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -14,11 +13,12 @@ from rich.table import Table
 from app import logs
 from app.demo import DemoError, DemoPlan, run_demo
 from app.engine.model import Model, load_model
-from app.engine.registry import Registry
 from app.engine.sessions import ProviderError, Runtime, check_provider
 from app.files import FileRefusedError, Summary, check_paths, fill_file
+from app.keys import make_key
 from app.main import create_app, load_bundles
-from app.settings import Settings, SettingsError, read_settings
+from app.server import serve_app
+from app.settings import SettingsError, check_address, read_settings
 from export.contract.errors import ContractError
 from export.contract.manifest import read_bundle
 
@@ -51,10 +51,20 @@ def serve(
             typer.echo(settings.lines())
             return
         logs.configure(settings)
+        check_address(settings)
         registry = load_bundles(settings)
+        app = create_app(settings, load=lambda _: registry)
     except (SettingsError, ProviderError, ContractError) as error:
         raise _refuse(error) from error
-    _listen(settings, registry)
+    raise typer.Exit(serve_app(app, settings))
+
+
+@cli.command()
+def key(client: Annotated[str, typer.Argument(help="Name of the client that the key is for.")]) -> None:
+    """Make an API key: it goes to standard error, once, and its line for HYDROFILL_KEYS_FILE to standard output."""
+    made, digest = make_key()
+    typer.echo(f"{client}:{digest}")
+    typer.echo(made, err=True)
 
 
 @cli.command()
@@ -106,18 +116,6 @@ def demo(
 def _load(folder: Path, runtime: Runtime) -> Model:
     check_provider(runtime)
     return load_model(read_bundle(folder), runtime)
-
-
-def _listen(settings: Settings, registry: Registry) -> None:
-    app = create_app(settings, load=lambda _: registry)
-    uvicorn.run(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_config=None,  # app.logs has the handlers
-        access_log=False,  # app.middleware says it, with the request's id
-        server_header=False,
-    )
 
 
 def _bar() -> Progress:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -67,10 +68,63 @@ class ParameterError(ContractError):
     title = "A query parameter is wrong"
 
 
+class RetryLaterError(ContractError):
+    """What can be had later: `retry_after_s` seconds from now, by what is known."""
+
+    def __init__(self, problem: str, *, retry_after_s: float) -> None:
+        super().__init__(problem)
+        self.retry_after_s = retry_after_s
+
+
+class BusyError(RetryLaterError):
+    """A server that has too much to do."""
+
+    title = "Too busy"
+
+
+class QuotaError(RetryLaterError):
+    """A client that asks too often."""
+
+    title = "The key's quota is used up"
+
+
+class KeyMissingError(ContractError):
+    """A request without a key, where one is needed."""
+
+    title = "A key is needed"
+
+
+class KeyRefusedError(ContractError):
+    """A key that is nobody's."""
+
+    title = "The key is refused"
+
+
+class BodyTimeoutError(ContractError):
+    """A body that comes too slowly."""
+
+    title = "The body took too long"
+
+
+class DeadlineError(ContractError):
+    """A request that was not answered in time."""
+
+    title = "The deadline has passed"
+
+
+class ClientGoneError(ContractError):
+    """A client that did not wait; it sees none of this, but log and metrics do."""
+
+    title = "The client has gone"
+
+
 class NotReadyError(ContractError):
     """A server that is up but cannot answer yet."""
 
     title = "Not ready"
+
+
+MAX_RETRY_AFTER_S = 3600
 
 
 @dataclass(frozen=True)
@@ -83,8 +137,11 @@ class Problem:
 
 PROBLEMS: Mapping[type[ContractError], Problem] = {
     UnreadableError: Problem(400, "unreadable"),
+    KeyMissingError: Problem(401, "key-missing"),
+    KeyRefusedError: Problem(403, "key-refused"),
     UnknownBundleError: Problem(404, "unknown-bundle"),
     NotAcceptableError: Problem(406, "not-acceptable"),
+    BodyTimeoutError: Problem(408, "body-timeout"),
     TooLargeError: Problem(413, "too-large"),
     UnsupportedMediaTypeError: Problem(415, "unsupported-media-type"),
     StructureError: Problem(422, "structure"),
@@ -95,7 +152,11 @@ PROBLEMS: Mapping[type[ContractError], Problem] = {
     NothingObservedError: Problem(422, "nothing-observed"),
     AmbiguousBundleError: Problem(422, "ambiguous-bundle"),
     ParameterError: Problem(422, "parameter"),
+    QuotaError: Problem(429, "quota"),
+    ClientGoneError: Problem(499, "client-gone"),
     NotReadyError: Problem(503, "not-ready"),
+    BusyError: Problem(503, "busy"),
+    DeadlineError: Problem(504, "deadline"),
 }
 INTERNAL_SLUG = "internal"
 
@@ -140,7 +201,13 @@ async def _contract(_: Request, error: Exception) -> JSONResponse:
         return internal_problem()
     detail = str(error)
     errors = [{"pointer": error.pointer, "detail": detail}] if error.where else []
-    return problem(kind.status, kind.slug, error.title, detail, errors)
+    return problem(kind.status, kind.slug, error.title, detail, errors, _headers(error))
+
+
+def _headers(error: ContractError) -> dict[str, str]:
+    if isinstance(error, RetryLaterError):
+        return {"Retry-After": str(min(max(1, math.ceil(error.retry_after_s)), MAX_RETRY_AFTER_S))}
+    return {"WWW-Authenticate": "Bearer"} if isinstance(error, KeyMissingError) else {}
 
 
 async def _parameters(_: Request, error: Exception) -> JSONResponse:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import anyio
@@ -10,12 +10,18 @@ import anyio.to_thread
 from fastapi import FastAPI
 
 from app import errors
+from app.admission import Admission
+from app.codecs.parser import Parser, ParserLimits
+from app.engine.cost import CostModel, calibrate
 from app.engine.engine import Engine
+from app.engine.queue import Policy
 from app.engine.registry import Registry, load_registry
 from app.engine.sessions import Runtime
+from app.keys import read_keys
+from app.metrics import Metrics
 from app.middleware import RequestMiddleware
 from app.openapi import DocumentedAPI
-from app.routes import bundles, health, info, page, reconstruct
+from app.routes import bundles, health, info, metrics, page, reconstruct
 from app.service import Service
 from app.settings import Settings, read_settings
 from app.version import VERSION
@@ -32,25 +38,47 @@ def load_bundles(settings: Settings) -> Registry:
     return load_registry(settings.bundles, Runtime(settings.provider, settings.graph_threads))
 
 
+def make_service(settings: Settings, registry: Registry, costs: Mapping[str, CostModel], engine: Engine) -> Service:
+    """What the routes call, of parts that have started."""
+    counters = Metrics()
+    counters.watch(engine, registry.models.values())
+    limits = ParserLimits(
+        settings.parser_memory_bytes, settings.parser_cpu_s, settings.parser_wall_s, settings.max_decoded_bytes
+    )
+    return Service(
+        settings,
+        registry,
+        costs,
+        engine,
+        Admission(settings, engine, counters),
+        counters,
+        Parser(limits),
+        pool=anyio.CapacityLimiter(settings.graph_threads),
+        parsers=anyio.CapacityLimiter(settings.parsers),
+    )
+
+
 def create_app(settings: Settings | None = None, load: Callable[[Settings], Registry] = load_bundles) -> FastAPI:
     """The application; its bundles are loaded, on the engine's own thread, when it starts."""
     chosen = settings or read_settings()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        engine = Engine()
+        engine = Engine(Policy(chosen.interactive_s, chosen.ageing_s))
         engine.start()
         try:
             registry = await engine.call(lambda: load(chosen))
-            app.state.service = Service(chosen, registry, engine, anyio.CapacityLimiter(chosen.graph_threads))
+            costs = await engine.call(lambda: calibrate(registry.models))
+            app.state.service = make_service(chosen, registry, costs, engine)
             yield
         finally:
             app.state.service = None
             await anyio.to_thread.run_sync(engine.stop)
 
     app = DocumentedAPI(title="hydrofill", version=VERSION, description=DESCRIPTION, lifespan=lifespan)
+    app.state.keys = read_keys(chosen.keys_file) if chosen.keys_file is not None else None
     app.add_middleware(RequestMiddleware)
     errors.install(app)
-    for module in (reconstruct, bundles, health, info, page):
+    for module in (reconstruct, bundles, health, info, metrics, page):
         app.include_router(module.router)
     return app

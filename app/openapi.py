@@ -20,13 +20,18 @@ EXAMPLE_REQUEST: dict[str, Any] = {
 }
 MEANINGS = {
     400: "The body cannot be read",
+    401: "A key is needed",
+    403: "The key is refused",
     404: "No such bundle",
     406: "No acceptable media type",
-    413: "The body is too large, as sent or once decoded",
+    408: "The body took too long",
+    413: "The body is too large, as sent or once decoded, or would take too long to fill",
     415: "The media type is not supported",
     422: "Readable but wrong: shape, units, coordinates, an unknown variable, nothing observed, a parameter",
+    429: "The key's quota is used up; Retry-After tells for how long",
     500: "Internal error",
-    503: "Not ready",
+    503: "Not ready, or too busy: Retry-After tells for how long",
+    504: "The deadline has passed",
 }
 
 
@@ -83,4 +88,7 @@ def _problem(status: int) -> dict[str, Any]:
         "errors": [],
     }
     content = {"schema": ProblemDocument.model_json_schema(), "example": example}
-    return {"description": MEANINGS[status], "content": {PROBLEM_MEDIA_TYPE: content}}
+    response: dict[str, Any] = {"description": MEANINGS[status], "content": {PROBLEM_MEDIA_TYPE: content}}
+    if status in (429, 503):
+        response["headers"] = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
+    return response

@@ -141,10 +141,28 @@ class BundleList(ReplyModel):
 
 
 class LimitsInfo(ReplyModel):
-    """What the server takes, in bytes."""
+    """What the server takes: bytes, seconds of its engine, requests at a time."""
 
     max_body_bytes: int
     max_decoded_bytes: int
+    max_cost_s: float
+    max_queue_s: float
+    max_requests: int
+    deadline_s: float
+
+
+class Estimate(ReplyModel):
+    """What a request would take, all windows together."""
+
+    bundle: str = Field(examples=["lez-daily"])
+    windows: int = Field(description="windows with something to fill and something to fill it from")
+    tokens: int = Field(description="visible tokens that would be encoded")
+    queries: int = Field(description="queries that would be answered")
+    body_bytes: int = Field(description="the body as sent")
+    decoded_bytes: int = Field(description="the body once decoded")
+    predicted_s: float = Field(description="seconds of the engine")
+    wait_s: float = Field(description="seconds that it would wait for the engine now")
+    too_large: bool = Field(description="whether it is over the limit of a request's predicted seconds")
 
 
 class Info(ReplyModel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -13,10 +13,16 @@ import anyio
 import anyio.to_thread
 import xarray as xr
 
+from app.admission import Admission
 from app.codecs.form import Codec, Reply, Sent, Timing
+from app.codecs.parser import Parser
+from app.control import Control
+from app.engine.cost import CostModel, Load, count_load
 from app.engine.engine import Engine
 from app.engine.model import Model, Outcome
+from app.engine.queue import Job
 from app.engine.registry import Registry
+from app.metrics import Metrics
 from app.settings import Settings
 from export.contract.dataset import Reading, read_dataset, write_fill
 from export.contract.errors import ContractError, UnknownVariableError
@@ -46,41 +52,107 @@ class Answer:
 
 
 @dataclass(frozen=True, eq=False)
+class Prepared:
+    """A body that is read and counted, but not filled."""
+
+    model: Model
+    dataset: xr.Dataset
+    reading: Reading
+    names: list[str]
+    load: Load
+    predicted_s: float
+
+
+@dataclass(frozen=True, eq=False)
 class Service:
-    """What the routes call; `pool` bounds the bodies that are decoded and encoded at a time."""
+    """What the routes call.
+
+    `pool` bounds the bodies that are decoded and encoded at a time, `parsers` those read in processes of their own.
+    """
 
     settings: Settings
     registry: Registry
+    costs: Mapping[str, CostModel]
     engine: Engine
+    admission: Admission
+    metrics: Metrics
+    parser: Parser
     pool: anyio.CapacityLimiter
+    parsers: anyio.CapacityLimiter
 
-    async def reconstruct(self, body: bytes, reading: Codec, writing: Codec, ask: Ask) -> Answer:
+    async def reconstruct(
+        self, body: bytes, reading: Codec, writing: Codec, ask: Ask, client: str, control: Control
+    ) -> Answer:
         """The reply to `body`.
 
         Raises:
-            ContractError: the body is unreadable or wrong, or its bundle is not known.
+            ContractError: the body is unreadable, wrong or too much, or its bundle is not known.
+            BusyError: too much waits already.
         """
         started = time.perf_counter()
-        sent = await self._in_pool(partial(reading.decode, body, self.settings.max_decoded_bytes))
-        model = self.registry.named(ask.bundle) if ask.bundle else self.registry.suiting(sent.variables)
-        dataset, read = await self._in_pool(partial(read_sent, sent, model))
-        names = wanted_names(read, model, ask.variables)
+        ready = await self.prepare(body, reading, ask, control)
         decoded = time.perf_counter()
-        outcome = await self.engine.reconstruct(model, read.cube, names, ask.max_gap)
+        self.admission.admit(ready.load, ready.predicted_s)
+        model, load = ready.model, ready.load
+        job = Job(_nothing, control, ready.predicted_s, load.tokens, client)
+        with self._stage("engine", control):
+            outcome = await self.engine.reconstruct(model, ready.reading.cube, ready.names, ask.max_gap, job)
+        self.costs[model.manifest.name].follow(load, outcome.run_s)
+        self.metrics.filled(outcome, load.tokens, load.queries)
 
         def write() -> Answer:
-            filled = write_outcome(dataset, read, outcome, model, ask)
+            began = time.perf_counter()
+            filled = write_outcome(ready.dataset, ready.reading, outcome, model, ask)
             timing = _timing(started, decoded, outcome)
-            manifest = model.manifest
-            reply = Reply(
-                filled, read, frozenset(outcome.filled), manifest.name, manifest.version, model.sha256, timing
-            )
-            return Answer(writing.encode(reply), writing.media_type, timing)
+            manifest, names = model.manifest, frozenset(outcome.filled)
+            reply = Reply(filled, ready.reading, names, manifest.name, manifest.version, model.sha256, timing)
+            answer = Answer(writing.encode(reply), writing.media_type, timing)
+            self.metrics.encoded(writing.media_type, time.perf_counter() - began)
+            return answer
 
-        return await self._in_pool(write)
+        with self._stage("encode", control):
+            return await self._in_pool(write)
+
+    async def prepare(self, body: bytes, reading: Codec, ask: Ask, control: Control) -> Prepared:
+        """`body` read, held against its bundle, and its cost predicted.
+
+        Raises:
+            ContractError: it is unreadable or wrong, or its bundle is not known.
+        """
+        with self._stage("decode", control):
+            started = time.perf_counter()
+            sent = await self._decode(body, reading, control)
+            model = self.registry.named(ask.bundle) if ask.bundle else self.registry.suiting(sent.variables)
+            prepared = await self._in_pool(partial(self._prepare, sent, model, ask))
+            self.metrics.decoded(reading.media_type, time.perf_counter() - started)
+            return prepared
+
+    def _prepare(self, sent: Sent, model: Model, ask: Ask) -> Prepared:
+        dataset, read = read_sent(sent, model)
+        names = wanted_names(read, model, ask.variables)
+        load = count_load(read.cube, model.layout, names, ask.max_gap)
+        return Prepared(model, dataset, read, names, load, self.costs[model.manifest.name].predict_s(load))
+
+    async def _decode(self, body: bytes, reading: Codec, control: Control) -> Sent:
+        if reading.isolated:
+            return await anyio.to_thread.run_sync(self.parser.parse, body, control, limiter=self.parsers)
+        return await self._in_pool(partial(reading.decode, body, self.settings.max_decoded_bytes))
 
     async def _in_pool(self, work: Callable[[], T]) -> T:
         return await anyio.to_thread.run_sync(work, limiter=self.pool)
+
+    @contextmanager
+    def _stage(self, name: str, control: Control) -> Iterator[None]:
+        """Counts a request that is given up in this stage."""
+        try:
+            yield
+        finally:
+            if control.stopped:
+                self.metrics.cancelled(control.reason, name)
+
+
+def _nothing() -> None:
+    """The work of a job before the engine sets it."""
 
 
 def read_sent(sent: Sent, model: Model) -> tuple[xr.Dataset, Reading]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from pathlib import Path
 from typing import Literal
@@ -27,6 +28,26 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65_535, description="port to listen on")
     max_body_bytes: int = Field(default=64 * MIB, ge=1, description="largest request body as sent")
     max_decoded_bytes: int = Field(default=512 * MIB, ge=1, description="largest request once decoded")
+    max_requests: int = Field(default=32, ge=1, description="requests with a body that are inside at a time")
+    max_cost_s: float = Field(default=240.0, gt=0, description="longest predicted engine time of one request")
+    max_queue_s: float = Field(
+        default=300.0, gt=0, description="longest predicted time from being queued to being done; then 503"
+    )
+    deadline_s: float = Field(default=600.0, gt=0, description="time from a body's last byte to the reply; then 504")
+    body_timeout_s: float = Field(default=60.0, gt=0, description="time for a body to come whole; then 408")
+    interactive_s: float = Field(default=1.0, ge=0, description="predicted engine time up to which requests go first")
+    ageing_s: float = Field(default=20.0, ge=0, description="wait after which a request goes first whatever its size")
+    drain_s: float = Field(default=30.0, ge=0, description="time to finish accepted requests after SIGTERM")
+    parsers: int = Field(default=2, ge=1, description="NetCDF bodies read at a time, each in a process of its own")
+    parser_memory_bytes: int = Field(default=2048 * MIB, ge=64 * MIB, description="memory of reading one NetCDF body")
+    parser_cpu_s: int = Field(default=30, ge=1, description="processor time of reading one NetCDF body")
+    parser_wall_s: float = Field(default=60.0, gt=0, description="time on the clock of reading one NetCDF body")
+    keys_file: Path | None = Field(
+        default=None, description="file of API keys, hashed; without one no key is asked for"
+    )
+    open_to_network: bool = Field(
+        default=False, description="whether a server without keys may listen on other than loopback addresses"
+    )
     provider: Literal["cpu", "cuda"] = Field(default="cpu", description="what runs the graphs")
     threads: int | None = Field(
         default=None, ge=1, description="threads of one graph run; by default one a usable core"
@@ -35,9 +56,12 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field(default="text", description="form of a log line")
 
     def lines(self) -> str:
-        """The settings as lines of an environment file; what is unset is left out."""
-        set_here = self.model_dump(mode="json", exclude_none=True)
-        return "\n".join(f"{PREFIX}{name.upper()}={value}" for name, value in set_here.items())
+        """The settings as lines of an environment file, each with what it means; what is unset is commented out."""
+        lines = []
+        for name, value in self.model_dump(mode="json").items():
+            line = f"{PREFIX}{name.upper()}={'' if value is None else value}"
+            lines += [f"# {type(self).model_fields[name].description}", f"# {line}" if value is None else line]
+        return "\n".join(lines)
 
     @property
     def graph_threads(self) -> int:
@@ -61,6 +85,30 @@ def read_settings(**given: object) -> Settings:
         first = error.errors(include_url=False)[0]
         name = PREFIX + str(first["loc"][0]).upper()
         raise SettingsError(f"{name}: {first['msg']} (got {first['input']!r})") from error
+
+
+def check_address(settings: Settings) -> None:
+    """Returns if the server may listen where it is told to.
+
+    Raises:
+        SettingsError: it would take requests without keys from other machines, and was not told that this is wanted.
+    """
+    if settings.keys_file is not None or settings.open_to_network or is_loopback(settings.host):
+        return
+    raise SettingsError(
+        f"HYDROFILL_HOST={settings.host} is open to other machines: set HYDROFILL_KEYS_FILE,"
+        " or HYDROFILL_OPEN_TO_NETWORK=true where something else guards the server"
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def usable_cores() -> int:

@@ -16,6 +16,7 @@ DIMENSIONS, VARIABLES, ATTRIBUTES = 10, 11, 12  # tags of the header's lists
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 8}  # bytes of NC_BYTE, CHAR, SHORT, INT, FLOAT, DOUBLE
 STREAMING = 0xFFFFFFFF  # a number of records that the writer did not know
 ALIGNMENT = 4
+MAX_ATTRIBUTE_BYTES = 2**20  # of all attributes together
 
 
 def check_classic(body: bytes, max_decoded_bytes: int | None) -> None:
@@ -37,6 +38,7 @@ class _Header:
 
     body: bytes
     at: int = 4
+    attributes: int = 0
 
     def declared_bytes(self) -> int:
         """Bytes of all variables together, whether the file holds them or not."""
@@ -64,7 +66,11 @@ class _Header:
         for _ in range(self._count(ATTRIBUTES)):
             self._skip_text()
             size = self._size_of_type()
-            self._skip(self._limited(self._number()) * size)
+            length = self._limited(self._number()) * size
+            self.attributes += length
+            if self.attributes > MAX_ATTRIBUTE_BYTES:
+                raise TooLargeError("the attributes are too large", expected=f"{MAX_ATTRIBUTE_BYTES} bytes at most")
+            self._skip(length)
 
     def _count(self, tag: int) -> int:
         """Entries of the list that starts here: a tag and a number, both 0 for none."""

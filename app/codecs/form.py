@@ -66,8 +66,12 @@ class Reply:
 
 @dataclass(frozen=True)
 class Codec:
-    """One media type. `decode` takes the body and the most bytes it may become (None: no limit)."""
+    """One media type. `decode` takes the body and the most bytes it may become (None: no limit).
+
+    Where `isolated`, the library that reads it is trusted with a stranger's body in a process of its own only.
+    """
 
     media_type: str
     decode: Callable[[bytes, int | None], Sent]
     encode: Callable[[Reply], bytes]
+    isolated: bool = False

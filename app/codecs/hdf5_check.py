@@ -19,6 +19,7 @@ MAX_OBJECTS = 10_000  # far above any dataset of water variables
 MAX_ATTRIBUTES = 1_000  # on one object
 MAX_TEXTS = 10_000  # in one variable of texts; each may point to the same megabytes
 MAX_TEXTS_IN_ATTRIBUTE = 64
+MAX_ATTRIBUTE_BYTES = 2**20  # of all attributes together; each text may be stored once and pointed to often
 
 
 def check_hdf5(body: bytes, max_decoded_bytes: int | None) -> None:
@@ -38,11 +39,11 @@ def check_hdf5(body: bytes, max_decoded_bytes: int | None) -> None:
 
 
 def _check_file(file: h5py.File, limit: int | None) -> None:
-    declared = 0
+    declared, told = 0, 0
     for number, (name, found) in enumerate(_objects(file)):
         if number >= MAX_OBJECTS:
             raise TooLargeError("the file holds too many objects", expected=f"{MAX_OBJECTS} at most")
-        _check_attributes(name, found)
+        told += _check_attributes(name, found, MAX_ATTRIBUTE_BYTES - told)
         if isinstance(found, h5py.Dataset):
             _check_storage(name, found)
             declared += _declared_bytes(found)
@@ -108,20 +109,37 @@ def _text_bytes(name: str, dataset: h5py.Dataset, limit: int | None) -> int:
     return total
 
 
-def _check_attributes(name: str, found: h5py.Group | h5py.Dataset | h5py.Datatype) -> None:
+def _check_attributes(name: str, found: h5py.Group | h5py.Dataset | h5py.Datatype, limit: int) -> int:
+    """Bytes of the object's attributes, at most `limit`."""
     count = h5py.h5a.get_num_attrs(found.id)
     if count > MAX_ATTRIBUTES:
         raise TooLargeError("has too many attributes", where=name, got=count, expected=f"{MAX_ATTRIBUTES} at most")
+    total = 0
     for number in range(count):
         attribute = h5py.h5a.open(found.id, index=number)
-        variable_length = isinstance(attribute.get_type(), h5py.h5t.TypeVlenID) or (
-            isinstance(attribute.get_type(), h5py.h5t.TypeStringID) and attribute.get_type().is_variable_str()
-        )
-        if variable_length and math.prod(attribute.shape or (0,)) > MAX_TEXTS_IN_ATTRIBUTE:
-            where = f"{name}/{attribute.name.decode(errors='replace')}"
+        where = f"{name}/{attribute.name.decode(errors='replace')}"
+        total += attribute.get_storage_size()
+        kind = attribute.get_type()
+        is_text = isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str()
+        if is_text or isinstance(kind, h5py.h5t.TypeVlenID):
+            if math.prod(attribute.shape or (0,)) > MAX_TEXTS_IN_ATTRIBUTE:
+                expected = f"{MAX_TEXTS_IN_ATTRIBUTE} at most"
+                raise TooLargeError("an attribute holds too many texts", where=where, expected=expected)
+            if is_text:
+                total += _text_attribute_bytes(attribute)
+        if total > limit:
             raise TooLargeError(
-                "an attribute holds too many texts", where=where, expected=f"{MAX_TEXTS_IN_ATTRIBUTE} at most"
+                "the attributes are too large", where=where, expected=f"{MAX_ATTRIBUTE_BYTES} bytes at most"
             )
+    return total
+
+
+def _text_attribute_bytes(attribute: h5py.h5a.AttrID) -> int:
+    if attribute.shape is None:
+        return 0
+    texts = np.empty(attribute.shape, dtype=h5py.string_dtype())
+    attribute.read(texts)
+    return sum(len(text) for text in texts.flat if text is not None)
 
 
 def _check_limit(needed: int, limit: int | None) -> None:

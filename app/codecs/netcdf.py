@@ -185,4 +185,4 @@ def _kept(encoding: Mapping[Any, Any]) -> dict[Any, Any]:
     return {"_FillValue": None, **kept}
 
 
-CODEC = Codec(MEDIA_TYPE, decode, encode)
+CODEC = Codec(MEDIA_TYPE, decode, encode, isolated=True)

@@ -6,13 +6,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, replace
-from queue import SimpleQueue
-from threading import Thread
+from concurrent.futures import InvalidStateError
+from contextlib import suppress
+from dataclasses import replace
+from threading import Condition, Thread
 from typing import Any, TypeVar
 
 from app.engine.model import Model, Outcome
+from app.engine.queue import Job, Policy, Waiting
+from app.errors import NotReadyError
 from export.contract.cube import WaterCube
 
 logger = logging.getLogger(__name__)
@@ -20,19 +22,18 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, eq=False)
-class _Job:
-    """Work for the engine's thread, and where its result goes."""
-
-    work: Callable[[], Any]
-    future: Future[Any]
+class EngineStoppedError(NotReadyError):
+    """The engine's thread has ended; nothing is run any more."""
 
 
 class Engine:
-    """A first-in first-out queue before one thread. What is cancelled before its turn is never run."""
+    """A queue before one thread. What is cancelled before its turn is let go at once, and never run."""
 
-    def __init__(self) -> None:
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+    def __init__(self, policy: Policy | None = None) -> None:
+        self._waiting = Waiting(policy or Policy())
+        self._running: list[Job] = []  # the last is at work; the others stand aside for it
+        self._changed = Condition()
+        self._ending = False
         self._thread = Thread(target=self._work, name="engine", daemon=True)
 
     def start(self) -> None:
@@ -41,7 +42,9 @@ class Engine:
 
     def stop(self) -> None:
         """Ends the thread when all that is queued has run."""
-        self._jobs.put(None)
+        with self._changed:
+            self._ending = True
+            self._changed.notify()
         self._thread.join()
 
     @property
@@ -49,28 +52,115 @@ class Engine:
         """Whether work would be done."""
         return self._thread.is_alive()
 
+    @property
+    def queued(self) -> tuple[int, int]:
+        """Jobs that wait, and their tokens."""
+        with self._changed:
+            return len(self._waiting.jobs), sum(job.tokens for job in self._waiting.jobs)
+
+    def wait_s(self, predicted_s: float) -> float:
+        """Seconds that a job of `predicted_s` would wait: what is at work, and what would go before it."""
+        with self._changed:
+            small = predicted_s <= self._waiting.policy.interactive_s
+            ahead = [j.left_s for j in self._waiting.jobs if not small or self._waiting.is_interactive(j)]
+            running = [j.left_s for j in self._running if not small or self._waiting.is_interactive(j)]
+        return sum(ahead) + sum(running)
+
     async def call(self, work: Callable[[], T]) -> T:
         """What `work` returns or raises, run on the engine's thread."""
-        job = _Job(work, Future())
-        self._jobs.put(job)
-        result: T = await asyncio.wrap_future(job.future)
+        result: T = await self.submit(Job(work))
         return result
 
-    async def reconstruct(self, model: Model, cube: WaterCube, names: Sequence[str], max_gap: int | None) -> Outcome:
-        """The gaps of `cube` filled by `model`, with the time that the request waited for its turn."""
+    async def submit(self, job: Job) -> Any:
+        """What the job's work returns or raises. A caller that is cancelled stops it, waiting or at work."""
+        with self._changed:
+            if self._ending or not self.alive:
+                raise EngineStoppedError("the engine has stopped")
+            self._waiting.put(job)
+            self._changed.notify()
+        try:
+            return await asyncio.wrap_future(job.future)
+        finally:
+            if not job.future.done() or job.future.cancelled():
+                job.control.stop()
+                with self._changed:
+                    self._waiting.drop(job)
+
+    async def reconstruct(
+        self,
+        model: Model,
+        cube: WaterCube,
+        names: Sequence[str],
+        max_gap: int | None,
+        job: Job,
+    ) -> Outcome:
+        """The gaps of `cube` filled by `model`, with the time that the request waited for its turn.
+
+        `job` tells what is predicted, and its work is set here; between two windows, small jobs may go first.
+        """
         queued_at = time.perf_counter()
 
         def work() -> Outcome:
-            queue_s = time.perf_counter() - queued_at
-            return replace(model.run(cube, names, max_gap), queue_s=queue_s)
+            started = time.perf_counter()
+            aside_s = 0.0
 
-        return await self.call(work)
+            def between(done: int, total: int) -> None:
+                nonlocal aside_s
+                job.control.check()
+                job.done = done / total
+                aside_s += self._let_small_pass(job)
+
+            outcome = model.run(cube, names, max_gap, between, job.control)
+            run_s = time.perf_counter() - started - aside_s
+            return replace(outcome, queue_s=started - queued_at + aside_s, run_s=run_s)
+
+        job.work = work
+        result: Outcome = await self.submit(job)
+        return result
+
+    def _let_small_pass(self, job: Job) -> float:
+        """Runs one waiting small job, where `job` is large; seconds that it took."""
+        if self._waiting.is_interactive(job) or len(self._running) > 1:
+            return 0.0
+        with self._changed:
+            small = self._waiting.take(interactive_only=True)
+        if small is None:
+            return 0.0
+        started = time.perf_counter()
+        self._run(small)
+        return time.perf_counter() - started
 
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            if not job.future.set_running_or_notify_cancel():
-                continue
-            try:
-                job.future.set_result(job.work())
-            except Exception as error:  # noqa: BLE001 (raised again where it is awaited)
-                job.future.set_exception(error)
+        job: Job | None = None
+        try:
+            while (job := self._next()) is not None:
+                self._run(job)
+        finally:
+            with self._changed:
+                self._ending = True
+                left = [*([job] if job else []), *self._running, *self._waiting.jobs]
+                self._waiting.jobs.clear()
+            for job in left:
+                with suppress(InvalidStateError):
+                    job.future.set_exception(EngineStoppedError("the engine has stopped"))
+
+    def _next(self) -> Job | None:
+        with self._changed:
+            while (job := self._waiting.take()) is None:
+                if self._ending:
+                    return None
+                self._changed.wait()
+            return job
+
+    def _run(self, job: Job) -> None:
+        if not job.future.set_running_or_notify_cancel():
+            return
+        self._running.append(job)
+        try:
+            job.control.check()
+            result = job.work()
+        except Exception as error:  # noqa: BLE001 (raised again where it is awaited)
+            job.future.set_exception(error)
+        else:
+            job.future.set_result(result)
+        self._running.pop()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from app.control import Control
 from app.engine.sessions import Graphs, OnnxPredictor, Runtime
 from app.version import VERSION
 from export.contract.cube import DIMS, Sites, Variable, WaterCube
@@ -21,12 +22,13 @@ WARM_UP_START = np.datetime64("2001-01-01T00:00:00", "ns")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run gave: by variable the fill, and the seconds spent waiting and in each graph."""
+    """What a run gave: by variable the fill, and the seconds spent in each graph, waiting, and at work in all."""
 
     filled: Mapping[str, Filled]
     encode_s: float
     decode_s: float
     queue_s: float = 0.0
+    run_s: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +60,14 @@ class Model:
         names: Sequence[str] | None = None,
         max_gap: int | None = None,
         progress: Callable[[int, int], None] | None = None,
+        control: Control | None = None,
     ) -> Outcome:
-        """The gaps of `cube` filled; see `export.contract.fill.reconstruct`."""
-        predictor = OnnxPredictor(self.graphs)
+        """The gaps of `cube` filled; see `export.contract.fill.reconstruct`.
+
+        Raises:
+            StoppedError: `control` was stopped while a graph ran.
+        """
+        predictor = OnnxPredictor(self.graphs, control or Control())
         filled = reconstruct(cube, self.layout, predictor, names=names, max_gap=max_gap, progress=progress)
         return Outcome(filled, predictor.encode_s, predictor.decode_s)
 
@@ -77,7 +84,7 @@ def load_model(bundle: Bundle, runtime: Runtime) -> Model:
 
 
 def _warm_up(model: Model) -> None:
-    name, cube = model.manifest.name, _example_cube(model.layout)
+    name, cube = model.manifest.name, example_cube(model.layout)
     try:
         outcome = model.run(cube)
     except Exception as error:  # the runtime's errors share no class but this
@@ -90,7 +97,7 @@ def _warm_up(model: Model) -> None:
             raise BundleError(f"the graphs give no finite values for {variable}", where=name)
 
 
-def _example_cube(layout: Layout) -> WaterCube:
+def example_cube(layout: Layout) -> WaterCube:
     """A full window of every variable, about half of it missing."""
     place, window = layout.place, layout.window
     steps = np.arange(window.steps) * np.timedelta64(round(place.step_s), "s")

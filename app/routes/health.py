@@ -24,7 +24,9 @@ async def healthz(request: Request) -> Health:
 
 @router.get("/readyz", responses=problems(500, 503), summary="Ready for requests")
 async def readyz(service: ServiceOf) -> Health:
-    """A bundle is loaded, and every loaded bundle has filled a whole window once."""
+    """A bundle is loaded, every loaded bundle has filled a whole window once, and no shutdown is asked for."""
     if not service.engine.alive:
         raise NotReadyError("the engine has stopped")
+    if service.admission.draining:
+        raise NotReadyError("the server is shutting down")
     return Health(status="ready")

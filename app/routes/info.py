@@ -30,5 +30,5 @@ async def info(service: ServiceOf) -> Info:
         libraries={**libraries, "onnxruntime": onnxruntime.__version__},
         provider=PROVIDERS[settings.provider],
         threads=settings.graph_threads,
-        limits=LimitsInfo(max_body_bytes=settings.max_body_bytes, max_decoded_bytes=settings.max_decoded_bytes),
+        limits=LimitsInfo(**settings.model_dump(include=set(LimitsInfo.model_fields))),
     )

@@ -12,10 +12,12 @@ from starlette.staticfiles import StaticFiles
 
 from app.codecs import json
 from app.codecs.negotiation import reading_codec
+from app.control import Control
 from app.openapi import problems
 from app.routes.body import read_body
-from app.routes.state import ServiceOf
-from app.service import Ask
+from app.routes.state import ClientOf, ServiceOf
+from app.routes.watched import run_watched
+from app.service import Answer, Ask
 
 router = APIRouter(include_in_schema=False)
 
@@ -47,15 +49,21 @@ async def asset(name: str, request: Request) -> Response:
 
 @router.post("/page/preview", responses=problems(400, 404, 413, 415, 422, 500, 503))
 async def preview(
-    request: Request, service: ServiceOf, bundle: Annotated[str | None, Query(max_length=64)] = None
+    request: Request, client: ClientOf, service: ServiceOf, bundle: Annotated[str | None, Query(max_length=64)] = None
 ) -> Response:
     """The body as the server reads it, in JSON: gaps are flagged as refused, nothing is filled."""
     headers = request.headers
     reading = reading_codec(headers.get("content-type"), headers.get("content-encoding"))
     if bundle:
         service.registry.named(bundle)
-    body = await read_body(request, service.settings.max_body_bytes)
-    answer = await service.reconstruct(body, reading, json.CODEC, Ask(bundle, max_gap=FILL_NOTHING))
+    settings, ask = service.settings, Ask(bundle, max_gap=FILL_NOTHING)
+    with service.admission.enter():
+        body = await read_body(request, settings.max_body_bytes, settings.body_timeout_s)
+
+        async def work(control: Control) -> Answer:
+            return await service.reconstruct(body, reading, json.CODEC, ask, client, control)
+
+        answer = await run_watched(request, work, settings.deadline_s, service.admission.ended)
     return Response(answer.content, media_type=answer.media_type)
 
 

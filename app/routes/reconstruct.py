@@ -11,12 +11,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.codecs.negotiation import reading_codec, writing_codec
+from app.control import Control
 from app.openapi import problems, reply_body, request_body
 from app.routes.body import read_body
-from app.routes.state import ServiceOf
-from app.service import Answer, Ask
+from app.routes.state import ClientOf, ServiceOf
+from app.routes.watched import run_watched
+from app.schemas import Estimate
+from app.service import Answer, Ask, Prepared
 
 router = APIRouter()
+
+READING = (400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504)  # what any route with a body may answer
 
 
 class ReconstructQuery(BaseModel):
@@ -56,19 +61,62 @@ class ReconstructQuery(BaseModel):
     "/reconstruct",
     summary="Fill the gaps of gridded and gauged water data",
     response_class=Response,
-    responses={**reply_body(), **problems(400, 404, 406, 413, 415, 422, 500, 503)},
+    responses={**reply_body(), **problems(*READING, 406)},
     openapi_extra=request_body(),
 )
-async def reconstruct(request: Request, service: ServiceOf, query: Annotated[ReconstructQuery, Query()]) -> Response:
+async def reconstruct(
+    request: Request, client: ClientOf, service: ServiceOf, query: Annotated[ReconstructQuery, Query()]
+) -> Response:
     """Observed values come back bit-identical; each gap is filled, with a standard deviation and a flag, or refused."""
     headers = request.headers
     reading = reading_codec(headers.get("content-type"), headers.get("content-encoding"))
     writing = writing_codec(headers.get("accept"), reading)
     if query.bundle:
         service.registry.named(query.bundle)
-    body = await read_body(request, service.settings.max_body_bytes)
-    answer = await service.reconstruct(body, reading, writing, query.to_ask())
+    settings, ask = service.settings, query.to_ask()
+    with service.admission.enter():
+        body = await read_body(request, settings.max_body_bytes, settings.body_timeout_s)
+
+        async def work(control: Control) -> Answer:
+            return await service.reconstruct(body, reading, writing, ask, client, control)
+
+        answer = await run_watched(request, work, settings.deadline_s, service.admission.ended)
     return Response(answer.content, media_type=answer.media_type, headers={"Server-Timing": _server_timing(answer)})
+
+
+@router.post(
+    "/estimate",
+    summary="What filling the gaps would cost",
+    responses=problems(*READING),
+    openapi_extra=request_body(),
+)
+async def estimate(
+    request: Request, _: ClientOf, service: ServiceOf, query: Annotated[ReconstructQuery, Query()]
+) -> Estimate:
+    """Takes the same body and answers tokens, queries, bytes and predicted seconds; runs nothing."""
+    headers = request.headers
+    reading = reading_codec(headers.get("content-type"), headers.get("content-encoding"))
+    if query.bundle:
+        service.registry.named(query.bundle)
+    settings, ask = service.settings, query.to_ask()
+    with service.admission.enter():
+        body = await read_body(request, settings.max_body_bytes, settings.body_timeout_s)
+
+        async def work(control: Control) -> Prepared:
+            return await service.prepare(body, reading, ask, control)
+
+        ready = await run_watched(request, work, settings.deadline_s, service.admission.ended)
+    return Estimate(
+        bundle=ready.model.manifest.name,
+        windows=ready.load.windows,
+        tokens=ready.load.tokens,
+        queries=ready.load.queries,
+        body_bytes=len(body),
+        decoded_bytes=ready.dataset.nbytes,
+        predicted_s=ready.predicted_s,
+        wait_s=service.engine.wait_s(ready.predicted_s),
+        too_large=ready.predicted_s > settings.max_cost_s,
+    )
 
 
 def _server_timing(answer: Answer) -> str:

@@ -7,7 +7,8 @@ from typing import Annotated, cast
 from fastapi import Depends
 from starlette.requests import Request
 
-from app.errors import NotReadyError
+from app.errors import KeyMissingError, KeyRefusedError, NotReadyError, QuotaError
+from app.keys import Keys
 from app.service import Service
 
 
@@ -23,4 +24,23 @@ def find_service(request: Request) -> Service:
     return cast(Service, service)
 
 
+def find_client(request: Request) -> str:
+    """The name of the client that asks; "" where no keys are asked for.
+
+    Raises:
+        KeyMissingError, KeyRefusedError, QuotaError: it has no right to.
+    """
+    keys: Keys | None = getattr(request.app.state, "keys", None)
+    if keys is None:
+        return ""
+    try:
+        return keys.client(request.headers)
+    except (KeyMissingError, KeyRefusedError, QuotaError) as error:
+        service = getattr(request.app.state, "service", None)
+        if service is not None:
+            service.metrics.rejected("quota" if isinstance(error, QuotaError) else "key")
+        raise
+
+
+ClientOf = Annotated[str, Depends(find_client)]
 ServiceOf = Annotated[Service, Depends(find_service)]

@@ -68,8 +68,7 @@ def reconstruct(
     names = known_names(cube, layout, names)
     if not any(cube.variables[s.name].valid.any() for s in layout.variables if s.name in cube.variables):
         raise NothingObservedError("no value is present in any variable", got=sorted(cube.variables))
-    refused = {n: _too_long(cube.gaps(n), max_gap) for n in names}
-    asked = {n: cube.gaps(n) & ~refused[n] for n in names}
+    asked = asked_cells(cube, names, max_gap)
     blends = {n: _Blend(cube.variables[n].values.shape) for n in names}
     parts = list(plan(cube, layout.window))
     for done, part in enumerate(parts):
@@ -95,6 +94,12 @@ def known_names(cube: WaterCube, layout: Layout, names: Sequence[str] | None) ->
     if not shared:
         raise UnknownVariableError("no variable of the data is one of the model's", expected=f"some of {model}")
     return [n for n in shared if not names or n in names]
+
+
+def asked_cells(cube: WaterCube, names: Sequence[str], max_gap: int | None) -> dict[str, np.ndarray]:
+    """By variable, bool: the gaps that are to be filled, those of more than `max_gap` steps in a row left out."""
+    gaps = {n: cube.gaps(n) for n in names}
+    return {n: gaps[n] & ~_too_long(gaps[n], max_gap) for n in names}
 
 
 def plan(cube: WaterCube, window: Window) -> Iterator[Part]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import SettingsError, read_settings
+from app.settings import Settings, SettingsError, check_address, read_settings
 from app.version import VERSION
 
 
@@ -60,7 +60,7 @@ def test_threads_are_the_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatch)
 
 def test_printed_settings_can_be_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = read_settings(port=9002, threads=3)
-    for line in settings.lines().splitlines():
+    for line in (line for line in settings.lines().splitlines() if not line.startswith("#")):
         monkeypatch.setenv(*line.split("=", 1))
     assert read_settings() == settings
 
@@ -68,3 +68,24 @@ def test_printed_settings_can_be_read_back(monkeypatch: pytest.MonkeyPatch) -> N
 def test_version_is_that_of_the_project() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
     assert project["project"]["version"] == VERSION
+
+
+def test_every_setting_is_printed_with_what_it_means() -> None:
+    lines = read_settings().lines().splitlines()
+    assert "# HYDROFILL_KEYS_FILE=" in lines
+    for name, field in Settings.model_fields.items():
+        at = next(n for n, line in enumerate(lines) if line.removeprefix("# ").startswith(f"HYDROFILL_{name.upper()}="))
+        assert lines[at - 1] == f"# {field.description}"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_loopback_needs_no_key(host: str) -> None:
+    check_address(read_settings(host=host))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
+def test_open_address_needs_keys_or_a_word(host: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"open to other machines: set HYDROFILL_KEYS_FILE"):
+        check_address(read_settings(host=host))
+    check_address(read_settings(host=host, keys_file=tmp_path / "keys"))
+    check_address(read_settings(host=host, open_to_network=True))

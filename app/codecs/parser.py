@@ -1,0 +1,88 @@
+"""Untrusted files read in a process of their own, one for each, so that none can take the server along."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerContext
+from typing import Protocol
+
+from app.codecs import wire
+from app.codecs.netcdf import SentNetcdf
+from app.codecs.parser_entry import parse_in_child
+from app.errors import PROBLEMS, TooLargeError
+from export.contract.errors import UnreadableError
+
+logger = logging.getLogger(__name__)
+
+PRELOADED = ["app.codecs.parser_child"]
+REPLY_OVERHEAD = 4  # a decoded file may take so many times its size on its way back: texts, names, framing
+REPLY_SPARE_BYTES = 2**20
+
+
+class Stoppable(Protocol):
+    """What can be told to stop, and tells so."""
+
+    def on_stop(self, callback: Callable[[], None]) -> None:
+        """Has `callback` called when it is stopped, at once if it is."""
+
+
+@dataclass(frozen=True)
+class ParserLimits:
+    """What one parser may take: memory beyond that of an idle one, processor seconds, seconds on the clock."""
+
+    memory_bytes: int
+    cpu_s: int
+    wall_s: float
+    decoded_bytes: int
+
+
+class Parser:
+    """Reads NetCDF in processes that are forked from one which has the libraries loaded."""
+
+    def __init__(self, limits: ParserLimits) -> None:
+        self.limits = limits
+        self._context: ForkServerContext = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(PRELOADED)
+
+    def parse(self, body: bytes, stop: Stoppable | None = None) -> SentNetcdf:
+        """The file in `body`; a stop ends the process.
+
+        Raises:
+            ContractError: as of `netcdf.decode`. TooLargeError: it takes more memory or time than it may.
+        """
+        here, there = self._context.Pipe()
+        limits = self.limits
+        arguments = (there, limits.memory_bytes, limits.cpu_s, limits.decoded_bytes)
+        process = self._context.Process(target=parse_in_child, args=arguments, name="parser", daemon=True)
+        process.start()
+        there.close()
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            process.kill()
+
+        timer = threading.Timer(limits.wall_s, end)
+        timer.daemon = True
+        timer.start()
+        if stop is not None:
+            stop.on_stop(process.kill)
+        try:
+            here.send_bytes(body)
+            reply = here.recv_bytes(REPLY_OVERHEAD * limits.decoded_bytes + REPLY_SPARE_BYTES)
+        except (EOFError, OSError) as error:
+            process.kill()
+            process.join()
+            logger.warning("a parser ended with %s", process.exitcode)
+            if late.is_set() or process.exitcode == -24:
+                raise TooLargeError("reading the file takes longer than it may") from error
+            raise UnreadableError("the file made its reader fail; it may be damaged") from error
+        finally:
+            timer.cancel()
+            here.close()
+            process.join()
+        return SentNetcdf(wire.unpack(reply, {kind.__name__: kind for kind in PROBLEMS}))

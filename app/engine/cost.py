@@ -1,0 +1,133 @@
+"""What a request will cost, from counts of its tokens and queries, before anything of it is run.
+
+Seconds of a window are a sum of terms that attention is known to have: a constant, L, L x L (the encoder), Q, Q x L
+(the decoder) and N (cutting and first guesses), for L visible tokens, Q queries and N patches. Their weights are
+measured at warm-up; a factor that follows what requests then really take keeps them honest.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import nnls
+
+from app.engine.model import Model, example_cube
+from export.contract.cube import WaterCube
+from export.contract.fill import Part, asked_cells, plan
+from export.contract.layout import Layout, VariableSpec
+from export.contract.tokens import cut_patches
+
+TERMS = 6
+SHARES = ((1.0, 0.5), (1.0, 0.1), (0.5, 0.5), (0.5, 0.9), (0.25, 0.3), (0.1, 0.5))  # of a window's steps; present
+REPEATS = 2
+FOLLOW = 0.2  # how far one request moves the factor
+FACTOR_RANGE = (0.05, 20.0)
+
+
+@dataclass(frozen=True)
+class Load:
+    """Counts over all windows of a request, and the sums of the cost's terms."""
+
+    windows: int
+    tokens: int
+    queries: int
+    terms: tuple[float, ...]
+
+
+def count_load(cube: WaterCube, layout: Layout, names: Sequence[str], max_gap: int | None) -> Load:
+    """What filling the gaps of `names` takes; counts as `export.contract.fill.reconstruct` does."""
+    asked = asked_cells(cube, names, max_gap)
+    valid = {s.name: cube.variables[s.name].valid for s in layout.variables if s.name in cube.variables}
+    static = _static_tokens(cube, layout)
+    terms, windows, tokens, queries = np.zeros(TERMS), 0, 0, 0
+    for part in plan(cube, layout.window):
+        seen = [_patches(cube, layout.spec(n), layout, part, values) for n, values in valid.items()]
+        wanted = [_patches(cube, layout.spec(n), layout, part, cells)[0] for n, cells in asked.items()]
+        L, Q, N = sum(s for s, _ in seen), sum(wanted), sum(n for _, n in seen)
+        if L == 0 or Q == 0:
+            continue
+        L += static
+        terms += (1.0, L, L * L, Q, Q * L, N)
+        windows, tokens, queries = windows + 1, tokens + L, queries + Q
+    return Load(windows, tokens, queries, tuple(float(term) for term in terms))
+
+
+class CostModel:
+    """Predicted seconds of a load; safe to follow from one thread while others predict."""
+
+    def __init__(self, weights: np.ndarray) -> None:
+        self._weights = weights
+        self.factor = 1.0
+
+    def predict_s(self, load: Load) -> float:
+        """Seconds that the engine will be busy with `load`."""
+        return self.factor * float(self._weights @ load.terms)
+
+    def follow(self, load: Load, took_s: float) -> None:
+        """Moves the factor towards what a request took."""
+        expected = float(self._weights @ load.terms)
+        if expected <= 0 or took_s <= 0:
+            return
+        moved = math.log(self.factor) + FOLLOW * (math.log(took_s / expected) - math.log(self.factor))
+        self.factor = min(max(math.exp(moved), FACTOR_RANGE[0]), FACTOR_RANGE[1])
+
+
+def calibrate(models: Mapping[str, Model]) -> dict[str, CostModel]:
+    """Each model's cost, measured on windows of several lengths and densities."""
+    return {name: CostModel(_measure(model)) for name, model in models.items()}
+
+
+def _measure(model: Model) -> np.ndarray:
+    rows, seconds = [], []
+    for steps, present in SHARES:
+        cube = _thinned(example_cube(model.layout), steps, present)
+        names = [spec.name for spec in model.layout.variables]
+        times = []
+        for _ in range(REPEATS):
+            started = time.perf_counter()
+            model.run(cube, names)
+            times.append(time.perf_counter() - started)
+        rows.append(count_load(cube, model.layout, names, None).terms)
+        seconds.append(min(times))
+    took = np.array(seconds)
+    weights, _ = nnls(np.array(rows) / took[:, None], np.ones(len(took)))  # relative errors count alike
+    return np.asarray(weights)
+
+
+def _thinned(cube: WaterCube, steps: float, present: float) -> WaterCube:
+    """The first steps of `cube` with about a share `present` of its values left."""
+    rng = np.random.default_rng(1)
+    n_time, height, width = cube.shape
+    cut = cube.window(slice(0, max(1, round(steps * n_time))), slice(0, height), slice(0, width))
+    values = {}
+    for name, variable in cut.of_kind("grid", "series").items():
+        kept = rng.random(variable.values.shape) < present
+        kept.flat[0] = True
+        whole = np.where(np.isnan(variable.values), np.nanmean(cube.variables[name].values), variable.values)
+        values[name] = np.where(kept, whole, np.nan).astype(np.float32)
+    return cut.with_values(values)
+
+
+def _patches(cube: WaterCube, spec: VariableSpec, layout: Layout, part: Part, cells: np.ndarray) -> tuple[int, int]:
+    """Patches of the window that hold a True cell, and all its patches."""
+    if spec.kind == "grid":
+        cut = cells[part.time, part.y, part.x]
+    else:
+        cut = cells[part.time][:, cube.sites_in(part.y, part.x)]
+    patches = cut_patches(cut, spec, layout, False)
+    return int(patches.any(axis=1).sum()), len(patches)
+
+
+def _static_tokens(cube: WaterCube, layout: Layout) -> int:
+    """Static tokens of one window, at most."""
+    rows, columns = (
+        min(n, size) for n, size in zip(cube.shape[1:], (layout.window.rows, layout.window.columns), strict=True)
+    )
+    patches = -(-rows // layout.patch.rows) * -(-columns // layout.patch.columns)
+    sent = set(cube.variables)
+    grid = patches if any(s.name in sent for s in layout.static_grid) else 0
+    return grid + (len(cube.sites) if any(s.name in sent for s in layout.static_site) else 0)

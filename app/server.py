@@ -1,0 +1,84 @@
+"""The process that listens: ends in order when it is told to, and with an error when its engine has died."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from app.service import Service
+from app.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+LAST_REPLIES_S = 2  # to tell those whose requests are given up, and to write what is ready
+ENGINE_DIED, REQUESTS_LOST = 70, 75  # sysexits: internal software error; temporary failure
+
+
+def serve_app(app: FastAPI, settings: Settings) -> int:
+    """Serves until a signal, or until the engine dies; the process's exit code."""
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,  # app.logs has the handlers
+        access_log=False,  # app.middleware says it, with the request's id
+        server_header=False,
+        timeout_graceful_shutdown=LAST_REPLIES_S,
+    )
+    server = DrainingServer(config, app, settings.drain_s)
+    server.run()
+    return server.exit_code if server.started else 1
+
+
+class DrainingServer(uvicorn.Server):
+    """On SIGTERM or SIGINT, takes in nothing new, finishes what it has, and ends; a second signal ends it at once."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI, drain_s: float) -> None:
+        super().__init__(config)
+        self.exit_code = 0
+        self._app = app
+        self._drain_s = drain_s
+        self._draining_since: float | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 (as uvicorn calls it)
+        """Begins to drain."""
+        if self._draining_since is not None:
+            self.should_exit = self.force_exit = True
+            return
+        logger.info("%s: finishing accepted requests", signal.Signals(sig).name)
+        self._draining_since = time.monotonic()
+        if (service := self._service()) is None:
+            self.should_exit = True
+        else:
+            service.admission.draining = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether to end now; called ten times a second."""
+        service = self._service()
+        if service is not None and not service.engine.alive:
+            logger.critical("the engine has stopped: ending")
+            self.exit_code = ENGINE_DIED
+            return True
+        if service is not None and self._draining_since is not None and self._is_drained(service):
+            return True
+        return await super().on_tick(counter)
+
+    def _is_drained(self, service: Service) -> bool:
+        assert self._draining_since is not None
+        if service.admission.inside == 0:
+            return True
+        over_s = time.monotonic() - self._draining_since - self._drain_s
+        if over_s >= 0 and not service.admission.ended.is_set():
+            logger.error("%s requests are lost: not finished in %s s", service.admission.inside, self._drain_s)
+            self.exit_code = REQUESTS_LOST
+            service.admission.ended.set()
+        return over_s >= LAST_REPLIES_S
+
+    def _service(self) -> Service | None:
+        service: Service | None = getattr(self._app.state, "service", None)
+        return service

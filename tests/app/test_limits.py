@@ -1,0 +1,395 @@
+"""Cost, queue, deadline, disconnect: what is too much is refused before it runs, and what nobody awaits is let go."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import onnx
+import onnx.helper as oh
+import pytest
+from fastapi import FastAPI
+
+from app.control import Control, StoppedError
+from app.engine.cost import CostModel, Load, calibrate, count_load
+from app.engine.engine import Engine, EngineStoppedError
+from app.engine.model import Model, load_model
+from app.engine.queue import Job, Policy, Waiting
+from app.engine.sessions import Runtime
+from app.main import create_app
+from app.settings import Settings
+from export.contract.cube import WaterCube
+from export.contract.dataset import read_dataset
+from export.contract.fill import plan, tokenise_part
+from export.contract.manifest import read_bundle
+from tests.app.problems import check_problem
+from tests.app.tiny import (
+    ENCODER_SPEC,
+    JSON,
+    LAYOUT,
+    NETCDF,
+    NPZ,
+    body_of,
+    client_of,
+    graph_bytes,
+    post,
+    sample,
+    write_bundle,
+)
+
+CPU = Runtime("cpu", 1)
+QUICK = 0.05  # seconds within which a core must be free
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def slow_encoder(turns: int) -> bytes:
+    """As the tiny encoder, after so many turns of a loop that change nothing: seconds in one run."""
+    body = oh.make_graph(
+        [
+            oh.make_node("Identity", ["go"], ["go_on"]),
+            oh.make_node("MatMul", ["state", "eye"], ["next"]),
+        ],
+        "turn",
+        [
+            oh.make_tensor_value_info("turn", onnx.TensorProto.INT64, []),
+            oh.make_tensor_value_info("go", onnx.TensorProto.BOOL, []),
+            oh.make_tensor_value_info("state", onnx.TensorProto.FLOAT, [200, 200]),
+        ],
+        [
+            oh.make_tensor_value_info("go_on", onnx.TensorProto.BOOL, []),
+            oh.make_tensor_value_info("next", onnx.TensorProto.FLOAT, [200, 200]),
+        ],
+    )
+    nodes = [
+        oh.make_node("Loop", ["turns", "yes", "eye"], ["spun"], body=body),
+        oh.make_node("ReduceMax", ["spun"], ["one"], keepdims=0),
+        oh.make_node("Mul", ["values", "one"], ["same"]),
+        oh.make_node("Cast", ["valid"], ["seen"], to=onnx.TensorProto.FLOAT),
+        oh.make_node("Cast", ["variable"], ["type"], to=onnx.TensorProto.FLOAT),
+        oh.make_node("Unsqueeze", ["type", "last"], ["type_column"]),
+        oh.make_node("Concat", ["same", "seen", "type_column"], ["memory"], axis=2),
+    ]
+    held = {
+        "turns": np.array(turns),
+        "yes": np.array(True),
+        "eye": np.eye(200, dtype=np.float32),
+        "last": np.array([-1]),
+    }
+    return graph_bytes(nodes, ENCODER_SPEC, held)
+
+
+@pytest.fixture(scope="module")
+def slow_bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("slow")
+    write_bundle(folder, encoder=slow_encoder(400))
+    return folder
+
+
+@pytest.fixture
+async def slow_app(slow_bundles: Path) -> AsyncIterator[FastAPI]:
+    app = create_app(Settings(bundles=slow_bundles, interactive_s=0.0))
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+def big(steps: int = 400) -> bytes:
+    return body_of(sample(steps), NPZ)
+
+
+async def ask(app: FastAPI, body: bytes, gone: asyncio.Event, form: str = NPZ) -> list[MutableMapping[str, Any]]:
+    """What the application sends to a client that goes away when `gone` is set."""
+    sent: list[MutableMapping[str, Any]] = []
+    told = False
+
+    async def receive() -> dict[str, Any]:
+        nonlocal told
+        if not told:
+            told = True
+            return {"type": "http.request", "body": body, "more_body": False}
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/reconstruct",
+        "raw_path": b"/reconstruct",
+        "query_string": b"",
+        "headers": [(b"content-type", form.encode())],
+        "http_version": "1.1",
+        "scheme": "http",
+        "server": ("test", 80),
+        "client": ("test", 1),
+        "root_path": "",
+        "app": app,
+    }
+    await app(scope, receive, send)
+    return sent
+
+
+async def until(condition: Any, within_s: float = 10.0) -> float:
+    """Seconds until the condition holds."""
+    started = time.perf_counter()
+    while not condition():
+        assert time.perf_counter() - started < within_s
+        await asyncio.sleep(0.001)
+    return time.perf_counter() - started
+
+
+@pytest.mark.anyio
+async def test_client_that_goes_away_frees_the_engine_at_once(slow_app: FastAPI) -> None:
+    engine, gone = slow_app.state.service.engine, asyncio.Event()
+    request = asyncio.ensure_future(ask(slow_app, big(), gone))
+    await until(lambda: engine._running)
+    await asyncio.sleep(0.1)
+    gone.set()
+    took = await until(lambda: not engine._running)
+    assert took < 4 * QUICK  # a loaded machine; measured alone, it is 2 to 10 ms
+    assert (await request)[0]["status"] == 499
+    metrics = slow_app.state.service.metrics.text().decode()
+    assert 'hydrofill_cancellations_total{reason="client",stage="engine"} 1.0' in metrics
+
+
+@pytest.mark.anyio
+async def test_client_that_goes_away_frees_its_queued_work_at_once(slow_app: FastAPI) -> None:
+    engine = slow_app.state.service.engine
+    gone = [asyncio.Event(), asyncio.Event()]
+    first = asyncio.ensure_future(ask(slow_app, big(), gone[0]))
+    await until(lambda: engine._running)
+    second = asyncio.ensure_future(ask(slow_app, big(), gone[1]))
+    await until(lambda: engine.queued[0] == 1)
+    gone[1].set()
+    assert await until(lambda: engine.queued == (0, 0)) < 4 * QUICK
+    assert engine._running
+    gone[0].set()
+    assert [(await request)[0]["status"] for request in (first, second)] == [499, 499]
+    assert slow_app.state.service.admission.inside == 0
+
+
+@pytest.mark.anyio
+async def test_deadline_is_answered_504_and_frees_the_engine(slow_bundles: Path) -> None:
+    app = create_app(Settings(bundles=slow_bundles, deadline_s=0.4))
+    async with client_of(app) as client:
+        started = time.perf_counter()
+        check_problem(await post(client, big(), NPZ), 504, "deadline", "0.4 s")
+        assert time.perf_counter() - started < 3
+        await until(lambda: not app.state.service.engine._running)
+        assert (await post(client, body_of(sample(2), NPZ), NPZ)).status_code in (200, 504)
+
+
+@pytest.mark.anyio
+async def test_request_over_the_cost_limit_is_refused_before_it_runs(slow_bundles: Path) -> None:
+    app = create_app(Settings(bundles=slow_bundles, max_cost_s=0.3))
+    async with client_of(app) as client:
+        document = check_problem(await post(client, big(), NPZ), 413, "too-large", "tokens", "0.3 s")
+        assert "about" in document["detail"]
+        assert 'rejections_total{reason="cost"} 1.0' in (await client.get("/metrics")).text
+        estimate = await client.post("/estimate", content=big(), headers={"Content-Type": NPZ})
+        assert estimate.status_code == 200
+        assert estimate.json()["too_large"] is True
+
+
+@pytest.mark.anyio
+async def test_full_queue_is_answered_503_and_its_retry_after_is_true(slow_bundles: Path) -> None:
+    app = create_app(Settings(bundles=slow_bundles, max_queue_s=2.0))
+    async with client_of(app) as client:
+        engine, body = app.state.service.engine, big(60)
+        predicted = (await client.post("/estimate", content=body, headers={"Content-Type": NPZ})).json()["predicted_s"]
+        enough = int(2.0 / predicted) + 3
+        requests = [asyncio.ensure_future(post(client, body, NPZ)) for _ in range(enough)]
+        replies = await asyncio.gather(*requests)
+        refused = [reply for reply in replies if reply.status_code == 503]
+        assert refused
+        assert all(reply.status_code in (200, 503) for reply in replies)
+        check_problem(refused[0], 503, "busy")
+        wait = int(refused[0].headers["retry-after"])
+        assert 1 <= wait <= 4
+        await until(lambda: engine.queued == (0, 0) and not engine._running)
+        assert (await post(client, body, NPZ)).status_code == 200
+
+
+@pytest.mark.anyio
+async def test_requests_over_the_limit_at_a_time_are_answered_503(bundles: Path) -> None:
+    app = create_app(Settings(bundles=bundles, max_requests=1))
+    async with client_of(app) as client:
+        with app.state.service.admission.enter():
+            reply = await post(client, body_of(sample(), NPZ), NPZ)
+            check_problem(reply, 503, "busy", "too many requests")
+            assert int(reply.headers["retry-after"]) >= 1
+        assert (await post(client, body_of(sample(), NPZ), NPZ)).status_code == 200
+
+
+@pytest.mark.anyio
+async def test_body_that_comes_too_slowly_is_answered_408(bundles: Path) -> None:
+    async def drip() -> AsyncIterator[bytes]:
+        while True:
+            yield b" "
+            await asyncio.sleep(0.05)
+
+    app = create_app(Settings(bundles=bundles, body_timeout_s=0.2))
+    async with client_of(app) as client:
+        reply = await client.post("/reconstruct", content=drip(), headers={"Content-Type": JSON})
+        check_problem(reply, 408, "body-timeout", "0.2 s")
+        assert app.state.service.admission.inside == 0
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("form", [JSON, NETCDF, NPZ])
+async def test_estimate_counts_what_a_run_takes_and_runs_nothing(
+    client: httpx.AsyncClient, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Model, "run", None)
+    body = body_of(sample(20), form)
+    reply = await client.post("/estimate", content=body, headers={"Content-Type": form})
+    told = reply.json()
+    cube = read_dataset(sample(20), LAYOUT).cube
+    asked = {name: cube.gaps(name) for name in ("precipitation", "temperature", "river_flow")}
+    parts = [tokenise_part(cube, LAYOUT, part, asked) for part in plan(cube, LAYOUT.window)]
+    made = [part for part in parts if part is not None]
+    assert (told["windows"], told["tokens"], told["queries"]) == (
+        len(made),
+        sum(int(part.tokens.length) for part in made),
+        sum(int(part.queries.length) for part in made),
+    )
+    assert told["predicted_s"] > 0
+    assert told["body_bytes"] == len(body)
+
+
+@pytest.mark.anyio
+async def test_estimate_goes_through_the_same_limits(bundles: Path) -> None:
+    app = create_app(Settings(bundles=bundles, max_body_bytes=100))
+    async with client_of(app) as client:
+        send = {"content": body_of(sample(), JSON), "headers": {"Content-Type": JSON}}
+        check_problem(await client.post("/estimate", **send), 413, "too-large")  # type: ignore[arg-type]
+        app.state.service.admission.draining = True
+        check_problem(await client.post("/estimate", **send), 503, "busy")  # type: ignore[arg-type]
+
+
+def test_cost_is_near_what_a_run_takes(slow_bundles: Path) -> None:
+    model = load_model(read_bundle(slow_bundles / "tiny"), CPU)
+    cost = calibrate({"tiny": model})["tiny"]
+    cube = read_dataset(sample(40), LAYOUT).cube
+    load = count_load(cube, LAYOUT, ["precipitation"], None)
+    started = time.perf_counter()
+    model.run(cube, ["precipitation"])
+    assert 0.3 < cost.predict_s(load) / (time.perf_counter() - started) < 3
+
+
+def test_cost_follows_what_requests_take() -> None:
+    cost, load = CostModel(np.array([1.0, 0, 0, 0, 0, 0])), Load(2, 10, 10, (2.0, 0, 0, 0, 0, 0))
+    for _ in range(40):
+        cost.follow(load, 6.0)
+    assert cost.predict_s(load) == pytest.approx(6.0, rel=0.01)
+    for _ in range(200):
+        cost.follow(load, 1e9)
+    assert cost.predict_s(load) <= 2 * 20.0
+
+
+def test_gap_that_is_refused_costs_nothing() -> None:
+    cube = read_dataset(sample(20), LAYOUT).cube
+    every = count_load(cube, LAYOUT, ["precipitation"], None)
+    short = count_load(cube, LAYOUT, ["precipitation"], 1)
+    assert 0 < short.queries < every.queries
+
+
+def job(predicted_s: float = 0.1, client: str = "", age_s: float = 0.0) -> Job:
+    return Job(lambda: None, predicted_s=predicted_s, client=client, queued_at=time.monotonic() - age_s)
+
+
+def order(*jobs: Job) -> list[Job | None]:
+    waiting = Waiting(Policy(interactive_s=1.0, ageing_s=20.0))
+    for one in jobs:
+        waiting.put(one)
+    return [waiting.take() for _ in jobs]
+
+
+def test_small_jobs_go_before_large_ones_that_have_not_aged() -> None:
+    large, small, old = job(50.0), job(0.5), job(50.0, age_s=30.0)
+    assert order(large, small, old) == [old, small, large]
+
+
+def test_clients_take_turns() -> None:
+    first = [job(client="a") for _ in range(3)]
+    second = [job(client="b") for _ in range(2)]
+    assert [one.client for one in order(*first, *second) if one] == ["a", "b", "a", "b", "a"]
+
+
+@pytest.mark.anyio
+async def test_small_job_passes_a_large_one_between_its_windows(slow_bundles: Path) -> None:
+    model = load_model(read_bundle(slow_bundles / "tiny"), CPU)
+    engine = Engine(Policy(interactive_s=1.0))
+    engine.start()
+    cube = read_dataset(sample(100), LAYOUT).cube
+    large = asyncio.ensure_future(engine.reconstruct(model, cube, ["precipitation"], None, job(100.0)))
+    await until(lambda: engine._running)
+    small = Job(lambda: 7, predicted_s=0.1)
+    assert await asyncio.wait_for(engine.submit(small), 20) == 7
+    assert not large.done()
+    outcome = await large
+    alone = model.run(cube, ["precipitation"])
+    assert outcome.filled["precipitation"].mean.tobytes() == alone.filled["precipitation"].mean.tobytes()
+    await asyncio.to_thread(engine.stop)
+
+
+@pytest.mark.anyio
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_engine_that_dies_fails_what_waits_and_takes_no_more() -> None:
+    engine, go_on = Engine(), threading.Event()
+    engine.start()
+
+    def die() -> None:
+        go_on.wait(5)
+        raise SystemExit
+
+    dying = asyncio.ensure_future(engine.call(die))
+    await until(lambda: engine._running)
+    waiting = asyncio.ensure_future(engine.call(lambda: 1))
+    await asyncio.sleep(0.01)
+    go_on.set()
+    for request in (dying, waiting):
+        with pytest.raises(EngineStoppedError):
+            await request
+    await until(lambda: not engine.alive)
+    with pytest.raises(EngineStoppedError):
+        await engine.call(lambda: 1)
+
+
+def test_stop_is_told_once_and_late_comers_at_once() -> None:
+    control, told = Control(), []
+    control.on_stop(lambda: told.append("early"))
+    control.check()
+    control.stop("client")
+    control.stop("deadline")
+    control.on_stop(lambda: told.append("late"))
+    assert (told, control.reason) == (["early", "late"], "client")
+    with pytest.raises(StoppedError):
+        control.check()
+
+
+def _run_on(model: Model, cube: WaterCube, control: Control) -> None:
+    while True:
+        model.run(cube, control=control)
+
+
+def test_run_that_is_stopped_raises_and_the_next_is_whole(slow_bundles: Path) -> None:
+    model = load_model(read_bundle(slow_bundles / "tiny"), CPU)
+    cube, control = read_dataset(sample(), LAYOUT).cube, Control()
+    threading.Timer(0.02, control.stop).start()
+    started = time.perf_counter()
+    with pytest.raises(StoppedError):
+        _run_on(model, cube, control)
+    assert time.perf_counter() - started < 5
+    assert model.run(cube).filled.keys() == {"precipitation", "temperature", "river_flow"}
