@@ -100,7 +100,7 @@ async def test_form_that_is_not_written_is_not_acceptable(client: httpx.AsyncCli
     check_problem(reply, 406, "not-acceptable", JSON, NETCDF, NPZ)
 
 
-@pytest.mark.parametrize("path", ["/", "/nothing", "/reconstruct/x", "/bundles/a/b"])
+@pytest.mark.parametrize("path", ["/nothing", "/reconstruct/x", "/bundles/a/b"])
 async def test_path_that_is_none_is_not_found(client: httpx.AsyncClient, path: str) -> None:
     check_problem(await client.get(path), 404, "not-found", path)
 
