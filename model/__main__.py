@@ -92,7 +92,7 @@ def withhold(
     from model.withhold import withhold as withhold_cells
 
     try:
-        case = withhold_cells(_open([source]), seed)
+        case = withhold_cells(_load(source), seed)
         out.parent.mkdir(parents=True, exist_ok=True)
         case.to_netcdf(out, engine="h5netcdf")
     except (ContractError, OSError) as error:
@@ -109,7 +109,7 @@ def score(
     from model.metrics import score_case
 
     try:
-        scored = score_case(_open([case]), _open([filled]))
+        scored = score_case(_load(case), _load(filled))
     except (ContractError, OSError) as error:
         _refuse("score", str(error))
     table = _table(
@@ -187,7 +187,7 @@ def evaluate(
 
     try:
         trained = read_run(run)
-        cube = read_dataset(_open([source]), trained.layout).cube
+        cube = read_dataset(_load(source), trained.layout).cube
         every_step = np.ones(len(cube.time), bool)
         with messages.status("filling") as status:
             skill = evaluate_cube(
@@ -206,38 +206,12 @@ def evaluate(
         results.print(_skill_table(f"{source}, 40 % of observed cells hidden by each kind of gap", skill))
 
 
-def _open(paths: list[Path]) -> xr.Dataset:
-    """The files as one dataset, in memory."""
-    import xarray as xr
+def _load(path: Path) -> xr.Dataset:
+    """The file's dataset, in memory."""
+    from model.data.sources import open_sources
 
-    parts = []
-    for path in paths:
-        if not path.exists():
-            raise FileNotFoundError(f"{path}: no such file")
-        try:
-            with xr.open_dataset(path, engine=_engine(path)) as opened:
-                parts.append(opened.load())
-        except (OSError, ValueError, KeyError) as error:
-            raise OSError(f"{path}: cannot be read as NetCDF or Zarr") from error
-    try:
-        return parts[0] if len(parts) == 1 else _combined(parts)
-    except ValueError as error:
-        raise OSError(f"the files do not make one dataset: {str(error).splitlines()[0]}") from error
-
-
-def _combined(parts: list[xr.Dataset]) -> xr.Dataset:
-    import xarray as xr
-
-    return xr.combine_by_coords(  # type: ignore[return-value]  # a Dataset, when made of Datasets
-        parts, data_vars="minimal", coords="minimal", compat="equals", join="outer", combine_attrs="override"
-    )
-
-
-def _engine(path: Path) -> str:
-    if path.is_dir():
-        return "zarr"
-    with path.open("rb") as file:
-        return "scipy" if file.read(3) == b"CDF" else "h5netcdf"  # classic NetCDF, else NetCDF 4
+    with open_sources([path]) as opened:
+        return opened.load()
 
 
 @contextmanager

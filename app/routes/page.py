@@ -14,9 +14,8 @@ from app.codecs import json
 from app.codecs.negotiation import reading_codec
 from app.control import Control
 from app.openapi import problems
-from app.routes.body import read_body
 from app.routes.state import ClientOf, ServiceOf
-from app.routes.watched import run_watched
+from app.routes.watched import answer_body
 from app.service import Answer, Ask
 
 router = APIRouter(include_in_schema=False)
@@ -56,14 +55,12 @@ async def preview(
     reading = reading_codec(headers.get("content-type"), headers.get("content-encoding"))
     if bundle:
         service.registry.named(bundle)
-    settings, ask = service.settings, Ask(bundle, max_gap=FILL_NOTHING)
-    with service.admission.enter():
-        body = await read_body(request, settings.max_body_bytes, settings.body_timeout_s)
 
-        async def work(control: Control) -> Answer:
-            return await service.reconstruct(body, reading, json.CODEC, ask, client, control)
+    async def work(body: bytes, control: Control) -> Answer:
+        ask = Ask(bundle, max_gap=FILL_NOTHING)
+        return await service.reconstruct(body, reading, json.CODEC, ask, client, control)
 
-        answer = await run_watched(request, work, settings.deadline_s, service.admission.ended)
+    answer = await answer_body(request, service, work)
     return Response(answer.content, media_type=answer.media_type)
 
 

@@ -13,9 +13,8 @@ from starlette.responses import Response
 from app.codecs.negotiation import reading_codec, writing_codec
 from app.control import Control
 from app.openapi import problems, reply_body, request_body
-from app.routes.body import read_body
 from app.routes.state import ClientOf, ServiceOf
-from app.routes.watched import run_watched
+from app.routes.watched import answer_body
 from app.schemas import Estimate
 from app.service import Answer, Ask, Prepared
 
@@ -73,14 +72,11 @@ async def reconstruct(
     writing = writing_codec(headers.get("accept"), reading)
     if query.bundle:
         service.registry.named(query.bundle)
-    settings, ask = service.settings, query.to_ask()
-    with service.admission.enter():
-        body = await read_body(request, settings.max_body_bytes, settings.body_timeout_s)
 
-        async def work(control: Control) -> Answer:
-            return await service.reconstruct(body, reading, writing, ask, client, control)
+    async def work(body: bytes, control: Control) -> Answer:
+        return await service.reconstruct(body, reading, writing, query.to_ask(), client, control)
 
-        answer = await run_watched(request, work, settings.deadline_s, service.admission.ended)
+    answer = await answer_body(request, service, work)
     return Response(answer.content, media_type=answer.media_type, headers={"Server-Timing": _server_timing(answer)})
 
 
@@ -98,24 +94,21 @@ async def estimate(
     reading = reading_codec(headers.get("content-type"), headers.get("content-encoding"))
     if query.bundle:
         service.registry.named(query.bundle)
-    settings, ask = service.settings, query.to_ask()
-    with service.admission.enter():
-        body = await read_body(request, settings.max_body_bytes, settings.body_timeout_s)
 
-        async def work(control: Control) -> Prepared:
-            return await service.prepare(body, reading, ask, control)
+    async def work(body: bytes, control: Control) -> tuple[int, Prepared]:
+        return len(body), await service.prepare(body, reading, query.to_ask(), control)
 
-        ready = await run_watched(request, work, settings.deadline_s, service.admission.ended)
+    body_bytes, ready = await answer_body(request, service, work)
     return Estimate(
         bundle=ready.model.manifest.name,
         windows=ready.load.windows,
         tokens=ready.load.tokens,
         queries=ready.load.queries,
-        body_bytes=len(body),
+        body_bytes=body_bytes,
         decoded_bytes=ready.dataset.nbytes,
         predicted_s=ready.predicted_s,
         wait_s=service.engine.wait_s(ready.predicted_s),
-        too_large=ready.predicted_s > settings.max_cost_s,
+        too_large=ready.predicted_s > service.settings.max_cost_s,
     )
 
 
