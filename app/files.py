@@ -13,6 +13,7 @@ import numpy as np
 from app.codecs import netcdf
 from app.engine.model import Model
 from app.service import Ask, read_sent, wanted_names, write_outcome
+from export.contract.errors import ContractError
 from export.contract.fill import FILLED, OBSERVED, OUTSIDE, REFUSED, Filled
 
 
@@ -65,7 +66,10 @@ def fill_file(
         body = source.read_bytes()
     except OSError as error:
         raise FileRefusedError(f"{source}: {error.strerror}") from error
-    sent = netcdf.decode(body, None)
+    try:
+        sent = netcdf.decode(body, None)
+    except ContractError as error:  # of the whole file, where it is of no variable
+        raise error.at(error.where or source.name) from error
     dataset, reading = read_sent(sent, model)
     names = wanted_names(reading, model, variables)
     outcome = model.run(reading.cube, names, max_gap, progress)

@@ -194,8 +194,7 @@ def _located(sent: Sent) -> Iterator[None]:
     try:
         yield
     except ContractError as error:
-        where = sent.locate(error.where)
-        raise type(error)(error.problem, where=where, got=error.got, expected=error.expected) from error
+        raise error.at(sent.locate(error.where)) from error
 
 
 def _timing(started: float, decoded: float, outcome: Outcome) -> Timing:

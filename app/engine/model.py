@@ -88,7 +88,7 @@ def _warm_up(model: Model) -> None:
     try:
         outcome = model.run(cube)
     except BundleError as error:
-        raise BundleError(error.problem, where=name) from error
+        raise error.at(name) from error
     except Exception as error:  # the runtime's errors share no class but this
         raise BundleError("the graphs do not run", where=name) from error
     if not any((filled.flag == FILLED).any() for filled in outcome.filled.values()):

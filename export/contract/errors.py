@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class ContractError(ValueError):
     """Input that breaks the contract: where, what is wrong, what was got and what was expected.
@@ -24,6 +26,10 @@ class ContractError(ValueError):
             f"{label} {value}" for label, value in (("got", self.got), ("expected", self.expected)) if value is not None
         ]
         return f"{text} ({'; '.join(clauses)})" if clauses else text
+
+    def at(self, where: str) -> Self:
+        """The same error, said of another place."""
+        return type(self)(self.problem, where=where, got=self.got, expected=self.expected)
 
     @property
     def pointer(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,25 +12,18 @@ from export.parity import check_parity
 from export.to_onnx import graph_specs, to_onnx
 from model.config import NetworkConfig
 from model.mae import CrossMAE
+from tests.model.conftest import TINY
 
-TINY: dict[str, Any] = {
-    "embed_dim": 16,
-    "depth": 2,
-    "num_heads": 2,
-    "decoder_dim": 8,
-    "decoder_depth": 2,
-    "decoder_num_heads": 1,
-}
 SYSTEMS: dict[str, tuple[NetworkConfig, bool]] = {
-    "crossmae": (NetworkConfig(**TINY), False),
-    "plan_a": (NetworkConfig(**TINY, memory="pooled"), False),
-    "water_fm_small": (NetworkConfig(**TINY, memory="pooled", decoder="full"), False),
-    "crossmae_wfm": (NetworkConfig(**TINY, feature_layers=(0, 1), use_input=True), False),
+    "crossmae": (TINY, False),
+    "plan_a": (replace(TINY, memory="pooled"), False),
+    "water_fm_small": (replace(TINY, memory="pooled", decoder="full"), False),
+    "crossmae_wfm": (replace(TINY, feature_layers=(0, 1), use_input=True), False),
     "all at once": (
-        NetworkConfig(**TINY, fusion="pooled", static="film", feature_layers=(0, 1), decoder_self_attention=True),
+        replace(TINY, fusion="pooled", static="film", feature_layers=(0, 1), decoder_self_attention=True),
         True,
     ),
-    "fusion none, static add": (NetworkConfig(**TINY, fusion="none", static="add"), True),
+    "fusion none, static add": (replace(TINY, fusion="none", static="add"), True),
 }
 
 

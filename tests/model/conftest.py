@@ -21,12 +21,17 @@ def water(dataset: xr.Dataset, layout: Layout) -> WaterCube:
     return read_dataset(dataset, layout).cube
 
 
+def made(layout: Layout, water: WaterCube, config: NetworkConfig = TINY) -> CrossMAE:
+    """An untrained network that knows what is usual in `water`, always the same."""
+    torch.manual_seed(0)
+    network = CrossMAE(layout, config)
+    network.set_statistics(choose_statistics(water, layout))
+    return network.eval()
+
+
 @pytest.fixture
 def network(water: WaterCube, layout: Layout) -> CrossMAE:
-    torch.manual_seed(0)
-    made = CrossMAE(layout, TINY)
-    made.set_statistics(choose_statistics(water, layout))
-    return made.eval()
+    return made(layout, water)
 
 
 @pytest.fixture

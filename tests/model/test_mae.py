@@ -14,13 +14,11 @@ from export.contract.cube import WaterCube
 from export.contract.guesses import GUESSES
 from export.contract.layout import Layout
 from export.contract.tokens import Queries, Tokenised, Tokens, stack_queries, stack_tokens, tokenise
-from model.config import NetworkConfig
-from model.data.layout import choose_statistics
 from model.heads import PatchHead
 from model.layers import CrossBlock, EncoderBlock
 from model.mae import CrossMAE
+from tests.model.conftest import made
 
-TINY = NetworkConfig(embed_dim=16, depth=2, num_heads=2, decoder_dim=8, decoder_depth=2, decoder_num_heads=1)
 CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}  # float32 through six blocks, summed in another order
 
 
@@ -28,13 +26,6 @@ def windows(cube: WaterCube, layout: Layout, steps: tuple[int, ...] = (8, 5, 3))
     """Windows of unequal lengths, so of unequal numbers of tokens and queries."""
     every = slice(0, None)
     return [tokenise(cube.window(slice(i, i + n), every, every), layout) for i, n in enumerate(steps)]
-
-
-def made(layout: Layout, water: WaterCube) -> CrossMAE:
-    torch.manual_seed(0)
-    network = CrossMAE(layout, TINY)
-    network.set_statistics(choose_statistics(water, layout))
-    return network.eval()
 
 
 def predict(network: CrossMAE, batch: list[Tokenised]) -> tuple[Tensor, Tensor]:

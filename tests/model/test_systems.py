@@ -14,41 +14,26 @@ from export.contract.cube import WaterCube
 from export.contract.layout import Layout
 from export.contract.tokens import Tokenised, stack_queries, stack_tokens, tokenise
 from model.config import PRESETS, ConfigError, NetworkConfig, choose_preset
-from model.data.layout import choose_statistics
 from model.fusion import may_read
 from model.layers import EncoderBlock, LayerMemories, WeightedFeatureMaps
 from model.mae import CrossMAE
+from tests.model.conftest import TINY, made
 
 CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
-TINY: dict[str, Any] = {
-    "embed_dim": 16,
-    "depth": 2,
-    "num_heads": 2,
-    "decoder_dim": 8,
-    "decoder_depth": 2,
-    "decoder_num_heads": 1,
-}
 SYSTEMS: dict[str, NetworkConfig] = {
-    "crossmae": NetworkConfig(**TINY),
-    "plan_a": NetworkConfig(**TINY, memory="pooled"),
-    "water_fm_small": NetworkConfig(**TINY, memory="pooled", decoder="full"),
-    "crossmae_wfm": NetworkConfig(**TINY, feature_layers=(0, 1)),
-    "wfm with input": NetworkConfig(**TINY, feature_layers=(1,), use_input=True),
-    "queries read each other": NetworkConfig(**TINY, decoder_self_attention=True),
-    "fusion none": NetworkConfig(**TINY, fusion="none"),
-    "fusion pooled": NetworkConfig(**TINY, fusion="pooled"),
-    "static add": NetworkConfig(**TINY, static="add"),
-    "static film": NetworkConfig(**TINY, static="film"),
-    "static none": NetworkConfig(**TINY, static="none"),
-    "all at once": NetworkConfig(**TINY, fusion="pooled", static="film", feature_layers=(0, 1), use_input=True),
+    "crossmae": TINY,
+    "plan_a": replace(TINY, memory="pooled"),
+    "water_fm_small": replace(TINY, memory="pooled", decoder="full"),
+    "crossmae_wfm": replace(TINY, feature_layers=(0, 1)),
+    "wfm with input": replace(TINY, feature_layers=(1,), use_input=True),
+    "queries read each other": replace(TINY, decoder_self_attention=True),
+    "fusion none": replace(TINY, fusion="none"),
+    "fusion pooled": replace(TINY, fusion="pooled"),
+    "static add": replace(TINY, static="add"),
+    "static film": replace(TINY, static="film"),
+    "static none": replace(TINY, static="none"),
+    "all at once": replace(TINY, fusion="pooled", static="film", feature_layers=(0, 1), use_input=True),
 }
-
-
-def made(layout: Layout, water: WaterCube, config: NetworkConfig) -> CrossMAE:
-    torch.manual_seed(0)
-    network = CrossMAE(layout, config)
-    network.set_statistics(choose_statistics(water, layout))
-    return network.eval()
 
 
 def windows(cube: WaterCube, layout: Layout) -> list[Tokenised]:
