@@ -94,11 +94,15 @@ class NetworkConfig:
 class MaskingConfig:
     """Which cells are hidden in training: how much of a window, by which kinds of gap.
 
-    Kinds of gridded gaps are drawn evenly; `variable_absent` is the chance that one variable is hidden whole.
+    Kinds of gridded gaps are drawn evenly; `untouched` is the share of steps that keep all they have, `own_gaps` the
+    share of the others that gets the data's own gaps, moved to other times; `variable_absent` is the chance that one
+    variable is not seen at all.
     """
 
     mask_ratio: tuple[float, float] = (0.15, 0.85)
     kinds: tuple[str, ...] = ("patches", "clouds", "swaths", "squares", "frames")
+    untouched: float = 0.3
+    own_gaps: float = 0.6
     mean_run: float = 2.0
     outage_run: float = 12.0
     variable_absent: float = 0.1
@@ -112,7 +116,7 @@ class MaskingConfig:
             raise ConfigError(f"kinds of gap are not known: {sorted(unknown)}")
         if not self.kinds:
             raise ConfigError("kinds must name at least one kind of gap")
-        for name in ("variable_absent", "kept_mask_ratio"):
+        for name in ("untouched", "own_gaps", "variable_absent", "kept_mask_ratio"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
         if self.kept_mask_ratio == 0:

@@ -12,7 +12,7 @@ from export.contract.layout import Layout
 from export.contract.manifest import Skill
 from model.baselines import cell_mean, linear_in_time
 from model.config import MaskingConfig
-from model.data.windows import hide
+from model.data.records import hide
 from model.metrics import scores
 
 KINDS = ("clouds", "squares", "swaths", "frames")

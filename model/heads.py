@@ -12,9 +12,20 @@ from torch.nn import functional as F
 from export.contract.guesses import DISTANCES, GUESSES
 
 SURELY_WET = 5.0  # standard deviations above zero: the dry share is 3e-7
+TRUST = 4.0  # power of a guess's usual error by which it is trusted less
 NO_GUESS = -1e4  # a logit that leaves no weight, and is finite
-ANCHORS = ("in_space", "space_then_time", "in_time", "mean")  # the first that exists is what others differ from
-CELL_FEATURES = 2 * len(GUESSES) + len(DISTANCES) + 1
+ANCHORS = (
+    "few_eofs",
+    "anomaly",
+    "completed_in_time",
+    "in_time",
+    "mean",
+)  # the first that exists is what others differ from
+CELL_FEATURES = 2 * len(GUESSES) + len(DISTANCES) + 3
+SMALLEST_SCALE = 1e-3  # of a variable's own spread: no cell is known better than that from its neighbours
+UNIT_SOFTPLUS = 0.541324854612918  # log(e - 1): softplus of it is 1, so a new network starts at the data's spread
+MAGNIFIED = 10.0  # differences of guesses are read through asinh of so many times themselves: small ones count too
+LOG_SCALES = (-9.0, 4.0)  # the natural logarithm of a scale, in units of the guesses' usual error, is held to this
 SQRT_2, SQRT_PI = math.sqrt(2), math.sqrt(math.pi)
 
 
@@ -63,8 +74,15 @@ class Predictive(NamedTuple):
         return second.clamp(min=0), fourth.clamp(min=0)
 
 
+class Standard(NamedTuple):
+    """Location and scale of every cell as standard scores of its variable, (B, Q, P) each; scale > 0."""
+
+    loc: Tensor
+    scale: Tensor
+
+
 class PatchHead(nn.Module):
-    """An answer (B, Q, D) -> location and raw scale of every cell, (B, Q, P, 2), as the published decoders do.
+    """An answer (B, Q, D) -> location and scale of every cell, (B, Q, P), as the published decoders do.
 
     Each variable has its own weights.
     """
@@ -74,62 +92,85 @@ class PatchHead(nn.Module):
         self.num_variables, self.token_size = num_variables, token_size
         self.pred = nn.Linear(dim, num_variables * token_size * 2)
 
-    def forward(self, answer: Tensor, variable: Tensor) -> Tensor:
+    def forward(self, answer: Tensor, variable: Tensor) -> Standard:
         every = self.pred(answer).unflatten(-1, (self.num_variables, self.token_size * 2))
         index = variable[..., None, None].expand(-1, -1, 1, self.token_size * 2)
-        return torch.gather(every, 2, index).squeeze(2).unflatten(-1, (self.token_size, 2))
+        loc, raw = torch.gather(every, 2, index).squeeze(2).unflatten(-1, (self.token_size, 2)).unbind(-1)
+        return Standard(loc, F.softplus(raw + UNIT_SOFTPLUS) + SMALLEST_SCALE)
 
 
 class CellGuesses(NamedTuple):
     """First guesses of a query's cells as the network reads them, (B, Q, P, .), all standard scores.
 
-    `relative` (G) to the `anchor` (1), the best classical guess that exists; `features` (F) is all that is known.
+    `relative` (G) to the `anchor` (1), the best classical guess that exists; `logit` (G) is how far each may be
+    trusted before anything is learnt, `error` (1) what to expect then; `features` (F) is all that is known.
     """
 
     anchor: Tensor
     relative: Tensor
-    guessed: Tensor
+    logit: Tensor
+    error: Tensor
     features: Tensor
 
 
-def read_guesses(scores: Tensor, guessed: Tensor, distance: Tensor) -> CellGuesses:
-    """Guesses as differences from an anchor, so that a storm far beyond the usual is read as a shower is.
+class GuessPrior(nn.Module):
+    """How wrong each guess of each variable usually is: what a network that has learnt nothing weighs them by.
 
-    Args:
-        scores: (B, Q, P, G) standard scores, any number where not `guessed`.
-        guessed: (B, Q, P, G) bool.
-        distance: (B, Q, P, 4).
+    `error` (V, G): root mean squared errors in standard scores on hidden cells of the training data.
     """
-    anchor = torch.zeros_like(scores[..., :1])
-    for name in reversed(ANCHORS):
-        index = GUESSES.index(name)
-        anchor = torch.where(guessed[..., index : index + 1], scores[..., index : index + 1], anchor)
-    relative = torch.where(guessed, scores - anchor, torch.zeros_like(scores))
-    known = [relative, guessed.to(scores.dtype), distance, torch.asinh(anchor)]
-    return CellGuesses(anchor, relative, guessed, torch.cat(known, dim=-1))
+
+    def __init__(self, num_variables: int) -> None:
+        super().__init__()
+        self.error: Tensor
+        self.register_buffer("error", torch.ones(num_variables, len(GUESSES)))
+
+    def read(self, scores: Tensor, guessed: Tensor, distance: Tensor, variable: Tensor) -> CellGuesses:
+        """Guesses as differences from an anchor, so that a storm far beyond the usual is read as a shower is.
+
+        Args:
+            scores: (B, Q, P, G) standard scores, any number where not `guessed`.
+            guessed: (B, Q, P, G) bool.
+            distance: (B, Q, P, D).
+            variable: (B, Q).
+        """
+        anchor = torch.zeros_like(scores[..., :1])
+        for name in reversed(ANCHORS):
+            index = GUESSES.index(name)
+            anchor = torch.where(guessed[..., index : index + 1], scores[..., index : index + 1], anchor)
+        relative = torch.where(guessed, scores - anchor, torch.zeros_like(scores))
+        logit = -TRUST * torch.log(self.error)[variable].unsqueeze(-2)  # (B, Q, 1, G)
+        logit = torch.where(guessed, logit, torch.full_like(relative, NO_GUESS))
+        weight = logit.softmax(-1)
+        middle = (weight * relative).sum(-1, keepdim=True)
+        apart = (weight * (relative - middle).square()).sum(-1, keepdim=True)
+        error = (weight * self.error[variable].unsqueeze(-2)).sum(-1, keepdim=True)
+        known = [torch.asinh(MAGNIFIED * relative), guessed.to(scores.dtype), distance, torch.asinh(anchor)]
+        known += [torch.log(apart + SMALLEST_SCALE**2), torch.log(error)]
+        return CellGuesses(anchor, relative, logit, error, torch.cat(known, dim=-1))
 
 
 class GuessHead(nn.Module):
-    """An answer (B, Q, D) and the first guesses of its cells -> location and raw scale of every cell, (B, Q, P, 2).
+    """An answer (B, Q, D) and the first guesses of its cells -> location and scale of every cell, (B, Q, P).
 
-    The location is a softmax mix of the guesses that exist (and of zero, the variable's mean) plus a
-    correction, so that a network that has learnt nothing is already an interpolation.
+    The location is a softmax mix of the guesses that exist plus a correction in units of the scale, so that a network
+    that has learnt nothing is already an interpolation, and one that is sure of a cell corrects it little.
     """
 
-    def __init__(self, dim: int, token_size: int, hidden_dim: int = 48) -> None:
+    def __init__(self, dim: int, token_size: int, hidden_dim: int = 64) -> None:
         super().__init__()
         self.token_size, self.hidden_dim = token_size, hidden_dim
         self.from_query = nn.Linear(dim, token_size * hidden_dim)
         self.from_cell = nn.Linear(CELL_FEATURES, hidden_dim)
-        self.out = nn.Linear(hidden_dim, len(GUESSES) + 1 + 2)
+        self.between = nn.Linear(hidden_dim, hidden_dim)
+        self.out = nn.Linear(hidden_dim, len(GUESSES) + 2)
 
-    def forward(self, answer: Tensor, cells: CellGuesses) -> Tensor:
+    def forward(self, answer: Tensor, cells: CellGuesses) -> Standard:
         query = self.from_query(answer).unflatten(-1, (self.token_size, self.hidden_dim))
-        out = self.out(F.gelu(query + self.from_cell(cells.features)))  # (B, Q, P, G + 3)
-        absent = torch.where(cells.guessed, torch.zeros_like(cells.relative), torch.full_like(cells.relative, NO_GUESS))
-        weights = (out[..., :-2] + torch.cat([absent, torch.zeros_like(cells.anchor)], dim=-1)).softmax(-1)
-        mix = (weights * torch.cat([cells.relative, -cells.anchor], dim=-1)).sum(-1)
-        return torch.stack([cells.anchor.squeeze(-1) + mix + out[..., -2], out[..., -1]], dim=-1)
+        hidden = F.gelu(query + self.from_cell(cells.features))
+        out = self.out(hidden + F.gelu(self.between(hidden)))  # (B, Q, P, G + 2)
+        mix = ((out[..., :-2] + cells.logit).softmax(-1) * cells.relative).sum(-1)
+        scale = cells.error.squeeze(-1) * torch.exp(out[..., -1].clamp(*LOG_SCALES)) + SMALLEST_SCALE
+        return Standard(cells.anchor.squeeze(-1) + mix + out[..., -2] * scale, scale)
 
 
 def _density(u: Tensor) -> Tensor:

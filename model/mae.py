@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from export.contract.layout import Layout
 from export.contract.tokens import Queries, Tokens
@@ -15,11 +14,8 @@ from model.config import NetworkConfig
 from model.decoder import Asked, Canvas, CrossDecoder, FullDecoder, QueryEmbedding
 from model.encoder import Encoder
 from model.fusion import Memory, PooledVariables, mean_token
-from model.heads import CELL_FEATURES, CellGuesses, GuessHead, PatchHead, Predictive, read_guesses
+from model.heads import CELL_FEATURES, CellGuesses, GuessHead, GuessPrior, PatchHead, Predictive
 from model.layers import WeightedFeatureMaps, real_tokens
-
-SMALLEST_SCALE = 1e-3  # of a variable's own spread: no cell is known better than that from its neighbours
-UNIT_SOFTPLUS = 0.541324854612918  # log(e - 1): softplus of it is 1, so a new network starts at the data's spread
 
 
 class Statistics(NamedTuple):
@@ -51,14 +47,22 @@ class CrossMAE(nn.Module):
         self.queries = QueryEmbedding(num_variables, cells * CELL_FEATURES if layout.guesses else 0, dim)
         self.decoder = FullDecoder(config) if config.decoder == "full" else CrossDecoder(config, num_variables)
         self.head = GuessHead(dim, cells) if layout.guesses else PatchHead(dim, num_variables, cells)
+        self.prior = GuessPrior(num_variables) if layout.guesses else None
         roots = [v.transform == "sqrt" for v in layout.variables]
         self.encoder.embedding.square_root[: len(roots)] = torch.tensor(roots)
         self.apply(_initialise)
+        if isinstance(self.head, GuessHead):
+            nn.init.zeros_(self.head.out.weight)
 
     def set_statistics(self, statistics: Statistics) -> None:
         """Tell the network what is usual, so that physical units go in and come out."""
         self.encoder.embedding.center.copy_(torch.from_numpy(statistics.center))
         self.encoder.embedding.spread.copy_(torch.from_numpy(statistics.spread))
+
+    def set_guess_errors(self, errors: np.ndarray) -> None:
+        """Tell the network how wrong each first guess usually is: (V, G), in each variable's standard scores."""
+        if self.prior is not None:
+            self.prior.error.copy_(torch.from_numpy(errors))
 
     def encode(self, values: Tensor, valid: Tensor, variable: Tensor, place: Tensor, length: Tensor) -> Memory:
         """Visible tokens -> what the decoder reads."""
@@ -75,16 +79,16 @@ class CrossMAE(nn.Module):
 
     def decode(self, memory: Memory, asked: Asked) -> Predictive:
         """Memory and queries -> the distribution of every cell of every query, (B, Q, P)."""
-        if isinstance(self.head, GuessHead):
-            cells = self._cells(asked)
-            raw = self.head(self.decoder(self.queries(asked, cells.features.flatten(-2)), memory, asked), cells)
+        if isinstance(self.head, GuessHead) and self.prior is not None:
+            cells = self._cells(self.prior, asked)
+            answer = self.decoder(self.queries(asked, cells.features.flatten(-2)), memory, asked)
+            loc, scale = self.head(answer, cells)
         else:
-            raw = self.head(self.decoder(self.queries(asked, None), memory, asked), asked.variable)
+            loc, scale = self.head(self.decoder(self.queries(asked, None), memory, asked), asked.variable)
         embedding = self.encoder.embedding
         center, spread = embedding.center[asked.variable], embedding.spread[asked.variable]  # (B, Q, P)
-        scale = F.softplus(raw[..., 1] + UNIT_SOFTPLUS) + SMALLEST_SCALE
         censored = embedding.square_root[asked.variable].unsqueeze(-1)
-        return Predictive(center + spread * raw[..., 0], spread * scale, censored)
+        return Predictive(center + spread * loc, spread * scale, censored)
 
     def forward(self, tokens: Tokens, queries: Queries) -> Predictive:
         """A batch as `stack_tokens` and `stack_queries` make it -> the distribution of every query's cells."""
@@ -97,9 +101,9 @@ class CrossMAE(nn.Module):
         device = self.decoder.norm.weight.device
         return [torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in arrays]
 
-    def _cells(self, asked: Asked) -> CellGuesses:
+    def _cells(self, prior: GuessPrior, asked: Asked) -> CellGuesses:
         by_guess = self.encoder.embedding.standardise(asked.guess.movedim(-1, -2), asked.variable.unsqueeze(-1))
-        return read_guesses(by_guess.movedim(-2, -1), asked.guessed, asked.distance)
+        return prior.read(by_guess.movedim(-2, -1), asked.guessed, asked.distance, asked.variable)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -142,6 +142,26 @@ def gauge_outages(rng: np.random.Generator, shape: tuple[int, int], ratio: float
     return whole_frames(rng, steps * sites, ratio, mean_run).reshape(sites, steps).T
 
 
+def moved_gaps(valid: npt.NDArray[np.bool_], shift: int) -> Hidden:
+    """The data's own gaps, (T, ...), laid over other times: step t gets the gaps of step t - `shift`, round the end.
+
+    A cell that is never `valid` has no gap to lend.
+    """
+    gaps = ~valid & valid.any(axis=0)
+    return np.roll(gaps, shift, axis=0)
+
+
+def in_runs(rng: np.random.Generator, n_time: int, shares: tuple[float, ...], mean_run: float) -> npt.NDArray[np.int64]:
+    """(T,) numbers 0 ... len(shares) in runs of geometric length, n with chance `shares[n]`, the last with the rest.
+
+    Raises:
+        ValueError: the shares are more than 1 together, or `mean_run` is below 1.
+    """
+    lengths = _run_lengths(rng, n_time, mean_run)
+    drawn = rng.choice(len(shares) + 1, size=len(lengths), p=[*shares, max(0.0, 1.0 - sum(shares))])
+    return np.repeat(drawn, lengths)
+
+
 def _highest(score: Floats, ratio: float) -> Hidden:
     """True at the `ratio` of cells with the highest scores; their number is exact."""
     wanted = count_hidden(score.size, ratio)

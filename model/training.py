@@ -26,6 +26,7 @@ from model.checkpoint import TrainingState, read_layout, save_skill, save_weight
 from model.config import RunConfig
 from model.data.layout import choose_layout, choose_statistics
 from model.data.reading import IN_MEMORY_VALUES, LazyCube, LazyReading, read_lazily
+from model.data.records import guess_errors
 from model.data.windows import Batch, WindowSampler, held_out_steps, without_steps
 from model.evaluation import evaluate
 from model.losses import balanced_crps
@@ -82,9 +83,12 @@ def _train(
     fabric = Fabric(accelerator="auto", devices=1)
     torch.manual_seed(config.training.seed)
     network = CrossMAE(layout, config.network)
-    network.set_statistics(choose_statistics(seen, layout))
-    state = _start_state(network, config, fabric, folder, resume)
+    statistics = choose_statistics(seen, layout)
+    network.set_statistics(statistics)
     sampler = WindowSampler(seen, layout, config.masking, config.training.batch_size, config.training.seed)
+    if layout.guesses and not resume:
+        network.set_guess_errors(guess_errors(sampler.record(0), layout, statistics.spread[:, 0]))
+    state = _start_state(network, config, fabric, folder, resume)
     yield from _optimise(state, sampler, layout, config, fabric, folder)
     average = state.average.module
     assert isinstance(average, CrossMAE)  # AveragedModel holds a copy of what it was given

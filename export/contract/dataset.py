@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import cast
 
@@ -76,6 +76,7 @@ def read_dataset(dataset: xr.Dataset, layout: Layout | None = None) -> Reading:
         variables=variables,
         domain=_read_domains(dataset, dimensions, chosen),
     )
+    cube = _with_mask_domain(cube)
     grid_units = next((coordinate_units(dataset, d) for d in (y, x) if d), "")
     if layout:
         _check_place(cube, grid_units, layout.place)
@@ -258,6 +259,21 @@ def _check_place(cube: WaterCube, grid_units: str, place: Place) -> None:
         raise UnitsError(
             "the grid is in other coordinates than the model", where="y", got=grid_units, expected=place.units
         )
+
+
+def _with_mask_domain(cube: WaterCube) -> WaterCube:
+    """The cube with a land or sea mask among its fields as the domain of the variables that have none.
+
+    A mask is a static field of zeros and ones that is one wherever the variable has a value.
+    """
+    domains = dict(cube.domain)
+    masks = [v.values == 1 for v in cube.of_kind("static_grid").values() if np.isin(v.values, (0, 1)).all()]
+    for name, variable in cube.of_kind("grid").items():
+        alive = variable.valid.any(axis=0)
+        fitting = [mask for mask in masks if not (alive & ~mask).any()]
+        if name not in domains and fitting and alive.any():
+            domains[name] = min(fitting, key=np.count_nonzero)
+    return replace(cube, domain=domains)
 
 
 def _with_model_domain(cube: WaterCube, layout: Layout) -> WaterCube:

@@ -7,18 +7,22 @@ the server answers are one computation.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
+from export.contract.calibration import Calibration, distance_classes
 from export.contract.cube import WaterCube
 from export.contract.errors import BundleError, NothingObservedError, UnknownVariableError
+from export.contract.guesses import Guesses
 from export.contract.layout import Layout, Window
-from export.contract.tokens import Queries, Tokenised, Tokens, tokenise
+from export.contract.tokens import Queries, Tokenised, Tokens, first_guesses, tokenise
 
 OBSERVED, FILLED, OUTSIDE, REFUSED = (np.int8(flag) for flag in range(4))
 FLAG_MEANINGS = ("observed", "filled", "outside", "refused")
+RECORD_VALUES = 2_000_000  # of one variable in a record that guesses are made over: some 300 MB while they are made
+RECORD_MARGIN = 32  # steps of a record before and after the windows that it serves
 
 
 class Predictor(Protocol):
@@ -54,12 +58,14 @@ def reconstruct(
     *,
     names: Sequence[str] | None = None,
     max_gap: int | None = None,
+    calibration: Mapping[str, Calibration] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Filled]:
     """Every gap of `names` (by default of all variables that cube and model share) with mean, spread and flag.
 
     A gap of more than `max_gap` steps in a row is refused, as is one that no window with an observed
-    value reaches. `progress` is told (windows done, windows in all).
+    value reaches. `calibration`, by variable, stretches spreads and dries fills. `progress` is
+    told (windows done, windows in all).
 
     Raises:
         UnknownVariableError: a name that the model or the cube lacks.
@@ -70,12 +76,15 @@ def reconstruct(
         raise NothingObservedError("no value is present in any variable", got=sorted(cube.variables))
     asked = asked_cells(cube, names, max_gap)
     blends = {n: _Blend(cube.variables[n].values.shape) for n in names}
-    parts = list(plan(cube, layout.window))
+    parts, record = list(plan(cube, layout.window)), None
     for done, part in enumerate(parts):
-        _fill_part(cube, layout, predict, part, asked, blends)
+        if record is None or not record.holds(part):
+            record = Record.around(cube, layout, part, names)
+        _fill_part(record, layout, predict, part, asked, blends)
         if progress is not None:
             progress(done + 1, len(parts))
-    return {n: _finish(cube, layout, n, blends[n], asked[n]) for n in names}
+    calibration = calibration or {}
+    return {n: _finish(cube, layout, n, blends[n], asked[n], calibration.get(n)) for n in names}
 
 
 def known_names(cube: WaterCube, layout: Layout, names: Sequence[str] | None) -> list[str]:
@@ -111,25 +120,60 @@ def plan(cube: WaterCube, window: Window) -> Iterator[Part]:
                 yield Part(time, y, x, of_time[:, None, None] * of_y[None, :, None] * of_x[None, None, :])
 
 
-def tokenise_part(cube: WaterCube, layout: Layout, part: Part, asked: Mapping[str, np.ndarray]) -> Tokenised | None:
-    """One window's tokens and queries; None when it asks for nothing or sees nothing."""
-    local = {name: wanted[_cells(cube, name, part)] for name, wanted in asked.items()}
-    if not any(wanted.any() for wanted in local.values()):
-        return None
-    tokenised = tokenise(cube.window(part.time, part.y, part.x), layout, asked=local)
-    dynamic = tokenised.tokens.variable < len(layout.variables)
-    return tokenised if dynamic.any() else None
+@dataclass(frozen=True)
+class Record:
+    """A run of steps of a cube, all of its cells, with the first guesses made over it; windows are cut from it.
+
+    guesses: by variable, of the cells within `time`; empty in a layout without guesses.
+    """
+
+    cube: WaterCube
+    time: slice
+    guesses: Mapping[str, Guesses]
+
+    @classmethod
+    def around(cls, cube: WaterCube, layout: Layout, part: Part, names: Sequence[str]) -> Record:
+        """The record that `part` and those after it are served from: all of the cube, if it is not too long."""
+        n_time, height, width = cube.shape
+        steps = max(RECORD_VALUES // max(height * width, len(cube.sites), 1), 2 * layout.window.steps)
+        start = 0 if n_time <= steps else max(0, part.time.start - RECORD_MARGIN)
+        time = slice(start, min(n_time, start + steps + 2 * RECORD_MARGIN))
+        wanted = names if layout.guesses else ()
+        made = {n: first_guesses(cube.variables[n].values[time], layout.spec(n)) for n in wanted}
+        return cls(cube, time, made)
+
+    def holds(self, part: Part) -> bool:
+        """Whether the part lies within, and far enough from an end that is not the cube's own."""
+        last = len(self.cube.time)
+        return (
+            self.time.start <= part.time.start
+            and part.time.stop <= self.time.stop
+            and (self.time.stop == last or part.time.stop <= self.time.stop - RECORD_MARGIN)
+        )
+
+    def tokenise(self, layout: Layout, part: Part, asked: Mapping[str, np.ndarray]) -> Tokenised | None:
+        """One window's tokens and queries; None when it asks for nothing or sees nothing."""
+        local = {name: wanted[_cells(self.cube, name, part)] for name, wanted in asked.items()}
+        if not any(wanted.any() for wanted in local.values()):
+            return None
+        window, known = self.cube.window(part.time, part.y, part.x), None
+        if layout.guesses:
+            shifted = replace(part, time=slice(part.time.start - self.time.start, part.time.stop - self.time.start))
+            known = {name: made.part(_cells(self.cube, name, shifted)) for name, made in self.guesses.items()}
+        tokenised = tokenise(window, layout, asked=local, known=known)
+        dynamic = tokenised.tokens.variable < len(layout.variables)
+        return tokenised if dynamic.any() else None
 
 
 def _fill_part(
-    cube: WaterCube,
+    record: Record,
     layout: Layout,
     predict: Predictor,
     part: Part,
     asked: Mapping[str, np.ndarray],
     blends: Mapping[str, _Blend],
 ) -> None:
-    tokenised = tokenise_part(cube, layout, part, asked)
+    tokenised = record.tokenise(layout, part, asked)
     if tokenised is None:
         return
     mean, std = predict(tokenised.tokens, tokenised.queries)
@@ -138,7 +182,7 @@ def _fill_part(
     means, stds = tokenised.join(mean), tokenised.join(std)
     for name in means:
         weight = part.weight if layout.spec(name).kind == "grid" else part.weight.mean(axis=(1, 2))[:, None]
-        blends[name].add(_cells(cube, name, part), means[name], stds[name], weight)
+        blends[name].add(_cells(record.cube, name, part), means[name], stds[name], weight)
 
 
 class _Blend:
@@ -165,9 +209,13 @@ class _Blend:
         return mean.astype(np.float32), np.sqrt(np.maximum(variance, 0.0)).astype(np.float32)
 
 
-def _finish(cube: WaterCube, layout: Layout, name: str, blend: _Blend, asked: np.ndarray) -> Filled:
+def _finish(
+    cube: WaterCube, layout: Layout, name: str, blend: _Blend, asked: np.ndarray, calibration: Calibration | None
+) -> Filled:
     spec, valid, inside = layout.spec(name), cube.variables[name].valid, cube.inside(name)
     mean, std = blend.moments()
+    if calibration is not None:
+        mean, std = calibration.apply(mean, std, distance_classes(valid))
     filled = asked & ~np.isnan(mean)
     flag = np.where(inside, REFUSED, OUTSIDE) * np.ones(valid.shape, np.int8)
     flag[filled], flag[valid] = FILLED, OBSERVED

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from export.contract.cube import Variable, WaterCube
-from export.contract.guesses import DISTANCES, GUESSES, guess
+from export.contract.guesses import DISTANCES, GUESSES, Guesses, guess
 from export.contract.layout import Layout, VariableSpec
 
 # Columns of `place`: steps and training cells from the window's centre; training-grid position in
@@ -47,7 +47,7 @@ class Queries:
 
     `variable` (..., Q) int64, `place` (..., Q, C) float32, `asked` (..., Q, P) bool cells, `length` (...) int64.
     `guess` (..., Q, P, G) float32 physical units, 0 where not `guessed` (same shape, bool), and `distance`
-    (..., Q, P, 4) float32 are what classical methods say of the cells; G is 0 in a layout without guesses.
+    (..., Q, P, D) float32 are what classical methods say of the cells; G is 0 in a layout without guesses.
     """
 
     variable: np.ndarray
@@ -104,6 +104,7 @@ def tokenise(
     layout: Layout,
     visible: Mapping[str, np.ndarray] | None = None,
     asked: Mapping[str, np.ndarray] | None = None,
+    known: Mapping[str, Guesses] | None = None,
 ) -> Tokenised:
     """The tokens of one window and the queries for what is asked in it.
 
@@ -111,6 +112,8 @@ def tokenise(
         window: a cube no larger than `layout.window`, in the model's units.
         visible: by variable, bool, which present cells the encoder may see; every one where not named.
         asked: by variable, bool, which cells to predict; by default every gap.
+        known: by variable, first guesses of the window's cells, made over the record that it is a part of; made
+            from the window alone where not given.
     """
     visible, frame = visible or {}, _Frame.of(window, layout)
     asked = {name: window.gaps(name) for name in window.of_kind("grid", "series")} if asked is None else asked
@@ -124,9 +127,12 @@ def tokenise(
             continue
         cells = cut_patches(wanted, spec, layout, False)
         patch = np.flatnonzero(cells.any(axis=1))
-        queries.append(
-            _Piece(np.full(len(patch), number), place[patch], cells[patch], _guesses(seen, spec, layout, patch))
-        )
+        if layout.guesses and len(patch):
+            made = known[spec.name] if known is not None else first_guesses(seen, spec)
+            guesses = _cut_guesses(made, spec, layout, patch)
+        else:
+            guesses = np.zeros((len(patch), layout.cells(spec), 0), np.float32)
+        queries.append(_Piece(np.full(len(patch), number), place[patch], cells[patch], guesses))
         index.append(Asked(spec, row, row + len(patch), patch, seen.shape))
         row += len(patch)
     pieces += _static_tokens(window, layout, frame)
@@ -257,11 +263,13 @@ def _seen(variable: Variable, visible: np.ndarray | None) -> np.ndarray:
     return variable.values if visible is None else np.where(visible, variable.values, np.float32(np.nan))
 
 
-def _guesses(seen: np.ndarray, spec: VariableSpec, layout: Layout, patch: np.ndarray) -> np.ndarray:
-    """First guesses and distances of the cells of the asked patches, (Q, cells, G + distances); NaN = no guess."""
-    if not layout.guesses or len(patch) == 0:
-        return np.zeros((len(patch), layout.cells(spec), 0), np.float32)
-    made = guess(seen)
+def first_guesses(seen: np.ndarray, spec: VariableSpec) -> Guesses:
+    """Classical first guesses of every cell of a record of one variable, (T, H, W) or (T, N), NaN = not seen."""
+    return guess(seen, square_root=spec.transform == "sqrt")
+
+
+def _cut_guesses(made: Guesses, spec: VariableSpec, layout: Layout, patch: np.ndarray) -> np.ndarray:
+    """Guesses and distances of the cells of the asked patches, (Q, cells, G + D); NaN = no guess."""
     features = np.moveaxis(np.concatenate([made.values, made.distances], axis=-1), -1, 0)
     return np.stack([cut_patches(f, spec, layout, np.nan)[patch] for f in features], axis=-1)
 

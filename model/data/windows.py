@@ -5,19 +5,20 @@ Only cells that are both observed and hidden are scored; a cell missing in the d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from export.contract.cube import WaterCube
+from export.contract.errors import NothingObservedError
 from export.contract.layout import Layout
 from export.contract.tokens import Queries, Tokens, cut_patches, join_patches, stack_queries, stack_tokens, tokenise
 from model.config import MaskingConfig
 from model.data.reading import LazyCube
-from model.masking import clouds, gauge_outages, random_patches, squares, swaths, whole_frames
+from model.data.records import TrainingRecord, draw_record, pools_a_record
 
 POOL = 8  # batches drawn together and sorted by length: padding falls from about half to a tenth
+MOST_TRIES = 10_000  # windows drawn in vain before the data is said to hold none
 
 
 @dataclass(frozen=True)
@@ -38,25 +39,6 @@ class Batch:
     target: np.ndarray
 
 
-def hide(
-    rng: np.random.Generator, kind: str, shape: tuple[int, ...], ratio: float, layout: Layout, config: MaskingConfig
-) -> np.ndarray:
-    """Bool of `shape`, True where a gap of this kind hides; (T, N) knows only outages."""
-    if len(shape) == 2:
-        return gauge_outages(rng, shape, ratio, config.outage_run)
-    grid = (shape[0], shape[1], shape[2])
-    if kind == "patches":
-        return random_patches(rng, grid, ratio, (layout.patch.rows, layout.patch.columns))
-    if kind == "clouds":
-        return clouds(rng, grid, ratio)
-    if kind == "swaths":
-        return swaths(rng, grid, ratio)
-    if kind == "squares":
-        return squares(rng, grid, ratio)
-    frames = whole_frames(rng, grid[0], ratio, config.mean_run)
-    return np.broadcast_to(frames[:, None, None], grid)
-
-
 class WindowSampler:
     """Draws batches from the windows of a cube that hold something to hide and something to see.
 
@@ -68,61 +50,62 @@ class WindowSampler:
     ) -> None:
         self.cube, self.layout, self.config = cube, layout, config
         self.batch_size, self.seed = batch_size, seed
+        self.pools_a_record = pools_a_record(cube) if layout.guesses else 1
+        self._record: tuple[int, TrainingRecord | None] = (-1, None)
         self._pool: tuple[int, list[list[Example]]] = (-1, [])
 
     def batch(self, number: int) -> Batch:
         """The batch of that number: examples of like length, as padding is work for nothing."""
         pool, place = divmod(number, POOL)
         if self._pool[0] != pool:
-            self._pool = pool, self._draw_pool(np.random.default_rng((self.seed, pool)))
+            self._pool = pool, self._draw_pool(self.record(pool // self.pools_a_record), self._rng(1, pool))
         return stack_examples(self._pool[1][place])
 
-    def _draw_pool(self, rng: np.random.Generator) -> list[list[Example]]:
-        examples = [self.example(rng) for _ in range(POOL * self.batch_size)]
+    def record(self, number: int) -> TrainingRecord:
+        """The record of that number, with what is hidden in it; the last one made is kept."""
+        if self._record[0] != number or self._record[1] is None:
+            self._record = number, draw_record(self._rng(0, number), self.cube, self.layout, self.config)
+        record = self._record[1]
+        assert record is not None
+        return record
+
+    def example(self, record: TrainingRecord, rng: np.random.Generator) -> Example:
+        """One window of the record that has something to score and something to see."""
+        for _ in range(MOST_TRIES):
+            example = self._example(record, rng)
+            if example is not None:
+                return example
+        raise NothingObservedError("no window has a value to hide and another to see", got=sorted(self.cube.variables))
+
+    def _rng(self, *key: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, *key))
+
+    def _draw_pool(self, record: TrainingRecord, rng: np.random.Generator) -> list[list[Example]]:
+        examples = [self.example(record, rng) for _ in range(POOL * self.batch_size)]
         examples.sort(key=lambda e: len(e.tokens.variable))
         batches = [examples[i : i + self.batch_size] for i in range(0, len(examples), self.batch_size)]
         return [batches[i] for i in rng.permutation(POOL)]
 
-    def example(self, rng: np.random.Generator) -> Example:
-        """One window with gaps of a drawn kind and ratio in every variable."""
-        while True:  # a window may have lost everything to real gaps; another is drawn
-            window = self._window(rng)
-            example = self._example(window, self._hidden(rng, window), rng)
-            if example is not None:
-                return example
-
-    def _window(self, rng: np.random.Generator) -> WaterCube:
+    def _example(self, record: TrainingRecord, rng: np.random.Generator) -> Example | None:
         size = (self.layout.window.steps, self.layout.window.rows, self.layout.window.columns)
-        starts = [int(rng.integers(0, max(n - s, 0) + 1)) for n, s in zip(self.cube.shape, size, strict=True)]
-        time, y, x = (slice(a, a + s) for a, s in zip(starts, size, strict=True))
-        return self.cube.window(time, y, x)
-
-    def _hidden(self, rng: np.random.Generator, window: WaterCube) -> dict[str, np.ndarray]:
-        dynamic = window.of_kind("grid", "series")
-        absent = [n for n in dynamic if rng.random() < self.config.variable_absent]
-        if len(absent) == len(dynamic):
-            absent = []
-        hidden = {}
-        for name, variable in dynamic.items():
-            if name in absent:
-                hidden[name] = np.ones(variable.values.shape, bool)
-                continue
-            kind = str(rng.choice(self.config.kinds))
-            ratio = float(rng.uniform(*self.config.mask_ratio))
-            hidden[name] = hide(rng, kind, variable.values.shape, ratio, self.layout, self.config)
-        return hidden
-
-    def _example(self, window: WaterCube, hidden: Mapping[str, np.ndarray], rng: np.random.Generator) -> Example | None:
-        truth = {n: window.variables[n] for n in hidden}
-        scored = {n: hidden[n] & v.valid for n, v in truth.items()}
+        starts = [int(rng.integers(0, max(n - s, 0) + 1)) for n, s in zip(record.cube.shape, size, strict=True)]
+        part = record.window(*(slice(a, a + s) for a, s in zip(starts, size, strict=True)))
+        truth = part.cube.of_kind("grid", "series")
+        absent = self._absent(list(truth), rng)
+        visible = {n: np.full(v.values.shape, False) if n in absent else ~part.hidden[n] for n, v in truth.items()}
+        scored = {n: part.hidden[n] & v.valid for n, v in truth.items() if n not in absent}
         if self.config.kept_mask_ratio < 1:
             scored = {n: s & self._kept(rng, n, s.shape) for n, s in scored.items()}
-        visible = {n: ~hidden[n] for n in hidden}
         if not any(s.any() for s in scored.values()) or not any((visible[n] & v.valid).any() for n, v in truth.items()):
             return None
-        tokenised = tokenise(window, self.layout, visible=visible, asked=scored)
-        target = tokenised.cut({n: np.where(scored[n], v.values, np.float32(np.nan)) for n, v in truth.items()})
+        known = part.guesses if self.layout.guesses else None
+        tokenised = tokenise(part.cube, self.layout, visible=visible, asked=scored, known=known)
+        target = tokenised.cut({n: np.where(s, truth[n].values, np.float32(np.nan)) for n, s in scored.items()})
         return Example(tokenised.tokens, tokenised.queries, target)
+
+    def _absent(self, names: list[str], rng: np.random.Generator) -> list[str]:
+        absent = [n for n in names if rng.random() < self.config.variable_absent]
+        return absent if len(absent) < len(names) else []
 
     def _kept(self, rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """Bool of `shape`: the share of patches that partial decoding predicts."""

@@ -1,0 +1,51 @@
+"""How far predicted spreads are to be stretched, and which fills are dry, by distance to what is observed.
+
+Found after training on cells that were hidden (`model/calibration.py`), kept in the manifest, applied to every fill.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from export.contract.interpolate import distance_in_space, neighbours_in_time
+from export.contract.layout import Frozen
+
+# How far a missing cell is from what is observed: cells from the nearest one in its own frame, or, where the frame
+# (for gauges: every gauge at that step) is empty, steps from the nearest step with anything.
+NEAR_CELLS = (1.5, 3.5, 8.0)
+NEAR_STEPS = (1.0, 3.0)
+CLASSES = ("rim", "near", "inner", "far", "next step", "near steps", "far steps")
+
+
+class Calibration(Frozen):
+    """Of one variable, by distance class: factors on the standard deviation, and the fill below which a cell is dry."""
+
+    std_factor: tuple[float, ...] = Field(
+        default=(1.0,) * len(CLASSES), min_length=len(CLASSES), max_length=len(CLASSES)
+    )
+    dry_below: tuple[float, ...] = Field(
+        default=(0.0,) * len(CLASSES), min_length=len(CLASSES), max_length=len(CLASSES)
+    )
+
+    def apply(self, mean: np.ndarray, std: np.ndarray, distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Calibrated mean and standard deviation of cells of these distance classes; all of one shape."""
+        dry = mean < np.asarray(self.dry_below, np.float32)[distance]
+        factor = np.asarray(self.std_factor, np.float32)[distance]
+        return np.where(dry, np.float32(0), mean), std * factor
+
+
+def distance_classes(valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.int8]:
+    """Index into CLASSES of every cell of a record, (T, H, W) or (T, N), True where observed."""
+    empty = ~valid.reshape(len(valid), -1).any(axis=1)
+    if valid.ndim == 3:
+        cells = distance_in_space(valid)
+    else:  # gauges have no rim: another one is seen, or none; how long ago it was itself seen is what differs
+        *_, before, after = neighbours_in_time(valid.astype(np.float32), valid)
+        cells = np.minimum(before, after)
+    in_space = np.digitize(cells, NEAR_CELLS, right=True)
+    *_, before, after = neighbours_in_time(np.zeros(len(empty), np.float32), ~empty)
+    in_time = np.digitize(np.minimum(before, after), NEAR_STEPS, right=True) + len(NEAR_CELLS) + 1
+    shape = (-1, *[1] * (valid.ndim - 1))
+    return np.where(empty.reshape(shape), in_time.reshape(shape), in_space).astype(np.int8)

@@ -1,0 +1,156 @@
+"""What is hidden in training, over whole records: gaps of every kind, the data's own among them, and first guesses.
+
+Guesses need the record around a window, so that gaps are drawn over a record, guesses are made once from what is
+left of it, and many windows are cut from both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from export.contract.cube import WaterCube
+from export.contract.guesses import GUESSES, Guesses
+from export.contract.layout import Layout
+from export.contract.tokens import first_guesses
+from model.config import MaskingConfig
+from model.data.reading import LazyCube
+from model.masking import clouds, gauge_outages, in_runs, moved_gaps, random_patches, squares, swaths, whole_frames
+
+RECORD_VALUES = (
+    1_500_000  # of all variables in one record; more is cut to a run of steps, and then to a part of the grid
+)
+VALUES_A_POOL = 60_000  # a pool of windows is drawn for every so many values of a record, for making guesses costs
+MOST_POOLS = 8
+HIDDEN_RUN = 12.0  # steps, mean: runs that keep their values, get moved gaps, or get gaps of a drawn kind
+MOST_TRIES = 100  # to hide something that has a value
+FEWEST_RUNS = 6  # of a record, about: a short one has shorter runs
+MOST_FRAMES = 0.5  # share of whole frames hidden at most, or none is left to go by
+LEAST_ERROR = 1e-3  # spreads: no guess is trusted as if it never erred
+OWN_GAPS = 0.02  # share of a variable's cells missing from which its own gaps are worth moving
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingRecord:
+    """A cube, what is `hidden` in it by variable (bool of its shape), and guesses from what is left; none if unused."""
+
+    cube: WaterCube
+    hidden: Mapping[str, np.ndarray]
+    guesses: Mapping[str, Guesses]
+
+    def window(self, time: slice, y: slice, x: slice) -> TrainingRecord:
+        """The part within the slices, and the sites in it."""
+        near = np.flatnonzero(self.cube.sites_in(y, x))
+        cells: dict[str, tuple[slice | np.ndarray, ...]] = {
+            name: (time, y, x) if self.cube.variables[name].kind == "grid" else (time, near) for name in self.hidden
+        }
+        return TrainingRecord(
+            self.cube.window(time, y, x),
+            {name: h[cells[name]] for name, h in self.hidden.items()},
+            {name: g.part(cells[name]) for name, g in self.guesses.items()},
+        )
+
+
+def draw_record(
+    rng: np.random.Generator, cube: WaterCube | LazyCube, layout: Layout, config: MaskingConfig
+) -> TrainingRecord:
+    """A part of the cube that guesses can be made over, with gaps drawn in every variable."""
+    record = cube.window(*_extent(rng, cube, layout))
+    dynamic = record.of_kind("grid", "series")
+    shift = int(rng.integers(1, max(len(record.time), 2)))  # one for all: what goes missing together stays together
+    hidden: dict[str, np.ndarray] = {}
+    for _ in range(MOST_TRIES):
+        hidden = {n: hide_in_record(rng, v.valid, layout, config, shift) for n, v in dynamic.items()}
+        if any((h & dynamic[n].valid).any() for n, h in hidden.items()):
+            break
+    guesses = {}
+    if layout.guesses:
+        for name, variable in dynamic.items():
+            seen = np.where(hidden[name], np.float32(np.nan), variable.values)
+            guesses[name] = first_guesses(seen, layout.spec(name))
+    return TrainingRecord(record, hidden, guesses)
+
+
+def guess_errors(record: TrainingRecord, layout: Layout, spread: np.ndarray) -> np.ndarray:
+    """(V, G) float32: root mean squared error of each first guess on the record's hidden cells, in units of `spread`.
+
+    `spread` (V,) is each variable's standard deviation in the network's space, in which errors are taken. A guess
+    that was never made, or a variable without hidden cells, counts as one spread wrong.
+    """
+    errors = np.ones((len(layout.variables), len(GUESSES)), np.float32)
+    for number, spec in enumerate(layout.variables):
+        if spec.name not in record.hidden:
+            continue
+        truth, values = record.cube.variables[spec.name].values, record.guesses[spec.name].values
+        cells = record.hidden[spec.name] & ~np.isnan(truth)
+        if not cells.any():
+            continue
+        guessed, wanted = values[cells].astype(np.float64), truth[cells].astype(np.float64)
+        if spec.transform == "sqrt":
+            guessed, wanted = (np.sqrt(np.maximum(a, 0)) for a in (guessed, wanted))
+        squares = np.square((guessed - wanted[:, None]) / spread[number])
+        number_of = (~np.isnan(squares)).sum(axis=0)
+        mean = np.nansum(squares, axis=0) / np.maximum(number_of, 1)
+        errors[number] = np.where(number_of > 0, np.sqrt(mean) + LEAST_ERROR, 1.0)
+    return errors
+
+
+def pools_a_record(cube: WaterCube | LazyCube) -> int:
+    """How many pools of windows are drawn from one record of the cube."""
+    _, height, width = cube.shape
+    a_step = len(cube.of_kind("grid")) * height * width + len(cube.of_kind("series")) * len(cube.sites)
+    values = min(RECORD_VALUES, len(cube.time) * a_step)
+    return max(1, min(MOST_POOLS, values // VALUES_A_POOL))
+
+
+def hide_in_record(
+    rng: np.random.Generator, valid: np.ndarray, layout: Layout, config: MaskingConfig, shift: int
+) -> np.ndarray:
+    """Bool of the shape of `valid`: runs of steps keep what they have, get the data's own gaps, or those of a kind."""
+    inside = valid.any(axis=0)
+    missing = 1 - valid.mean() / max(inside.mean(), 1e-9)
+    own = config.own_gaps if missing > OWN_GAPS else 0.0
+    run = max(1.0, min(HIDDEN_RUN, len(valid) / FEWEST_RUNS))
+    which = in_runs(rng, len(valid), (config.untouched, (1 - config.untouched) * own), run)
+    drawn = hide(
+        rng, str(rng.choice(config.kinds)), valid.shape, float(rng.uniform(*config.mask_ratio)), layout, config
+    )
+    moved = moved_gaps(valid, shift)
+    which = which.reshape(-1, *[1] * (valid.ndim - 1))
+    return np.where(which == 0, False, np.where(which == 1, moved, drawn))
+
+
+def hide(
+    rng: np.random.Generator, kind: str, shape: tuple[int, ...], ratio: float, layout: Layout, config: MaskingConfig
+) -> np.ndarray:
+    """Bool of `shape`, True where a gap of this kind hides; (T, N) knows only outages."""
+    if len(shape) == 2:
+        return gauge_outages(rng, shape, ratio, config.outage_run)
+    grid = (shape[0], shape[1], shape[2])
+    if kind == "patches":
+        return random_patches(rng, grid, ratio, (layout.patch.rows, layout.patch.columns))
+    if kind == "clouds":
+        return clouds(rng, grid, ratio)
+    if kind == "swaths":
+        return swaths(rng, grid, ratio)
+    if kind == "squares":
+        return squares(rng, grid, ratio)
+    frames = whole_frames(rng, grid[0], min(ratio, MOST_FRAMES), config.mean_run)
+    return np.broadcast_to(frames[:, None, None], grid)
+
+
+def _extent(rng: np.random.Generator, cube: WaterCube | LazyCube, layout: Layout) -> tuple[slice, slice, slice]:
+    """All of the cube, or a run of its steps and a part of its grid, at least a window, that a record may hold."""
+    n_time, *grid = cube.shape
+    number = max(len(cube.of_kind("grid")), 1)
+    sizes = []
+    room = RECORD_VALUES // (number * min(n_time, 4 * layout.window.steps))  # cells of the grid beside enough steps
+    for size, window in zip(grid, (layout.window.rows, layout.window.columns), strict=True):
+        sizes.append(size if grid[0] * grid[1] <= room else min(size, max(2 * window, int(room**0.5))))
+    steps = max(2 * layout.window.steps, RECORD_VALUES // max(1, number * sizes[0] * sizes[1]))
+    wanted = (min(n_time, steps), *sizes)
+    starts = [int(rng.integers(0, n - w + 1)) for n, w in zip(cube.shape, wanted, strict=True)]
+    time, y, x = (slice(a, a + w) for a, w in zip(starts, wanted, strict=True))
+    return time, y, x
