@@ -40,6 +40,7 @@ def write_bundle(run: Run, folder: Path, version: str) -> Bundle:
         opset=OPSET,
         parity=parity,
         skill=run.skill,
+        calibration=run.calibration,
         files={name: digest(content) for name, content in files.items()},
     )
     _replace_folder(folder, {**files, MANIFEST: manifest.to_json().encode()})

@@ -72,7 +72,7 @@ def _limits(layout: Layout) -> str:
 
 - Made for the variables, step and place above. Another time step or other coordinates are refused; skill outside the
   training period and region is not known.
-- The interval is the network's own, not calibrated: read the last column above before relying on it.
+- The interval is calibrated on hidden cells of the training data: read the last column above for other times.
 - A lost frame of {grids} is filled from neighbouring times and other variables. For rain that is weak evidence, and the
   spread says so."""
 

@@ -196,6 +196,7 @@ def evaluate(
                 TorchPredictor(trained.network),
                 every_step,
                 seed,
+                trained.calibration,
                 lambda kind: status.update(kind),
             )
     except (ContractError, RunError, OSError) as error:

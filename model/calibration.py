@@ -5,6 +5,8 @@ Source: Lei et al. 2018 (split conformal prediction with a locally weighted scor
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from export.contract.calibration import CLASSES, Calibration, distance_classes
@@ -12,16 +14,19 @@ from export.contract.cube import WaterCube
 from export.contract.fill import Predictor, reconstruct
 from export.contract.layout import Layout, VariableSpec
 from model.config import MaskingConfig
-from model.data.records import hide_in_record
+from model.data.records import draw_gaps, extent
 
 COVERAGE = 0.9
 Z90 = 1.6448536269514722  # 95th percentile of N(0, 1)
 FEWEST = 200  # hidden cells of a class from which it has a factor of its own
-PASSES = 2  # times that gaps are drawn
-MOST_STEPS = 160  # of a record in which cells are hidden; more tells little more
+PASSES = 4  # times that gaps are drawn
+HIDDEN_SHARE = 0.2  # of the steps in a pass: about as much is seen as when the data itself is filled
+HIDDEN_STEPS = 120  # in a pass at most; more tells little more
+OWN_GAPS = 0.8  # share of them that gets the data's own gaps
 FACTORS = (0.05, 20.0)
 SMALLEST = 1e-9  # of a spread: a sure answer that is wrong counts as very wrong, and not as a division by zero
 WET_QUANTILE = 0.2  # of the values above zero: what lies below counts as dry
+WET_BIAS = 1.1  # times as many wet cells as there are may be filled in before the smallest fills are dried
 
 
 def calibrate(
@@ -31,26 +36,33 @@ def calibrate(
     rng = np.random.default_rng((seed, 90))
     pairs: dict[str, list[np.ndarray]] = {spec.name: [] for spec in layout.variables}
     for _ in range(PASSES):
-        part = _part(rng, cube, layout)
-        shift = int(rng.integers(1, max(len(part.time), 2)))
-        dynamic = {n: v for n, v in part.of_kind("grid", "series").items() if n in pairs}
-        hidden = {n: hide_in_record(rng, v.valid, layout, config, shift) & v.valid for n, v in dynamic.items()}
-        hidden = {n: h for n, h in hidden.items() if h.any()}
-        gappy = part.with_values({n: np.where(h, np.float32(np.nan), dynamic[n].values) for n, h in hidden.items()})
-        if not any(gappy.variables[n].valid.any() for n in dynamic):
-            continue
-        filled = reconstruct(gappy, layout, predict, names=list(hidden))
-        for name, cells in hidden.items():
-            at = cells & ~np.isnan(filled[name].mean)
-            known = (
-                dynamic[name].values,
-                filled[name].mean,
-                filled[name].std,
-                distance_classes(gappy.variables[name].valid),
-            )
-            pairs[name].append(np.stack([a[at].astype(np.float64) for a in known]))
+        part = cube.window(*extent(rng, cube, layout))
+        share = min(HIDDEN_SHARE, HIDDEN_STEPS / len(part.time))
+        config = replace(config, untouched=1 - share, own_gaps=OWN_GAPS)
+        for name, found in _hide_and_fill(rng, part, layout, predict, config).items():
+            pairs[name].append(found)
     specs = {spec.name: spec for spec in layout.variables}
     return {name: _of_variable(np.concatenate(p, axis=1), specs[name]) for name, p in pairs.items() if p}
+
+
+def _hide_and_fill(
+    rng: np.random.Generator, part: WaterCube, layout: Layout, predict: Predictor, config: MaskingConfig
+) -> dict[str, np.ndarray]:
+    """By variable, (4, n): truth, mean, standard deviation and distance class of the cells hidden."""
+    dynamic = part.of_kind("grid", "series")
+    hidden = draw_gaps(rng, part, layout, config)
+    gappy = part.with_values({n: np.where(h, np.float32(np.nan), dynamic[n].values) for n, h in hidden.items()})
+    if not any(gappy.variables[n].valid.any() for n in dynamic):
+        return {}
+    wanted = {n: hidden[n] & v.valid for n, v in dynamic.items()}
+    filled = reconstruct(gappy, layout, predict, names=list(wanted), only=wanted)
+    found = {}
+    for name, cells in wanted.items():
+        at = cells & ~np.isnan(filled[name].mean)
+        distance = distance_classes(gappy.variables[name].valid)
+        known = (dynamic[name].values, filled[name].mean, filled[name].std, distance)
+        found[name] = np.stack([a[at].astype(np.float64) for a in known])
+    return {name: f for name, f in found.items() if f.size}
 
 
 def stretch(truth: np.ndarray, mean: np.ndarray, std: np.ndarray) -> float:
@@ -61,17 +73,11 @@ def stretch(truth: np.ndarray, mean: np.ndarray, std: np.ndarray) -> float:
 
 
 def dry_threshold(truth: np.ndarray, mean: np.ndarray, wet: float) -> float:
-    """The fill below which as many cells lie as have a truth below `wet`; 0 where no cell is dry."""
-    dry = float((truth < wet).mean())
-    return float(np.quantile(mean, dry)) if dry > 0 else 0.0
-
-
-def _part(rng: np.random.Generator, cube: WaterCube, layout: Layout) -> WaterCube:
-    """A run of steps long enough for guesses, short enough to be filled soon."""
-    n_time, height, width = cube.shape
-    steps = min(n_time, max(MOST_STEPS, 2 * layout.window.steps))
-    start = int(rng.integers(0, n_time - steps + 1))
-    return cube.window(slice(start, start + steps), slice(0, height), slice(0, width))
+    """The fill below which a cell is dry, so that no more than WET_BIAS times the wet cells are filled in; 0 if so."""
+    allowed = WET_BIAS * float((truth >= wet).mean())
+    if float((mean >= wet).mean()) <= allowed:
+        return 0.0
+    return float(np.quantile(mean, 1 - allowed))
 
 
 def _of_variable(pairs: np.ndarray, spec: VariableSpec) -> Calibration:

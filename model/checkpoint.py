@@ -14,12 +14,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from export.contract.calibration import Calibration
 from export.contract.layout import Layout
 from export.contract.manifest import Skill, TrainingData
 from model.config import RunConfig, read_config
 from model.mae import CrossMAE
 
 CONFIG, LAYOUT, DATA, WEIGHTS, SKILL = "config.yaml", "layout.json", "data.json", "weights.safetensors", "skill.json"
+CALIBRATION = "calibration.json"
 STATE_TENSORS, STATE = "state.safetensors", "state.json"
 
 
@@ -37,6 +39,7 @@ class Run:
     data: TrainingData
     network: CrossMAE
     skill: tuple[Skill, ...]
+    calibration: dict[str, Calibration]
 
 
 def start_run(folder: Path, config: RunConfig, layout: Layout, data: TrainingData) -> None:
@@ -66,9 +69,11 @@ def read_run(folder: Path) -> Run:
         network = CrossMAE(layout, config.network)
         network.load_state_dict(load_file(folder / WEIGHTS))
         rows = tuple(Skill.model_validate(row) for row in skill)
+        found = json.loads((folder / CALIBRATION).read_bytes()) if (folder / CALIBRATION).exists() else {}
+        calibration = {name: Calibration.model_validate(c) for name, c in found.items()}
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise RunError(f"{folder} is not a finished run: {_one_line(error)}") from error
-    return Run(folder, config, layout, data, network.eval(), rows)
+    return Run(folder, config, layout, data, network.eval(), rows, calibration)
 
 
 def read_layout(folder: Path) -> Layout:
@@ -91,6 +96,11 @@ def save_weights(folder: Path, network: nn.Module) -> None:
 def save_skill(folder: Path, skill: tuple[Skill, ...]) -> None:
     """Scores on held-out cells."""
     _replace_text(folder / SKILL, json.dumps([row.model_dump() for row in skill], indent=1))
+
+
+def save_calibration(folder: Path, calibration: Mapping[str, Calibration]) -> None:
+    """How far spreads are to be stretched, by variable."""
+    _replace_text(folder / CALIBRATION, json.dumps({n: c.model_dump() for n, c in calibration.items()}, indent=1))
 
 
 @dataclass

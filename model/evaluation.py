@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from export.contract.calibration import Calibration
 from export.contract.cube import WaterCube
 from export.contract.fill import Predictor, reconstruct
 from export.contract.layout import Layout
@@ -26,6 +27,7 @@ def evaluate(
     predict: Predictor,
     steps: np.ndarray,
     seed: int,
+    calibration: Mapping[str, Calibration] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[Skill, ...]:
     """Scores of `predict` on cells hidden at `steps` (T,) bool, each kind of gap in its own pass.
@@ -39,7 +41,7 @@ def evaluate(
             progress(kind)
         hidden = _hidden(rng, cube, layout, kind, steps, series=number == 0)
         if hidden:
-            rows += _score(cube, layout, predict, kind, hidden)
+            rows += _score(cube, layout, predict, kind, hidden, calibration)
     return tuple(sorted(rows, key=lambda row: [v.name for v in layout.variables].index(row.variable)))
 
 
@@ -60,10 +62,15 @@ def _hidden(
 
 
 def _score(
-    cube: WaterCube, layout: Layout, predict: Predictor, kind: str, hidden: dict[str, np.ndarray]
+    cube: WaterCube,
+    layout: Layout,
+    predict: Predictor,
+    kind: str,
+    hidden: dict[str, np.ndarray],
+    calibration: Mapping[str, Calibration] | None,
 ) -> list[Skill]:
     gappy = cube.with_values({n: np.where(h, np.float32(np.nan), cube.variables[n].values) for n, h in hidden.items()})
-    filled = reconstruct(gappy, layout, predict, names=list(hidden))
+    filled = reconstruct(gappy, layout, predict, names=list(hidden), calibration=calibration)
     rows = []
     for name, cells in hidden.items():
         cells = cells & ~np.isnan(filled[name].mean)

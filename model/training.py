@@ -22,7 +22,8 @@ from torch.optim.swa_utils import AveragedModel
 from export.contract.cube import WaterCube
 from export.contract.layout import Layout
 from export.contract.manifest import TrainingData
-from model.checkpoint import TrainingState, read_layout, save_skill, save_weights, start_run
+from model.calibration import calibrate
+from model.checkpoint import TrainingState, read_layout, save_calibration, save_skill, save_weights, start_run
 from model.config import RunConfig
 from model.data.layout import choose_layout, choose_statistics
 from model.data.reading import IN_MEMORY_VALUES, LazyCube, LazyReading, read_lazily
@@ -93,10 +94,13 @@ def _train(
     average = state.average.module
     assert isinstance(average, CrossMAE)  # AveragedModel holds a copy of what it was given
     save_weights(folder, average)
+    predict = TorchPredictor(average)
+    if isinstance(cube, LazyCube):
+        cube, held = cube.excerpt(held, layout.window.steps, IN_MEMORY_VALUES)
+    calibration = calibrate(cube, layout, predict, config.masking, config.training.seed)
+    save_calibration(folder, calibration)
     if held.any():
-        if isinstance(cube, LazyCube):
-            cube, held = cube.excerpt(held, layout.window.steps, IN_MEMORY_VALUES)
-        save_skill(folder, evaluate(cube, layout, TorchPredictor(average), held, config.training.seed))
+        save_skill(folder, evaluate(cube, layout, predict, held, config.training.seed, calibration))
 
 
 def describe(dataset: xr.Dataset, cube: WaterCube | LazyCube) -> TrainingData:

@@ -68,7 +68,15 @@ class Model:
             StoppedError: `control` was stopped while a graph ran.
         """
         predictor = OnnxPredictor(self.graphs, control or Control())
-        filled = reconstruct(cube, self.layout, predictor, names=names, max_gap=max_gap, progress=progress)
+        filled = reconstruct(
+            cube,
+            self.layout,
+            predictor,
+            names=names,
+            max_gap=max_gap,
+            calibration=self.manifest.calibration,
+            progress=progress,
+        )
         return Outcome(filled, predictor.encode_s, predictor.decode_s)
 
 

@@ -38,7 +38,7 @@ class Calibration(Frozen):
 
 def distance_classes(valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.int8]:
     """Index into CLASSES of every cell of a record, (T, H, W) or (T, N), True where observed."""
-    empty = ~valid.reshape(len(valid), -1).any(axis=1)
+    empty: npt.NDArray[np.bool_] = np.logical_not(valid.reshape(len(valid), -1).any(axis=1))
     if valid.ndim == 3:
         cells = distance_in_space(valid)
     else:  # gauges have no rim: another one is seen, or none; how long ago it was itself seen is what differs

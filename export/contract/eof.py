@@ -61,8 +61,7 @@ def _start(anomaly: Floats, rank: int) -> Doubles:
         _, vectors = np.linalg.eigh((anomaly.T @ anomaly).astype(np.float64))
         patterns = vectors[:, ::-1][:, :rank]
     length = np.linalg.norm(patterns, axis=0)
-    started: Doubles = patterns / np.maximum(length, 1e-30) * np.sqrt(n_cells)
-    return started
+    return np.asarray(patterns / np.maximum(length, 1e-30) * np.sqrt(n_cells), np.float64)
 
 
 def _scores(
@@ -74,7 +73,7 @@ def _scores(
     precision = (weight @ outer).reshape(-1, rank, rank).astype(np.float64) / noise + np.diag(1 / prior)
     doubt = np.linalg.inv(precision)
     right = (anomaly @ patterns.astype(np.float32)).astype(np.float64) / noise
-    return np.einsum("tij,tj->ti", doubt, right), doubt
+    return np.asarray(np.einsum("tij,tj->ti", doubt, right)), doubt
 
 
 def _patterns(anomaly: Floats, weight: Floats, scores: Doubles, second: Doubles, noise: float) -> Doubles:
@@ -83,7 +82,7 @@ def _patterns(anomaly: Floats, weight: Floats, scores: Doubles, second: Doubles,
     outer = second.reshape(len(second), -1).astype(np.float32)
     gram = (weight.T @ outer).reshape(-1, rank, rank).astype(np.float64) + noise * np.eye(rank)
     right = (anomaly.T @ scores.astype(np.float32)).astype(np.float64)
-    return np.linalg.solve(gram, right[..., None])[..., 0]
+    return np.asarray(np.linalg.solve(gram, right[..., None])[..., 0])
 
 
 def _uncertainty(doubt: Doubles, patterns: Doubles) -> Floats:

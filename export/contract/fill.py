@@ -58,14 +58,15 @@ def reconstruct(
     *,
     names: Sequence[str] | None = None,
     max_gap: int | None = None,
+    only: Mapping[str, np.ndarray] | None = None,
     calibration: Mapping[str, Calibration] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Filled]:
     """Every gap of `names` (by default of all variables that cube and model share) with mean, spread and flag.
 
     A gap of more than `max_gap` steps in a row is refused, as is one that no window with an observed
-    value reaches. `calibration`, by variable, stretches spreads and dries fills. `progress` is
-    told (windows done, windows in all).
+    value reaches; `only`, by variable, bool, narrows what is asked for. `calibration`, by variable,
+    stretches spreads and dries fills. `progress` is told (windows done, windows in all).
 
     Raises:
         UnknownVariableError: a name that the model or the cube lacks.
@@ -75,6 +76,8 @@ def reconstruct(
     if not any(cube.variables[s.name].valid.any() for s in layout.variables if s.name in cube.variables):
         raise NothingObservedError("no value is present in any variable", got=sorted(cube.variables))
     asked = asked_cells(cube, names, max_gap)
+    if only is not None:
+        asked = {name: wanted & only[name] for name, wanted in asked.items()}
     blends = {n: _Blend(cube.variables[n].values.shape) for n in names}
     parts, record = list(plan(cube, layout.window)), None
     for done, part in enumerate(parts):

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
+from export.contract.calibration import Calibration
 from export.contract.errors import BundleError
 from export.contract.layout import Frozen, Layout
 
@@ -84,7 +85,7 @@ class TrainingData(Frozen):
 class Manifest(Frozen):
     """manifest.json."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     name: BundleName
     version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
     created: datetime
@@ -96,6 +97,7 @@ class Manifest(Frozen):
     opset: int
     parity: Parity
     skill: tuple[Skill, ...]
+    calibration: dict[str, Calibration] = Field(default_factory=dict)
     files: dict[Literal["encoder.onnx", "decoder.onnx", "MODEL_CARD.md"], FileDigest]
 
     def to_json(self) -> str:

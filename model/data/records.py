@@ -57,20 +57,29 @@ def draw_record(
     rng: np.random.Generator, cube: WaterCube | LazyCube, layout: Layout, config: MaskingConfig
 ) -> TrainingRecord:
     """A part of the cube that guesses can be made over, with gaps drawn in every variable."""
-    record = cube.window(*_extent(rng, cube, layout))
+    record = cube.window(*extent(rng, cube, layout))
     dynamic = record.of_kind("grid", "series")
-    shift = int(rng.integers(1, max(len(record.time), 2)))  # one for all: what goes missing together stays together
-    hidden: dict[str, np.ndarray] = {}
-    for _ in range(MOST_TRIES):
-        hidden = {n: hide_in_record(rng, v.valid, layout, config, shift) for n, v in dynamic.items()}
-        if any((h & dynamic[n].valid).any() for n, h in hidden.items()):
-            break
+    hidden = draw_gaps(rng, record, layout, config)
     guesses = {}
     if layout.guesses:
         for name, variable in dynamic.items():
             seen = np.where(hidden[name], np.float32(np.nan), variable.values)
             guesses[name] = first_guesses(seen, layout.spec(name))
     return TrainingRecord(record, hidden, guesses)
+
+
+def draw_gaps(
+    rng: np.random.Generator, record: WaterCube, layout: Layout, config: MaskingConfig
+) -> dict[str, np.ndarray]:
+    """What to hide in every variable, bool of its shape, until some of it has a value."""
+    dynamic = record.of_kind("grid", "series")
+    hidden: dict[str, np.ndarray] = {}
+    for _ in range(MOST_TRIES):
+        shift = int(rng.integers(1, max(len(record.time), 2)))  # one for all: what goes missing together stays together
+        hidden = {n: hide_in_record(rng, v.valid, layout, config, shift) for n, v in dynamic.items()}
+        if any((h & dynamic[n].valid).any() for n, h in hidden.items()):
+            break
+    return hidden
 
 
 def guess_errors(record: TrainingRecord, layout: Layout, spread: np.ndarray) -> np.ndarray:
@@ -141,7 +150,7 @@ def hide(
     return np.broadcast_to(frames[:, None, None], grid)
 
 
-def _extent(rng: np.random.Generator, cube: WaterCube | LazyCube, layout: Layout) -> tuple[slice, slice, slice]:
+def extent(rng: np.random.Generator, cube: WaterCube | LazyCube, layout: Layout) -> tuple[slice, slice, slice]:
     """All of the cube, or a run of its steps and a part of its grid, at least a window, that a record may hold."""
     n_time, *grid = cube.shape
     number = max(len(cube.of_kind("grid")), 1)

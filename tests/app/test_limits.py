@@ -26,7 +26,7 @@ from app.main import create_app
 from app.settings import Settings
 from export.contract.cube import WaterCube
 from export.contract.dataset import read_dataset
-from export.contract.fill import plan, tokenise_part
+from export.contract.fill import Record, plan
 from export.contract.manifest import read_bundle
 from tests.app.problems import check_problem
 from tests.app.tiny import (
@@ -257,7 +257,7 @@ async def test_estimate_counts_what_a_run_takes_and_runs_nothing(
     told = reply.json()
     cube = read_dataset(sample(20), LAYOUT).cube
     asked = {name: cube.gaps(name) for name in ("precipitation", "temperature", "river_flow")}
-    parts = [tokenise_part(cube, LAYOUT, part, asked) for part in plan(cube, LAYOUT.window)]
+    parts = [Record.around(cube, LAYOUT, p, list(asked)).tokenise(LAYOUT, p, asked) for p in plan(cube, LAYOUT.window)]
     made = [part for part in parts if part is not None]
     assert (told["windows"], told["tokens"], told["queries"]) == (
         len(made),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from export.contract.cube import Variable, WaterCube
 from export.contract.dataset import read_dataset
+from export.contract.guesses import GUESSES
 from export.contract.layout import Layout, Patch, Place, VariableSpec, Window
 from export.contract.tokens import cut_patches, join_patches, stack_queries, stack_tokens, tokenise
 
@@ -176,8 +177,10 @@ def test_hidden_values_do_not_reach_the_guesses(cube: WaterCube) -> None:
 
 def test_guesses_stand_beside_the_cells_they_are_of(cube: WaterCube) -> None:
     tokenised = tokenise(cube, plain_layout(2, 3, 2))
-    assert tokenised.queries.guess[0, 5, 0] == 5  # the value of the missing cell one step before
-    assert tokenised.queries.guessed[0, 5].tolist() == [True, False, True, True, True, True, True]
+    before, after = GUESSES.index("before"), GUESSES.index("after")
+    assert tokenised.queries.guess[0, 5, before] == 5  # the value of the missing cell one step before
+    assert tokenised.queries.guessed[0, 5].tolist() == [n not in ("after", "completed_after") for n in GUESSES]
+    assert not tokenised.queries.guessed[0, 5, after]
     assert tokenised.queries.guess[1, 1, 0] == 1
     assert not tokenised.queries.guessed[1, 2:].any()
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from export.contract.cube import WaterCube
+from export.contract.cube import Variable, WaterCube
+from export.contract.errors import NothingObservedError
+from export.contract.guesses import GUESSES
 from export.contract.layout import Layout
 from model.config import MaskingConfig
-from model.data.windows import WindowSampler, held_out_steps, hide, without_steps
+from model.data.records import draw_record, guess_errors, hide
+from model.data.windows import WindowSampler, held_out_steps, without_steps
 
 KINDS = ("patches", "clouds", "swaths", "squares", "frames")
 
@@ -99,3 +102,46 @@ def test_without_steps_empties_them_and_keeps_the_domain(water: WaterCube) -> No
     assert np.isnan(part.variables["pet"].values[3:9]).all()
     np.testing.assert_array_equal(part.inside("pet"), water.inside("pet"))
     np.testing.assert_array_equal(part.variables["pet"].values[9:], water.variables["pet"].values[9:])
+
+
+def test_a_record_hides_the_datas_own_gaps_at_other_times(water: WaterCube, layout: Layout) -> None:
+    config = MaskingConfig(untouched=0.0, own_gaps=1.0)
+    record = draw_record(np.random.default_rng(2), water, layout, config)
+    gaps = ~water.variables["pet"].valid & water.variables["pet"].valid.any(axis=0)
+    hidden = record.hidden["pet"]
+    assert any(np.array_equal(hidden, np.roll(gaps, shift, axis=0)) for shift in range(1, len(gaps)))
+    assert not np.array_equal(hidden, gaps)
+
+
+def test_a_records_guesses_never_see_what_it_hides(water: WaterCube, layout: Layout) -> None:
+    record = draw_record(np.random.default_rng(0), water, layout, MaskingConfig())
+    poisoned = {
+        n: np.where(record.hidden[n] & v.valid, np.float32(1e20), v.values)
+        for n, v in water.of_kind("grid", "series").items()
+    }
+    other = draw_record(np.random.default_rng(0), water.with_values(poisoned), layout, MaskingConfig())
+    for name, guesses in record.guesses.items():
+        assert record.hidden[name].any()
+        assert guesses.values.tobytes() == other.guesses[name].values.tobytes()
+
+
+def test_guess_errors_are_those_on_hidden_cells(water: WaterCube, layout: Layout) -> None:
+    record = draw_record(np.random.default_rng(0), water, layout, MaskingConfig())
+    errors = guess_errors(record, layout, np.full(len(layout.variables), 2.0))
+    number = [v.name for v in layout.variables].index("pet")
+    at = record.hidden["pet"] & water.variables["pet"].valid
+    guessed, truth = record.guesses["pet"].values[at][:, GUESSES.index("mean")], water.variables["pet"].values[at]
+    there = ~np.isnan(guessed)
+    expected = np.sqrt(np.mean(((guessed - truth)[there] / 2) ** 2))
+    assert errors[number, GUESSES.index("mean")] == pytest.approx(expected, abs=2e-3)
+    assert (errors > 0).all()
+
+
+def test_data_whose_windows_hold_one_value_each_is_refused(layout: Layout) -> None:
+    values = np.full((40, 9, 8), np.nan, np.float32)
+    values[0, 0, 0] = 1.0
+    time = np.datetime64("2012-01-01", "ns") + np.arange(40) * np.timedelta64(1, "D")
+    pet = Variable("pet", "grid", values, "mm")
+    cube = WaterCube(time, np.arange(9.0), np.arange(8.0), variables={"pet": pet})
+    with pytest.raises(NothingObservedError, match="no window has a value to hide"):
+        WindowSampler(cube, layout, MaskingConfig(), 1, seed=0).batch(0)
