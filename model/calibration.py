@@ -18,15 +18,17 @@ from model.data.records import draw_gaps, extent
 
 COVERAGE = 0.9
 Z90 = 1.6448536269514722  # 95th percentile of N(0, 1)
-FEWEST = 200  # hidden cells of a class from which it has a factor of its own
-PASSES = 4  # times that gaps are drawn
+FEWEST = 100  # hidden cells of a class from which it has a factor of its own
+PASSES = 3  # times that gaps of all kinds are drawn, the data's own first of all
+FRAME_PASSES = 2  # times that whole frames alone are: few are hidden among the others
 HIDDEN_SHARE = 0.2  # of the steps in a pass: about as much is seen as when the data itself is filled
 HIDDEN_STEPS = 120  # in a pass at most; more tells little more
 OWN_GAPS = 0.8  # share of them that gets the data's own gaps
 FACTORS = (0.05, 20.0)
 SMALLEST = 1e-9  # of a spread: a sure answer that is wrong counts as very wrong, and not as a division by zero
 WET_QUANTILE = 0.2  # of the values above zero: what lies below counts as dry
-WET_BIAS = 1.1  # times as many wet cells as there are may be filled in before the smallest fills are dried
+DRYING_COST = 1.005  # times the error: as far as that, the smallest fills are dried where too many cells are wet
+CANDIDATES = 25  # thresholds tried
 
 
 def calibrate(
@@ -35,11 +37,13 @@ def calibrate(
     """By variable, what makes the 90 % interval hold 90 % of the cells hidden in `cube`, class by class of distance."""
     rng = np.random.default_rng((seed, 90))
     pairs: dict[str, list[np.ndarray]] = {spec.name: [] for spec in layout.variables}
-    for _ in range(PASSES):
+    for number in range(PASSES + FRAME_PASSES):
         part = cube.window(*extent(rng, cube, layout))
         share = min(HIDDEN_SHARE, HIDDEN_STEPS / len(part.time))
-        config = replace(config, untouched=1 - share, own_gaps=OWN_GAPS)
-        for name, found in _hide_and_fill(rng, part, layout, predict, config).items():
+        drawn = replace(config, untouched=1 - share, own_gaps=OWN_GAPS)
+        if number >= PASSES:
+            drawn = replace(config, untouched=1 - 2 * share, own_gaps=0.0, kinds=("frames",))
+        for name, found in _hide_and_fill(rng, part, layout, predict, drawn).items():
             pairs[name].append(found)
     specs = {spec.name: spec for spec in layout.variables}
     return {name: _of_variable(np.concatenate(p, axis=1), specs[name]) for name, p in pairs.items() if p}
@@ -73,11 +77,14 @@ def stretch(truth: np.ndarray, mean: np.ndarray, std: np.ndarray) -> float:
 
 
 def dry_threshold(truth: np.ndarray, mean: np.ndarray, wet: float) -> float:
-    """The fill below which a cell is dry, so that no more than WET_BIAS times the wet cells are filled in; 0 if so."""
-    allowed = WET_BIAS * float((truth >= wet).mean())
-    if float((mean >= wet).mean()) <= allowed:
+    """The fill below which a cell is dry: as many as have a truth below `wet`, or as DRYING_COST allows; 0 if none."""
+    share = float((truth < wet).mean())
+    if float((mean < wet).mean()) >= share:
         return 0.0
-    return float(np.quantile(mean, 1 - allowed))
+    allowed = DRYING_COST**2 * float(np.mean((mean - truth) ** 2))
+    candidates = np.linspace(wet, float(np.quantile(mean, share)), CANDIDATES)
+    fitting = [t for t in candidates if np.mean((np.where(mean < t, 0, mean) - truth) ** 2) <= allowed]
+    return float(max(fitting, default=0.0))
 
 
 def _of_variable(pairs: np.ndarray, spec: VariableSpec) -> Calibration:

@@ -128,7 +128,7 @@ class MaskingConfig:
 class TrainingConfig:
     """The optimiser's settings; the schedule runs over `minutes` of training or `steps`, whichever ends first."""
 
-    batch_size: int = 8
+    batch_size: int = 4
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     warmup: float = 0.05

@@ -17,7 +17,7 @@ Seen = npt.NDArray[np.bool_]
 Cut = tuple[slice, slice, slice]
 
 RELAXATIONS = 24  # sweeps of a harmonic relaxation after the multigrid start; more change the third digit
-BIHARMONIC_STEPS = 40  # conjugate gradient steps a level; ten times as many change the third digit
+BIHARMONIC_STEPS = 100  # conjugate gradient steps a level; twice as many lower the error by half a percent
 REACH = 4  # cells: how far a similar neighbour may be
 PRIOR_PAIRS = 3.0  # how many common steps a pair of cells needs before its own likeness outweighs the grid's
 SHARPNESS = 3  # power of the difference by which a neighbour's weight falls
