@@ -60,28 +60,36 @@ def hide(
 class WindowSampler:
     """Draws batches from the windows of a cube that hold something to hide and something to see.
 
-    A batch depends on the seed and its number alone, so that a training continues where it stopped.
+    A batch depends on the seed and its number alone, so that a training continues where it stopped. Processes
+    that share every batch each draw the part of their `rank`, of like length as the others' parts.
     """
 
     def __init__(
-        self, cube: WaterCube | LazyCube, layout: Layout, config: MaskingConfig, batch_size: int, seed: int
+        self,
+        cube: WaterCube | LazyCube,
+        layout: Layout,
+        config: MaskingConfig,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
     ) -> None:
         self.cube, self.layout, self.config = cube, layout, config
-        self.batch_size, self.seed = batch_size, seed
+        self.batch_size, self.seed, self.rank = batch_size, seed, rank
         self._pool: tuple[int, list[list[Example]]] = (-1, [])
 
     def batch(self, number: int) -> Batch:
         """The batch of that number: examples of like length, as padding is work for nothing."""
         pool, place = divmod(number, POOL)
         if self._pool[0] != pool:
-            self._pool = pool, self._draw_pool(np.random.default_rng((self.seed, pool)))
+            self._pool = pool, self._draw_pool(pool)
         return stack_examples(self._pool[1][place])
 
-    def _draw_pool(self, rng: np.random.Generator) -> list[list[Example]]:
+    def _draw_pool(self, pool: int) -> list[list[Example]]:
+        rng = np.random.default_rng((self.seed, pool, self.rank))
         examples = [self.example(rng) for _ in range(POOL * self.batch_size)]
         examples.sort(key=lambda e: len(e.tokens.variable))
         batches = [examples[i : i + self.batch_size] for i in range(0, len(examples), self.batch_size)]
-        return [batches[i] for i in rng.permutation(POOL)]
+        return [batches[i] for i in np.random.default_rng((self.seed, pool)).permutation(POOL)]  # one for all ranks
 
     def example(self, rng: np.random.Generator) -> Example:
         """One window with gaps of a drawn kind and ratio in every variable."""

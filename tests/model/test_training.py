@@ -13,7 +13,8 @@ import xarray as xr
 
 from model.checkpoint import RunError, read_run
 from model.config import RunConfig
-from model.training import DivergedError, schedule, train
+from model.optimiser import schedule
+from model.training import DivergedError, train
 
 
 def losses(folder: Path, dataset: xr.Dataset, config: RunConfig, resume: bool = False) -> list[float]:
