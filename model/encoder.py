@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from export.contract.layout import Layout
 from model.config import NetworkConfig
-from model.fusion import Memory, may_read
-from model.layers import NORM_EPS, EncoderBlock, LayerMemories, real_tokens
+from model.fusion import Memory, keys_of
+from model.layers import NORM_EPS, EncoderBlock, Keys, LayerMemories, padding_of, real_tokens
 from model.positions import PlaceEncoding
 
 Y_X = slice(1, 3)  # columns of PLACE_FEATURES: cells from the window's centre
@@ -97,9 +97,9 @@ class Encoder(nn.Module):
 
     def forward(self, values: Tensor, valid: Tensor, variable: Tensor, place: Tensor, length: Tensor) -> Memory:
         x, length = self._embed(values, valid, variable, place, length)
-        real = real_tokens(length, values.shape[1])
+        real: Keys = padding_of(length, values.shape[1])
         if self.config.fusion != "joint":
-            real = may_read(variable, variable, self.num_variables) & real.unsqueeze(1)
+            real = keys_of(variable, variable, length, self.num_variables)
         maps = [x] if self.config.use_input else []
         for number, block in enumerate(self.blocks):
             x = block(x, real)
