@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -63,10 +63,17 @@ class Losses(NamedTuple):
     by_variable: list[float]
 
 
-def train(dataset: xr.Dataset, folder: Path, config: RunConfig, resume: bool = False) -> Iterator[Progress]:
+def train(
+    dataset: xr.Dataset,
+    folder: Path,
+    config: RunConfig,
+    resume: bool = False,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Progress]:
     """Train on the observed cells of `dataset` and leave a run in `folder`; yields after every step.
 
-    Blocks of time (`held_out`) are kept from training, and the scores there are written at the end.
+    Blocks of time (`held_out`) are kept from training, and the scores there are written at the end. `clock` tells the
+    seconds that the budget counts.
 
     Raises:
         ContractError: the data cannot be used. RunError: the folder holds another run, or none to resume.
@@ -84,7 +91,7 @@ def train(dataset: xr.Dataset, folder: Path, config: RunConfig, resume: bool = F
             if not resume:
                 start_run(folder, config, material.layout, describe(dataset, material.cube))
             training.start(resume)
-            yield from training.steps()
+            yield from training.steps(clock)
             training.finish()
 
 
@@ -173,14 +180,14 @@ class _Training:
             self.log = Log(self.folder, names, state.step, state.means, self.settings.tensorboard)
             self.log.held_out = state.checks.loss
 
-    def steps(self) -> Iterator[Progress]:
+    def steps(self, clock: Callable[[], float] = time.monotonic) -> Iterator[Progress]:
         """Train until the budget is used or nothing is gained any more; the last state is saved."""
         state, settings = self.state, self.settings
-        before, started, saved = state.seconds, time.monotonic(), time.monotonic()
+        before, started, saved = state.seconds, clock(), time.monotonic()
         try:
             while (share := self._budget_used()) < 1 and not state.checks.exhausted(settings.patience):
                 losses, rate = self._step(share)
-                state.seconds = before + time.monotonic() - started
+                state.seconds = before + clock() - started
                 if self.held_out and state.checks.due(share, state.step):
                     self._check(share)
                 if self.log is None:
