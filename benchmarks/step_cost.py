@@ -185,7 +185,8 @@ def _run(case: Case) -> Cost:
         step()
     batch = _batch(case, _layout(case))
     return Cost(
-        *(statistics.median(column) for column in zip(*taken, strict=True)),
+        statistics.median(seconds for seconds, _ in taken),
+        statistics.median(cpu_s for _, cpu_s in taken),
         len(taken),
         peak,
         int(batch.tokens.length[0]),
