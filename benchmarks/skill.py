@@ -62,14 +62,22 @@ class Result:
 
 
 def plan(seconds: float, steps: int, seeds: int) -> list[Run]:
-    """Every run: all presets by both budgets, the variants by steps; seeds change slowest, so that early ends count."""
-    runs = []
-    for seed in range(seeds):
-        for data in DATA:
-            budgets: tuple[tuple[Budget, float], ...] = (("time", seconds), ("steps", steps))
-            for budget, amount in budgets:
-                systems = PRESETS if budget == "time" else (*PRESETS, *VARIANTS)
-                runs += [Run(data=data, system=s, budget=budget, amount=amount, seed=seed) for s in systems]
+    """Every run: the presets by both budgets, seed by seed, so that early ends count; then the variants by steps."""
+    budgets: tuple[tuple[Budget, float], ...] = (("time", seconds), ("steps", steps))
+    every = range(seeds)
+    runs = [
+        Run(data=data, system=system, budget=budget, amount=amount, seed=seed)
+        for seed in every
+        for data in DATA
+        for budget, amount in budgets
+        for system in PRESETS
+    ]
+    runs += [
+        Run(data=data, system=system, budget="steps", amount=steps, seed=seed)
+        for seed in every
+        for data in DATA
+        for system in VARIANTS
+    ]
     return runs
 
 
@@ -81,7 +89,12 @@ def carry_out(runs: list[Run], folder: Path) -> list[Result]:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for number, name in enumerate(pool.map(lambda run: _in_process(run, folder), missing), start=1):
             print(f"{number} of {len(missing)}: {name}", flush=True)
-    return [_read(run, folder) for run in runs]
+    return finished(runs, folder)
+
+
+def finished(runs: list[Run], folder: Path) -> list[Result]:
+    """The results that `folder` holds."""
+    return [_read(run, folder) for run in runs if (folder / f"{run.name}.json").exists()]
 
 
 def _in_process(run: Run, folder: Path) -> str:
@@ -127,7 +140,8 @@ def _config(run: Run) -> RunConfig:
     small = _small(preset.network)
     if way:
         small = replace(small, **{kind: way})  # type: ignore[arg-type]
-    training = replace(preset.training, seed=run.seed, held_out=0.2, patience=1.0, minutes=1e6, steps=10**9)
+    training = replace(preset.training, seed=run.seed, held_out=0.2, patience=1.0, batch_size=4)
+    training = replace(training, minutes=1e6, steps=10**9)
     if run.budget == "time":
         training = replace(training, minutes=run.amount / 60)
     else:

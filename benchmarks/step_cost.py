@@ -30,7 +30,7 @@ from model.optimiser import start_state
 STEPS, SIDE, LAND, SITES, CHUNK = 90, 10, 94, 671, 8  # the design's window, patch and domain; days of a series token
 HIDDEN = 0.75
 ENCODER, DECODER = (256, 6, 8), (128, 4, 8)  # width, layers, heads
-REPEATS, LONG_ENOUGH_S = 3, 200.0  # a step is repeated three times, or until it has taken so long altogether
+REPEATS, LONG_ENOUGH_S = 3, 100.0  # a step is repeated three times, or until it has taken so long altogether
 SMALLEST = 0.05  # share of the design's patches in the step that warms up
 Fusion = Literal["joint", "pooled", "none"]
 SYSTEMS = ("water_fm_small", "plan_a", "crossmae", "crossmae_wfm")

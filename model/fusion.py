@@ -46,14 +46,19 @@ def keys_of(readers: Tensor, read: Tensor, length: Tensor, num_variables: int) -
     for variable in range(num_variables + 1):
         own = readers.clamp(max=num_variables) == variable
         open_to_it = ((read == variable) | (read >= num_variables)) & real
-        group = Group(*_gathered(own), *_gathered(open_to_it))
+        group = Group(*chosen_first(own), *chosen_first(open_to_it))
         if group.reader.shape[1] and group.key.shape[1]:
             groups.append(group)
     return groups
 
 
-def _gathered(chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """Indices (B, K) of the chosen (B, L), for the most that a sample has, and which of those are chosen."""
+def chosen_first(chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """Indices (B, K) of the chosen (B, L), for the most that a sample has, and which of those are chosen.
+
+    A graph that is exported knows no such number: K is L there.
+    """
+    if torch.compiler.is_exporting():
+        return torch.arange(chosen.shape[1], device=chosen.device).expand_as(chosen), chosen
     most = int(chosen.sum(1).max()) if chosen.numel() else 0
     index = chosen.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
     return index, chosen.gather(1, index)
