@@ -1,27 +1,22 @@
-"""`python -m benchmarks`: measures, prints, and writes docs/results/."""
+"""`python -m benchmarks [name]`: measures, prints, and writes docs/results/; without a name, all of them in turn."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import importlib
+import sys
 
-from benchmarks.harness import machine
-from benchmarks.speed import window_rows
-
-RESULTS = Path("docs/results")
+BENCHMARKS = {"speed": "benchmarks.speed", "model": "benchmarks.model"}
 
 
-def main() -> None:
-    """Run every benchmark; each figure is a median within this run."""
-    text = f"""# Speed
-
-One window of the shipped bundle. Written by `make bench`; medians of 7 within one run. {machine()}.
-
-{window_rows()}
-"""
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "speed.md").write_text(text, encoding="utf-8")
-    print(text)
+def main(arguments: list[str]) -> int:
+    """Run the benchmark that is named, with the rest of the arguments, or every one; each is a module with `main`."""
+    if arguments and arguments[0] not in BENCHMARKS:
+        print(f"no benchmark is called {arguments[0]!r}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
+        return 2
+    for name in arguments[:1] or BENCHMARKS:
+        importlib.import_module(BENCHMARKS[name]).main(arguments[1:])
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

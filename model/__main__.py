@@ -142,26 +142,31 @@ def train(
         str, typer.Option(help="hydrofill, or a published system: water_fm_small, plan_a, crossmae, crossmae_wfm.")
     ] = "hydrofill",
     minutes: Annotated[float | None, typer.Option(help="Time to train.", min=0.01)] = None,
+    devices: Annotated[
+        int | None, typer.Option(help="Processors or GPUs that share every batch; one if not given.", min=1)
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
 ) -> None:
     """Learn to fill gaps from data that has gaps; only what was observed is learnt from."""
     from model.checkpoint import CONFIG, RunError, read_run
     from model.config import ConfigError, choose_preset, read_config
     from model.data.sources import open_sources
+    from model.devices import DeviceLostError
     from model.training import DivergedError
     from model.training import train as train_steps
 
     try:
         source = out / CONFIG if resume else config
         settings = read_config(source, preset) if source else choose_preset(preset)
-        if minutes is not None:
-            settings = replace(settings, training=replace(settings.training, minutes=minutes))
+        training = settings.training
+        training = replace(training, minutes=minutes or training.minutes, devices=devices or training.devices)
+        settings = replace(settings, training=training)
         dataset = open_sources(sources)
         with _training_bar(settings.training.steps) as show:
             for progress in train_steps(dataset, out, settings, resume):
                 show(progress.share, f"step {progress.step}  loss {progress.loss:.4f}", progress.by_variable)
         skill = read_run(out).skill
-    except (ContractError, ConfigError, RunError, DivergedError, OSError) as error:
+    except (ContractError, ConfigError, RunError, DivergedError, DeviceLostError, OSError) as error:
         _refuse("train", str(error))
     except KeyboardInterrupt:
         _refuse("train", f"stopped; continue with --resume --out {out}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,18 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from export.contract.calibration import Calibration
 from export.contract.layout import Layout
 from export.contract.manifest import Skill, TrainingData
 from model.config import RunConfig, read_config
 from model.mae import CrossMAE
+from model.stopping import Checks
 
 CONFIG, LAYOUT, DATA, WEIGHTS, SKILL = "config.yaml", "layout.json", "data.json", "weights.safetensors", "skill.json"
 CALIBRATION = "calibration.json"
-STATE_TENSORS, STATE = "state.safetensors", "state.json"
+STATE_TENSORS, STATE, BEST = "state.safetensors", "state.json", "best.safetensors"
 
 
 class RunError(ValueError):
@@ -93,6 +95,23 @@ def save_weights(folder: Path, network: nn.Module) -> None:
     _replace_tensors(folder / WEIGHTS, network.state_dict())
 
 
+def save_best(folder: Path, network: nn.Module) -> None:
+    """The weights of the best check on held-out blocks."""
+    _replace_tensors(folder / BEST, network.state_dict())
+
+
+def load_best(folder: Path, network: nn.Module) -> None:
+    """Put the weights of the best check into `network`.
+
+    Raises:
+        RunError: they are not there, or of another network.
+    """
+    try:
+        network.load_state_dict(load_file(folder / BEST))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise RunError(f"{folder} has lost its best weights: {_one_line(error)}") from error
+
+
 def save_skill(folder: Path, skill: tuple[Skill, ...]) -> None:
     """Scores on held-out cells."""
     _replace_text(folder / SKILL, json.dumps([row.model_dump() for row in skill], indent=1))
@@ -107,11 +126,20 @@ def save_calibration(folder: Path, calibration: Mapping[str, Calibration]) -> No
 class TrainingState:
     """Everything a training continues from."""
 
-    network: nn.Module
-    average: nn.Module
+    network: CrossMAE
+    average: AveragedModel
     optimizer: torch.optim.Optimizer
     step: int = 0
     seconds: float = 0.0
+    means: list[float] = field(default_factory=list)  # of the loss and each variable's, as the log has them
+    checks: Checks = field(default_factory=Checks)
+
+    @property
+    def averaged(self) -> CrossMAE:
+        """The network with the average of its weights so far."""
+        module = self.average.module
+        assert isinstance(module, CrossMAE)  # AveragedModel holds a copy of what it was given
+        return module
 
     def save(self, folder: Path) -> None:
         """Write the state; an interruption leaves the last one whole."""
@@ -122,7 +150,7 @@ class TrainingState:
         }
         tensors = {**_prefixed("network", self.network), **_prefixed("average", self.average), **moments}
         _replace_tensors(folder / STATE_TENSORS, {**tensors, "step": torch.tensor(self.step)})
-        plain = {"step": self.step, "seconds": self.seconds}
+        plain = {"step": self.step, "seconds": self.seconds, "means": self.means, "checks": asdict(self.checks)}
         _replace_text(folder / STATE, json.dumps(plain))
 
     def load(self, folder: Path) -> None:
@@ -139,7 +167,8 @@ class TrainingState:
             self.average.load_state_dict(_without_prefix("average", tensors))
             self.optimizer.load_state_dict(_optimizer_state(self.optimizer, tensors))
             self.step, self.seconds = int(plain["step"]), float(plain["seconds"])
-        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            self.means, self.checks = list(plain["means"]), Checks(**plain["checks"])
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise RunError(f"{folder} cannot be resumed: {_one_line(error)}") from error
 
 

@@ -126,7 +126,12 @@ class MaskingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """The optimiser's settings; the schedule runs over `minutes` of training or `steps`, whichever ends first."""
+    """The optimiser's settings; the schedule runs over `minutes` of training or `steps`, whichever ends first.
+
+    Shares of time (`held_out`) are kept from training. Where the loss there has not improved for `patience`, as a
+    share of the budget, training stops and the weights of the best check are kept; 1 never stops. `devices` share
+    every batch. precision: `auto` computes in bfloat16 on a GPU made for it. tensorboard: write for it beside log.csv.
+    """
 
     batch_size: int = 4
     learning_rate: float = 1e-3
@@ -137,10 +142,17 @@ class TrainingConfig:
     steps: int = 20_000
     minutes: float = 10.0
     held_out: float = 0.1
+    patience: float = 0.5
+    devices: int = 1
+    precision: Literal["auto", "32", "bf16"] = "auto"
+    tensorboard: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _positive(self, "batch_size", "learning_rate", "clip_norm", "steps", "minutes")
+        _positive(self, "batch_size", "learning_rate", "clip_norm", "steps", "minutes", "patience", "devices")
+        _one_of(self, precision=("auto", "32", "bf16"))
+        if self.batch_size % self.devices:
+            raise ConfigError(f"batch_size {self.batch_size} is not a multiple of devices {self.devices}")
         for name in ("warmup", "ema_decay", "held_out"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
@@ -184,7 +196,11 @@ class RunConfig:
 
 # The systems that the project compares, as published: without first guesses. The default adds those to `crossmae`.
 PRESETS: Mapping[str, RunConfig] = {
-    name: RunConfig(network=network, tokens=TokensConfig(guesses=False))
+    name: RunConfig(
+        network=network,
+        tokens=TokensConfig(guesses=False),
+        masking=MaskingConfig(untouched=0.0, own_gaps=0.0),
+    )
     for name, network in {
         "water_fm_small": NetworkConfig(memory="pooled", decoder="full"),
         "plan_a": NetworkConfig(memory="pooled"),
@@ -234,6 +250,8 @@ def _read_part(path: Path, part: str, settings: Any, base: RunConfig) -> Any:
         raise ConfigError(
             f"{path}: unknown key {sorted(map(str, unknown))} in {part}, expected some of {sorted(types)}"
         )
+    if settings.get("precision") == 32:
+        settings["precision"] = "32"  # as YAML reads it without quotes
     for name, value in settings.items():
         if not _fits(value, types[name]):
             raise ConfigError(f"{path}: {part}.{name} must be {types[name]}, got {value!r}")

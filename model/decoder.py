@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from model.config import NetworkConfig
-from model.fusion import Memory, may_read
-from model.layers import NORM_EPS, CrossBlock, EncoderBlock, real_tokens
+from model.fusion import Memory, keys_of
+from model.layers import NORM_EPS, CrossBlock, EncoderBlock, Keys, padding_of, real_tokens
 from model.positions import PlaceEncoding
 
 
@@ -60,10 +60,10 @@ class CrossDecoder(nn.Module):
         self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
 
     def forward(self, x: Tensor, memory: Memory, asked: Asked) -> Tensor:
-        real = real_tokens(memory.length, memory.tokens.shape[1])
+        real: Keys = padding_of(memory.length, memory.tokens.shape[1])
         if self.fusion != "joint":
-            real = may_read(asked.variable, memory.variable, self.num_variables) & real.unsqueeze(1)
-        real_queries = real_tokens(asked.length, x.shape[1])
+            real = keys_of(asked.variable, memory.variable, memory.length, self.num_variables)
+        real_queries = padding_of(asked.length, x.shape[1])
         depth = len(self.blocks)
         tokens = memory.tokens.chunk(depth, -1) if self.has_layer_memories else [memory.tokens] * depth
         for block, own in zip(self.blocks, tokens, strict=True):
@@ -98,8 +98,9 @@ class FullDecoder(nn.Module):
 
     def forward(self, x: Tensor, memory: Memory, asked: Asked) -> Tensor:
         n_visible = memory.tokens.shape[1]
+        whole = all(padding_of(n, size) is None for n, size in ((memory.length, n_visible), (asked.length, x.shape[1])))
         real = torch.cat([real_tokens(memory.length, n_visible), real_tokens(asked.length, x.shape[1])], 1)
         both = torch.cat([memory.tokens, x], 1)
         for block in self.blocks:
-            both = block(both, real)
+            both = block(both, None if whole else real)
         return self.norm(both[:, n_visible:])

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from export.contract.layout import Layout
 from model.config import NetworkConfig
-from model.fusion import Memory, may_read
-from model.layers import NORM_EPS, EncoderBlock, LayerMemories, real_tokens
+from model.fusion import Memory, chosen_first, keys_of
+from model.layers import NORM_EPS, EncoderBlock, Keys, LayerMemories, padding_of, real_tokens
 from model.positions import PlaceEncoding
 
 Y_X = slice(1, 3)  # columns of PLACE_FEATURES: cells from the window's centre
@@ -64,10 +64,18 @@ class StaticAttributes(nn.Module):
         self.to_shift = nn.Linear(dim, dim)
         self.to_scale = nn.Linear(dim, dim) if as_film else None
 
-    def forward(self, x: Tensor, content: Tensor, giver: Tensor, place: Tensor) -> Tensor:
-        """Tokens `x` (B, L, D) joined by the `content` (B, L, D) of their givers; `giver` (B, L, L) is who may give."""
-        here = (place[..., Y_X].unsqueeze(2) - place[..., Y_X].unsqueeze(1)).abs().amax(-1) < SAME_PLACE_CELLS
-        weight = (here & giver).to(x.dtype)  # (B, L, L)
+    def forward(self, x: Tensor, place: Tensor, content: Tensor, given_at: Tensor, may_give: Tensor) -> Tensor:
+        """Tokens `x` (B, L, D) at `place` (B, L, C) joined by what static tokens there give.
+
+        Args:
+            x: tokens.
+            place: of the tokens.
+            content: (B, S, D) of the static tokens.
+            given_at: (B, S, C) their places.
+            may_give: (B, L, S) bool, which of them may give to each token.
+        """
+        away = (place[..., Y_X].unsqueeze(2) - given_at[..., Y_X].unsqueeze(1)).abs().amax(-1)  # (B, L, S)
+        weight = ((away < SAME_PLACE_CELLS) & may_give).to(x.dtype)
         count = weight.sum(-1, keepdim=True)
         given = weight @ content / count.clamp(min=1)
         scale = torch.zeros_like(x) if self.to_scale is None else self.to_scale(given)
@@ -97,9 +105,9 @@ class Encoder(nn.Module):
 
     def forward(self, values: Tensor, valid: Tensor, variable: Tensor, place: Tensor, length: Tensor) -> Memory:
         x, length = self._embed(values, valid, variable, place, length)
-        real = real_tokens(length, values.shape[1])
+        real: Keys = padding_of(length, values.shape[1])
         if self.config.fusion != "joint":
-            real = may_read(variable, variable, self.num_variables) & real.unsqueeze(1)
+            real = keys_of(variable, variable, length, self.num_variables)
         maps = [x] if self.config.use_input else []
         for number, block in enumerate(self.blocks):
             x = block(x, real)
@@ -119,7 +127,10 @@ class Encoder(nn.Module):
         is_static = variable >= self.num_variables
         real = real_tokens(length, values.shape[1])
         if self.static is not None:
-            sites = self.on_sites[variable]
-            giver = (is_static & real).unsqueeze(1) & (sites.unsqueeze(2) == sites.unsqueeze(1))
-            x = self.static(x, content, giver, place)
+            sites, (index, gives) = self.on_sites[variable], chosen_first(is_static & real)
+            may_give = gives.unsqueeze(1) & (sites.unsqueeze(2) == sites.gather(1, index).unsqueeze(1))
+            given = (
+                values.gather(1, index.unsqueeze(-1).expand(-1, -1, values.shape[-1])) for values in (content, place)
+            )
+            x = self.static(x, place, *given, may_give)
         return x, length - (is_static & real).sum(1)

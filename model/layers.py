@@ -7,6 +7,9 @@ that published weights load.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,11 +25,34 @@ def real_tokens(length: Tensor, size: int) -> Tensor:
     return torch.arange(size, device=length.device)[None, :] < length.clamp(min=1)[:, None]
 
 
-class SelfAttention(nn.Module):
-    """Multi-head attention of tokens (B, L, D) to each other.
+def padding_of(length: Tensor, size: int) -> Tensor | None:
+    """`real_tokens`, or None where no token is padding: attention is faster without a mask.
 
-    `real` says which tokens are keys, (B, L), or which each may read, (B, L, L).
+    A graph that is exported always has the mask, for it serves batches of any lengths.
     """
+    if size and not torch.compiler.is_exporting() and bool((length >= size).all()):
+        return None
+    return real_tokens(length, size)
+
+
+class Group(NamedTuple):
+    """Tokens that read the same: readers at (B, R) read what is at (B, K), all indices into their sequences.
+
+    Samples with fewer are filled up by others' tokens, which `is_reader` (B, R) and `is_key` (B, K) leave out.
+    """
+
+    reader: Tensor
+    is_reader: Tensor
+    key: Tensor
+    is_key: Tensor
+
+
+# Which keys are read: all; (B, L) these; (B, Q, L) each reader's own; or by groups, each token in at most one.
+Keys = Tensor | Sequence[Group] | None
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention of tokens (B, L, D) to each other, or to the `real` ones."""
 
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
@@ -34,16 +60,13 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, real: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, real: Keys = None) -> Tensor:
         query, key, value = self.qkv(x).chunk(3, dim=-1)
         return self.proj(_attend(query, key, value, self.num_heads, real))
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention of queries (B, Q, D) to a memory (B, L, M).
-
-    `real` says which of the memory are keys, (B, L), or which each query may read, (B, Q, L).
-    """
+    """Multi-head attention of queries (B, Q, D) to a memory (B, L, M), or to the `real` part of it."""
 
     def __init__(self, dim: int, memory_dim: int, num_heads: int) -> None:
         super().__init__()
@@ -52,7 +75,7 @@ class CrossAttention(nn.Module):
         self.kv = nn.Linear(memory_dim, 2 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, memory: Tensor, real: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, memory: Tensor, real: Keys = None) -> Tensor:
         key, value = self.kv(memory).chunk(2, dim=-1)
         return self.proj(_attend(self.q(x), key, value, self.num_heads, real))
 
@@ -79,7 +102,7 @@ class EncoderBlock(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps=NORM_EPS)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
 
-    def forward(self, x: Tensor, real: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, real: Keys = None) -> Tensor:
         x = x + self.attn(self.norm1(x), real)
         return x + self.mlp(self.norm2(x))
 
@@ -100,9 +123,7 @@ class CrossBlock(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps=NORM_EPS)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
 
-    def forward(
-        self, x: Tensor, memory: Tensor, real: Tensor | None = None, real_queries: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, memory: Tensor, real: Keys = None, real_queries: Tensor | None = None) -> Tensor:
         if self.reads_queries:
             x = x + self.self_attn(self.norm0(x), real_queries)
         x = x + self.cross_attn(self.norm1(x), memory, real)
@@ -137,14 +158,39 @@ class LayerMemories(nn.Module):
         return torch.cat([norm(one) for norm, one in zip(self.dec_norms, mixed, strict=True)], dim=-1)
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, num_heads: int, real: Tensor | None) -> Tensor:
+def _attend(query: Tensor, key: Tensor, value: Tensor, num_heads: int, real: Keys) -> Tensor:
+    if real is None or (isinstance(real, Tensor) and real.ndim == 2):
+        return _by_heads(query, key, value, num_heads, None if real is None else real[:, None, None, :])
+    if isinstance(real, Tensor):
+        blind = ~real.any(-1, keepdim=True)  # (B, Q, 1): a reader with nothing to read gets nothing, not NaN
+        out = _by_heads(query, key, value, num_heads, (real | blind)[:, None])
+        return torch.where(blind, torch.zeros_like(out), out)
+    out = torch.zeros_like(query)
+    for group in real:
+        read = _of_group(query, key, value, num_heads, group)
+        out = out.scatter_add(1, _wide(group.reader, query), read.to(out.dtype))
+    return out
+
+
+def _of_group(query: Tensor, key: Tensor, value: Tensor, num_heads: int, group: Group) -> Tensor:
+    """What the readers of a group read, (B, R, D); nothing where `is_reader` is not, or there is no key."""
+    queries, keys, values = (
+        x.gather(1, _wide(index, x)) for x, index in ((query, group.reader), (key, group.key), (value, group.key))
+    )
+    blind = ~group.is_key.any(1, keepdim=True)  # (B, 1)
+    mask = None if bool(group.is_key.all()) else (group.is_key | blind)[:, None, None, :]
+    out = _by_heads(queries, keys, values, num_heads, mask)
+    return torch.where((group.is_reader & ~blind).unsqueeze(-1), out, torch.zeros_like(out))
+
+
+def _by_heads(query: Tensor, key: Tensor, value: Tensor, num_heads: int, mask: Tensor | None) -> Tensor:
     def heads(x: Tensor) -> Tensor:
         return x.unflatten(-1, (num_heads, -1)).transpose(1, 2)  # (B, L, D) -> (B, heads, L, D / heads)
 
-    if real is None or real.ndim == 2:
-        keys = None if real is None else real[:, None, None, :]
-        out = F.scaled_dot_product_attention(heads(query), heads(key), heads(value), attn_mask=keys)
-        return out.transpose(1, 2).flatten(2)  # (B, L, D)
-    blind = ~real.any(-1, keepdim=True)  # (B, Q, 1): a reader with nothing to read gets nothing, not NaN
-    out = F.scaled_dot_product_attention(heads(query), heads(key), heads(value), attn_mask=(real | blind)[:, None])
-    return torch.where(blind, torch.zeros_like(query), out.transpose(1, 2).flatten(2))
+    out = F.scaled_dot_product_attention(heads(query), heads(key), heads(value), attn_mask=mask)
+    return out.transpose(1, 2).flatten(2)  # (B, L, D)
+
+
+def _wide(index: Tensor, x: Tensor) -> Tensor:
+    """(B, K) indices of tokens for all of the width of `x` (B, L, D)."""
+    return index.unsqueeze(-1).expand(-1, -1, x.shape[-1])

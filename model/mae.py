@@ -17,6 +17,8 @@ from model.fusion import Memory, PooledVariables, mean_token
 from model.heads import CELL_FEATURES, CellGuesses, GuessHead, GuessPrior, PatchHead, Predictive
 from model.layers import WeightedFeatureMaps, real_tokens
 
+SLIGHT = 0.01  # of the first weights of the last layer over guesses
+
 
 class Statistics(NamedTuple):
     """Of each token type's values in the network's space, over observed training cells: (types, P) float32."""
@@ -52,7 +54,7 @@ class CrossMAE(nn.Module):
         self.encoder.embedding.square_root[: len(roots)] = torch.tensor(roots)
         self.apply(_initialise)
         if isinstance(self.head, GuessHead):
-            nn.init.zeros_(self.head.out.weight)
+            nn.init.normal_(self.head.out.weight, std=SLIGHT)  # it starts as the stacking of the guesses
 
     def set_statistics(self, statistics: Statistics) -> None:
         """Tell the network what is usual, so that physical units go in and come out."""

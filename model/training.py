@@ -1,44 +1,50 @@
-"""Learning from gappy data: one loop, whatever the device."""
+"""Learning from gappy data: one loop, on one device or on several that share every batch."""
 
 from __future__ import annotations
 
-import csv
-import logging
 import math
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import xarray as xr
 from lightning.fabric import Fabric
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
+from torch import Tensor, nn
 
 from export.contract.cube import WaterCube
 from export.contract.layout import Layout
 from export.contract.manifest import TrainingData
 from model.calibration import calibrate
-from model.checkpoint import TrainingState, read_layout, save_calibration, save_skill, save_weights, start_run
-from model.config import RunConfig
+from model.checkpoint import (
+    TrainingState,
+    load_best,
+    read_layout,
+    save_best,
+    save_calibration,
+    save_skill,
+    save_weights,
+    start_run,
+)
+from model.config import ConfigError, RunConfig
 from model.data.layout import choose_layout, choose_statistics
-from model.data.reading import IN_MEMORY_VALUES, LazyCube, LazyReading, read_lazily
+from model.data.reading import IN_MEMORY_VALUES, LazyCube, read_lazily
 from model.data.records import guess_errors
 from model.data.windows import Batch, WindowSampler, held_out_steps, without_steps
+from model.devices import computes_in_bfloat16, join_devices, on_devices
 from model.evaluation import evaluate
-from model.losses import balanced_crps
+from model.losses import balance, crps_sums, means
 from model.mae import CrossMAE
+from model.optimiser import schedule, start_state
 from model.predict import TorchPredictor
+from model.progress import Log, Progress, require_tensorboard
+from model.stopping import held_out_batches
 
-logger = logging.getLogger(__name__)
-ADAM_BETAS = (0.9, 0.95)  # as MAE pre-trains (He et al. 2022, appendix A.1)
-FINAL_RATE = 0.01  # share of the learning rate at the end of the cosine
 SAVE_EVERY_S = 60.0
-LOG_EVERY = 10
 
 
 class DivergedError(ArithmeticError):
@@ -46,61 +52,92 @@ class DivergedError(ArithmeticError):
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Where a training is: `share` of its budget used, the running loss, and each variable's."""
+class Material:
+    """What is learnt from: `held` (T,) bool steps of `cube` are kept apart."""
 
-    step: int
-    seconds: float
-    share: float
-    loss: float
-    by_variable: Mapping[str, float]
+    cube: WaterCube | LazyCube
+    layout: Layout
+    held: np.ndarray
+
+    @property
+    def seen(self) -> WaterCube | LazyCube:
+        """The cube without the steps kept apart."""
+        cube = self.cube
+        return cube.without_steps(self.held) if isinstance(cube, LazyCube) else without_steps(cube, self.held)
 
 
-def train(dataset: xr.Dataset, folder: Path, config: RunConfig, resume: bool = False) -> Iterator[Progress]:
+class Losses(NamedTuple):
+    """Of one batch over all devices: what to differentiate here, its value, and each variable's."""
+
+    own: Tensor
+    whole: float
+    by_variable: list[float]
+
+
+def train(
+    dataset: xr.Dataset,
+    folder: Path,
+    config: RunConfig,
+    resume: bool = False,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Progress]:
     """Train on the observed cells of `dataset` and leave a run in `folder`; yields after every step.
 
-    Blocks of time (`held_out`) are kept from training, and the scores there are written at the end.
+    Blocks of time (`held_out`) are kept from training, and the scores there are written at the end. `clock` tells the
+    seconds that the budget counts.
 
     Raises:
         ContractError: the data cannot be used. RunError: the folder holds another run, or none to resume.
+        ConfigError: the machine lacks what the settings ask for. DeviceLostError: a device stopped.
         DivergedError: the loss became no number; the last whole state stays on disk.
     """
+    if config.training.tensorboard:
+        require_tensorboard()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-        reading = read_lazily(dataset, read_layout(folder) if resume else None, Path(scratch))
-        yield from _train(dataset, reading, folder, config, resume)
+        material = _read(dataset, read_layout(folder) if resume else None, config, Path(scratch))
+        given = (dataset, material.layout, folder, config, resume, Path(scratch))
+        with on_devices(config.training.devices, _follow, given) as fabric:
+            training = _Training(material, folder, config, fabric)
+            if not resume:
+                start_run(folder, config, material.layout, describe(dataset, material.cube))
+            training.start(resume)
+            yield from training.steps(clock)
+            training.finish()
 
 
-def _train(
-    dataset: xr.Dataset, reading: LazyReading, folder: Path, config: RunConfig, resume: bool
-) -> Iterator[Progress]:
+def _follow(
+    rank: int,
+    number: int,
+    port: int,
+    dataset: xr.Dataset,
+    layout: Layout,
+    folder: Path,
+    config: RunConfig,
+    resume: bool,
+    scratch: Path,
+) -> None:
+    """The part of device `rank` in a training that `train` leads on the first."""
+    own = scratch / str(rank)
+    own.mkdir()
+    fabric = join_devices(rank, number, port)
+    try:
+        training = _Training(_read(dataset, layout, config, own), folder, config, fabric)
+        training.start(resume)
+        for _ in training.steps():
+            pass
+    except (ConfigError, DivergedError):
+        return  # as on the first device, which says so
+
+
+def _read(dataset: xr.Dataset, layout: Layout | None, config: RunConfig, scratch: Path) -> Material:
+    reading = read_lazily(dataset, layout, scratch)
     cube: WaterCube | LazyCube
     cube = reading.cube.load() if reading.cube.size <= IN_MEMORY_VALUES else reading.cube
-    layout = read_layout(folder) if resume else choose_layout(cube, reading.grid_units, config.tokens)
-    if not resume:
-        start_run(folder, config, layout, describe(dataset, cube))
-    held = _held_out(cube, layout, config)
-    seen = cube.without_steps(held) if isinstance(cube, LazyCube) else without_steps(cube, held)
-    fabric = Fabric(accelerator="auto", devices=1)
-    torch.manual_seed(config.training.seed)
-    network = CrossMAE(layout, config.network)
-    statistics = choose_statistics(seen, layout)
-    network.set_statistics(statistics)
-    sampler = WindowSampler(seen, layout, config.masking, config.training.batch_size, config.training.seed)
-    if layout.guesses and not resume:
-        network.set_guess_errors(guess_errors(sampler.record(0), layout, statistics.spread[:, 0]))
-    state = _start_state(network, config, fabric, folder, resume)
-    yield from _optimise(state, sampler, layout, config, fabric, folder)
-    average = state.average.module
-    assert isinstance(average, CrossMAE)  # AveragedModel holds a copy of what it was given
-    save_weights(folder, average)
-    predict = TorchPredictor(average)
-    if isinstance(cube, LazyCube):
-        cube, held = cube.excerpt(held, layout.window.steps, IN_MEMORY_VALUES)
-    calibration = calibrate(cube, layout, predict, config.masking, config.training.seed)
-    save_calibration(folder, calibration)
-    if held.any():
-        save_skill(folder, evaluate(cube, layout, predict, held, config.training.seed, calibration))
+    layout = layout or choose_layout(cube, reading.grid_units, config.tokens)
+    rng = np.random.default_rng(config.training.seed)
+    held = held_out_steps(len(cube.time), config.training.held_out, layout.window.steps, rng)
+    return Material(cube, layout, held)
 
 
 def describe(dataset: xr.Dataset, cube: WaterCube | LazyCube) -> TrainingData:
@@ -117,119 +154,146 @@ def describe(dataset: xr.Dataset, cube: WaterCube | LazyCube) -> TrainingData:
     )
 
 
-def _held_out(cube: WaterCube | LazyCube, layout: Layout, config: RunConfig) -> np.ndarray:
-    rng = np.random.default_rng(config.training.seed)
-    return held_out_steps(len(cube.time), config.training.held_out, layout.window.steps, rng)
+class _Training:
+    """One device's part of a training: everything but the gradients' mean is done on each, and comes out the same.
 
+    The first device alone writes, and its clock counts.
+    """
 
-def _start_state(network: CrossMAE, config: RunConfig, fabric: Fabric, folder: Path, resume: bool) -> TrainingState:
-    settings = config.training
-    network.to(fabric.device)
-    matrices = [p for p in network.parameters() if p.ndim > 1]
-    rest = [p for p in network.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": rest, "weight_decay": 0.0}],
-        lr=settings.learning_rate,
-        betas=ADAM_BETAS,
-    )
+    def __init__(self, material: Material, folder: Path, config: RunConfig, fabric: Fabric) -> None:
+        self.material, self.layout, self.folder, self.config = material, material.layout, folder, config
+        self.fabric, self.settings = fabric, config.training
+        self.in_bfloat16 = computes_in_bfloat16(self.settings.precision, fabric.device)
+        torch.manual_seed(self.settings.seed)
+        network = CrossMAE(self.layout, config.network)
+        seen = material.seen
+        statistics = choose_statistics(seen, self.layout)
+        network.set_statistics(statistics)
+        self.spread = statistics.spread[: len(self.layout.variables), 0]
+        self.state = start_state(network.to(fabric.device), self.settings)
+        share = self.settings.batch_size // self.settings.devices
+        self.sampler = WindowSampler(
+            seen, self.layout, config.masking, share, self.settings.seed, rank=fabric.global_rank
+        )
 
-    def follow(average: Tensor, current: Tensor, seen: Tensor | int) -> Tensor:
-        decay = min(settings.ema_decay, (1 + int(seen)) / (10 + int(seen)))  # short memory while weights still run
-        return average + (1 - decay) * (current - average)
+    def start(self, resume: bool) -> None:
+        """Take up the state on disk, or the first one."""
+        state = self.state
+        if resume:
+            state.load(self.folder)
+        elif self.layout.guesses:
+            errors = guess_errors(self.sampler.record(0), self.layout, self.spread)
+            for network in (state.network, state.averaged):
+                network.set_guess_errors(errors)
+        self.network, self.optimizer = self.fabric.setup(state.network, state.optimizer)
+        self.network.train()
+        material = self.material
+        self.held_out = held_out_batches(
+            material.cube, material.held, self.layout, self.config, self.fabric.global_rank
+        )
+        self.log: Log | None = None
+        if self.fabric.is_global_zero:
+            names = [v.name for v in self.layout.variables]
+            self.log = Log(self.folder, names, state.step, state.means, self.settings.tensorboard)
+            self.log.held_out = state.checks.loss
 
-    average = AveragedModel(network, avg_fn=follow)
-    state = TrainingState(network, average, optimizer)
-    if resume:
-        state.load(folder)
-    return state
+    def steps(self, clock: Callable[[], float] = time.monotonic) -> Iterator[Progress]:
+        """Train until the budget is used or nothing is gained any more; the last state is saved."""
+        state, settings = self.state, self.settings
+        before, started, saved = state.seconds, clock(), time.monotonic()
+        try:
+            while (share := self._budget_used()) < 1 and not state.checks.exhausted(settings.patience):
+                losses, rate = self._step(share)
+                state.seconds = before + clock() - started
+                if self.held_out and state.checks.due(share, state.step):
+                    self._check(share)
+                if self.log is None:
+                    continue
+                self.log.add(state.step, state.seconds, [losses.whole, *losses.by_variable], rate)
+                state.means = self.log.means
+                yield self.log.progress(state.step, state.seconds, share)
+                if time.monotonic() - saved > SAVE_EVERY_S:
+                    state.save(self.folder)
+                    saved = time.monotonic()
+        except GeneratorExit:  # whoever watches has gone: leave a state to resume from
+            self._save()
+            raise
+        finally:
+            if self.log is not None:
+                self.log.close()
+        self._save()
 
+    def finish(self) -> None:
+        """Write the weights to serve, how far to trust their spreads, and their scores on the held-out blocks."""
+        average, material = self.state.averaged, self.material
+        if self.state.checks.exhausted(self.settings.patience):
+            load_best(self.folder, average)
+        save_weights(self.folder, average)
+        cube, held, seed = material.cube, material.held, self.settings.seed
+        if isinstance(cube, LazyCube):
+            cube, held = cube.excerpt(held, self.layout.window.steps, IN_MEMORY_VALUES)
+        predict = TorchPredictor(average)
+        calibration = calibrate(cube, self.layout, predict, self.config.masking, seed)
+        save_calibration(self.folder, calibration)
+        if held.any():
+            save_skill(self.folder, evaluate(cube, self.layout, predict, held, seed, calibration))
 
-def _optimise(
-    state: TrainingState, sampler: WindowSampler, layout: Layout, config: RunConfig, fabric: Fabric, folder: Path
-) -> Iterator[Progress]:
-    settings = config.training
-    network, optimizer = fabric.setup(state.network, state.optimizer)
-    names = [v.name for v in layout.variables]
-    before, started, saved = state.seconds, time.monotonic(), time.monotonic()
-    with (folder / "log.csv").open("a", newline="", encoding="utf-8") as file:
-        log = _Log(file, names)
-        network.train()
-        while (share := budget_used(state, config)) < 1:
-            rate = settings.learning_rate * schedule(share, settings.warmup)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            batch = sampler.batch(state.step)
-            loss, by_variable = _loss(network, batch, layout)
-            if not bool(torch.isfinite(loss)):
-                raise DivergedError(
-                    f"the loss is {float(loss.detach())} at step {state.step}; try a lower learning_rate"
-                )
-            optimizer.zero_grad()
-            fabric.backward(loss)
-            fabric.clip_gradients(network, optimizer, max_norm=settings.clip_norm)
-            optimizer.step()
-            state.average.update_parameters(state.network)  # type: ignore[operator]
-            state.step += 1
-            state.seconds = before + time.monotonic() - started
-            log.add(state, float(loss.detach()), by_variable.tolist(), rate)
-            try:
-                yield Progress(state.step, state.seconds, share, log.recent, log.by_variable())
-            except GeneratorExit:  # whoever watches has gone: leave a state to resume from
-                state.save(folder)
-                raise
-            if time.monotonic() - saved > SAVE_EVERY_S:
-                state.save(folder)
-                saved = time.monotonic()
-        state.save(folder)
+    def _step(self, share: float) -> tuple[Losses, float]:
+        state, settings = self.state, self.settings
+        rate = settings.learning_rate * schedule(share, settings.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        losses = self._losses(self.network, self.sampler.batch(state.step))
+        if not math.isfinite(losses.whole):
+            raise DivergedError(f"the loss is {losses.whole} at step {state.step}; try a lower learning_rate")
+        self.optimizer.zero_grad()
+        self.fabric.backward(losses.own)
+        self.fabric.clip_gradients(self.network, self.optimizer, max_norm=settings.clip_norm)
+        self.optimizer.step()
+        state.average.update_parameters(state.network)
+        state.step += 1
+        return losses, rate
+
+    def _losses(self, network: nn.Module, batch: Batch) -> Losses:
+        """Sums go over all devices before they become means, so that shares of a batch weigh as the whole does."""
+        with torch.autocast(self.fabric.device.type, torch.bfloat16, enabled=self.in_bfloat16):
+            predicted = network(batch.tokens, batch.queries)
+        device, number = self.fabric.device, len(self.layout.variables)
+        target, variable = (torch.from_numpy(a).to(device) for a in (batch.target, batch.queries.variable))
+        spread = self.state.network.encoder.embedding.spread[:number, 0]
+        predicted = predicted._replace(loc=predicted.loc.float(), scale=predicted.scale.float())
+        total, count = crps_sums(predicted, target, variable, spread, number)
+        all_total, all_count = self._sum(torch.stack([total.detach(), count]))
+        own = balance(total * self.fabric.world_size, all_count)  # gradients are averaged over devices
+        return Losses(own, float(balance(all_total, all_count)), means(all_total, all_count).tolist())
+
+    @torch.no_grad()
+    def _check(self, share: float) -> None:
+        """The averaged network on the held-out blocks."""
+        state = self.state
+        losses = [self._losses(state.averaged, batch).whole for batch in self.held_out]
+        best = state.checks.add(float(np.mean(losses)), share, state.step)
+        if self.log is not None:
+            self.log.held_out = state.checks.loss
+            if best:
+                save_best(self.folder, state.averaged)
+
+    def _budget_used(self) -> float:
+        """As the first device sees it."""
+        used = budget_used(self.state, self.config) if self.fabric.is_global_zero else 0.0
+        return float(self._sum(torch.tensor(used, dtype=torch.float64, device=self.fabric.device)))
+
+    def _sum(self, values: Tensor) -> Tensor:
+        """Over all devices."""
+        reduced = self.fabric.all_reduce(values, reduce_op="sum")
+        assert isinstance(reduced, Tensor)
+        return reduced
+
+    def _save(self) -> None:
+        if self.fabric.is_global_zero:
+            self.state.save(self.folder)
 
 
 def budget_used(state: TrainingState, config: RunConfig) -> float:
     """The share of steps or minutes used, whichever is more."""
     return max(state.step / config.training.steps, state.seconds / (60 * config.training.minutes))
-
-
-def schedule(share: float, warmup: float) -> float:
-    """Learning rate as a share of its peak: linear warm-up, then a cosine to FINAL_RATE."""
-    if share < warmup:
-        return (share + 1e-3) / (warmup + 1e-3)
-    turn = (share - warmup) / (1 - warmup)
-    return FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * min(turn, 1.0)))
-
-
-def _loss(network: torch.nn.Module, batch: Batch, layout: Layout) -> tuple[Tensor, Tensor]:
-    predicted = network(batch.tokens, batch.queries)
-    device = predicted.loc.device
-    module = network.module
-    assert isinstance(module, CrossMAE)
-    target, variable = (torch.from_numpy(a).to(device) for a in (batch.target, batch.queries.variable))
-    n_variables = len(layout.variables)
-    spread = module.encoder.embedding.spread[:n_variables, 0]
-    return balanced_crps(predicted, target, variable, spread, n_variables)
-
-
-class _Log:
-    """Running means for the progress bar, and a line of log.csv every LOG_EVERY steps."""
-
-    def __init__(self, file: TextIO, names: list[str]) -> None:
-        self.file, self.writer = file, csv.writer(file)
-        if file.tell() == 0:
-            self.writer.writerow(["step", "seconds", "learning_rate", "loss", *names])
-        self.recent = math.nan
-        self.names, self.recent_by_variable = names, [math.nan] * len(names)
-
-    def by_variable(self) -> dict[str, float]:
-        return dict(zip(self.names, self.recent_by_variable, strict=True))
-
-    def add(self, state: TrainingState, loss: float, by_variable: list[float], rate: float) -> None:
-        self.recent = _running(self.recent, loss)
-        self.recent_by_variable = [_running(a, b) for a, b in zip(self.recent_by_variable, by_variable, strict=True)]
-        if state.step % LOG_EVERY == 0:
-            shown = [f"{v:.5g}" for v in (rate, self.recent, *self.recent_by_variable)]
-            self.writer.writerow([state.step, f"{state.seconds:.1f}", *shown])
-            self.file.flush()
-
-
-def _running(mean: float, value: float) -> float:
-    if math.isnan(mean):
-        return value
-    return mean if math.isnan(value) else 0.97 * mean + 0.03 * value

@@ -24,8 +24,10 @@ RECORD_VALUES = (
 )
 VALUES_A_POOL = 60_000  # a pool of windows is drawn for every so many values of a record, for making guesses costs
 MOST_POOLS = 8
+VALUES_OF_A_SMALL_ONE = 10_000  # fewer, and a window is much of its record: each gets gaps of its own
 HIDDEN_RUN = 12.0  # steps, mean: runs that keep their values, get moved gaps, or get gaps of a drawn kind
 MOST_TRIES = 100  # to hide something that has a value
+DRAWN = 3  # kinds of gaps, each with its ratio, that the runs of a record get in turn
 FEWEST_RUNS = 6  # of a record, about: a short one has shorter runs
 MOST_FRAMES = 0.5  # share of whole frames hidden at most, or none is left to go by
 LEAST_ERROR = 1e-3  # spreads: no guess is trusted as if it never erred
@@ -54,12 +56,20 @@ class TrainingRecord:
 
 
 def draw_record(
-    rng: np.random.Generator, cube: WaterCube | LazyCube, layout: Layout, config: MaskingConfig
+    rng: np.random.Generator,
+    cube: WaterCube | LazyCube,
+    layout: Layout,
+    config: MaskingConfig,
+    only: np.ndarray | None = None,
 ) -> TrainingRecord:
-    """A part of the cube that guesses can be made over, with gaps drawn in every variable."""
-    record = cube.window(*extent(rng, cube, layout))
+    """A part of the cube that guesses can be made over, with gaps drawn in every variable, or in steps `only`."""
+    time, y, x = extent(rng, cube, layout)
+    record = cube.window(time, y, x)
     dynamic = record.of_kind("grid", "series")
     hidden = draw_gaps(rng, record, layout, config)
+    if only is not None:
+        for cells in hidden.values():
+            cells[~only[time]] = False
     guesses = {}
     if layout.guesses:
         for name, variable in dynamic.items():
@@ -107,10 +117,12 @@ def guess_errors(record: TrainingRecord, layout: Layout, spread: np.ndarray) -> 
 
 
 def pools_a_record(cube: WaterCube | LazyCube) -> int:
-    """How many pools of windows are drawn from one record of the cube."""
+    """How many pools of windows are drawn from one record of the cube; 0: each window has a record of its own."""
     _, height, width = cube.shape
     a_step = len(cube.of_kind("grid")) * height * width + len(cube.of_kind("series")) * len(cube.sites)
     values = min(RECORD_VALUES, len(cube.time) * a_step)
+    if values < VALUES_OF_A_SMALL_ONE:
+        return 0
     return max(1, min(MOST_POOLS, values // VALUES_A_POOL))
 
 
@@ -121,14 +133,15 @@ def hide_in_record(
     inside = valid.any(axis=0)
     missing = 1 - valid.mean() / max(inside.mean(), 1e-9)
     own = config.own_gaps if missing > OWN_GAPS else 0.0
+    touched = 1 - config.untouched
+    shares = (config.untouched, touched * own, *[touched * (1 - own) / DRAWN] * (DRAWN - 1))
     run = max(1.0, min(HIDDEN_RUN, len(valid) / FEWEST_RUNS))
-    which = in_runs(rng, len(valid), (config.untouched, (1 - config.untouched) * own), run)
-    drawn = hide(
-        rng, str(rng.choice(config.kinds)), valid.shape, float(rng.uniform(*config.mask_ratio)), layout, config
-    )
-    moved = moved_gaps(valid, shift)
-    which = which.reshape(-1, *[1] * (valid.ndim - 1))
-    return np.where(which == 0, False, np.where(which == 1, moved, drawn))
+    which = in_runs(rng, len(valid), shares, run).reshape(-1, *[1] * (valid.ndim - 1))
+    hidden = (which == 1) & moved_gaps(valid, shift)
+    for number in range(DRAWN):
+        kind, ratio = str(rng.choice(config.kinds)), float(rng.uniform(*config.mask_ratio))
+        hidden |= (which == number + 2) & hide(rng, kind, valid.shape, ratio, layout, config)
+    return hidden
 
 
 def hide(
@@ -151,15 +164,24 @@ def hide(
 
 
 def extent(rng: np.random.Generator, cube: WaterCube | LazyCube, layout: Layout) -> tuple[slice, slice, slice]:
-    """All of the cube, or a run of its steps and a part of its grid, at least a window, that a record may hold."""
+    """All of the cube, or a run of its steps and a part of its grid, at least a window, that a record may hold.
+
+    Without guesses nothing around a window is needed.
+    """
     n_time, *grid = cube.shape
+    if not layout.guesses:
+        window = (layout.window.steps, layout.window.rows, layout.window.columns)
+        return _anywhere(rng, cube, [min(n, w) for n, w in zip(cube.shape, window, strict=True)])
     number = max(len(cube.of_kind("grid")), 1)
-    sizes = []
+    sizes: list[int] = []
     room = RECORD_VALUES // (number * min(n_time, 4 * layout.window.steps))  # cells of the grid beside enough steps
     for size, window in zip(grid, (layout.window.rows, layout.window.columns), strict=True):
         sizes.append(size if grid[0] * grid[1] <= room else min(size, max(2 * window, int(room**0.5))))
     steps = max(2 * layout.window.steps, RECORD_VALUES // max(1, number * sizes[0] * sizes[1]))
-    wanted = (min(n_time, steps), *sizes)
+    return _anywhere(rng, cube, [min(n_time, steps), *sizes])
+
+
+def _anywhere(rng: np.random.Generator, cube: WaterCube | LazyCube, wanted: list[int]) -> tuple[slice, slice, slice]:
     starts = [int(rng.integers(0, n - w + 1)) for n, w in zip(cube.shape, wanted, strict=True)]
     time, y, x = (slice(a, a + w) for a, w in zip(starts, wanted, strict=True))
     return time, y, x

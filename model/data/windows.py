@@ -42,15 +42,25 @@ class Batch:
 class WindowSampler:
     """Draws batches from the windows of a cube that hold something to hide and something to see.
 
-    A batch depends on the seed and its number alone, so that a training continues where it stopped.
+    A batch depends on the seed and its number alone, so that a training continues where it stopped. Processes
+    that share every batch each draw the part of their `rank`, of like length as the others' parts. Gaps are drawn
+    in the steps `only` (T,) bool alone where it is given.
     """
 
     def __init__(
-        self, cube: WaterCube | LazyCube, layout: Layout, config: MaskingConfig, batch_size: int, seed: int
+        self,
+        cube: WaterCube | LazyCube,
+        layout: Layout,
+        config: MaskingConfig,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        only: np.ndarray | None = None,
     ) -> None:
         self.cube, self.layout, self.config = cube, layout, config
-        self.batch_size, self.seed = batch_size, seed
-        self.pools_a_record = pools_a_record(cube) if layout.guesses else 1
+        self.batch_size, self.seed, self.rank = batch_size, seed, rank
+        self.only = only
+        self.pools_a_record = pools_a_record(cube) if layout.guesses else 0
         self._record: tuple[int, TrainingRecord | None] = (-1, None)
         self._pool: tuple[int, list[list[Example]]] = (-1, [])
 
@@ -58,13 +68,16 @@ class WindowSampler:
         """The batch of that number: examples of like length, as padding is work for nothing."""
         pool, place = divmod(number, POOL)
         if self._pool[0] != pool:
-            self._pool = pool, self._draw_pool(self.record(pool // self.pools_a_record), self._rng(1, pool))
+            self._pool = pool, self._draw_pool(pool)
         return stack_examples(self._pool[1][place])
 
     def record(self, number: int) -> TrainingRecord:
         """The record of that number, with what is hidden in it; the last one made is kept."""
         if self._record[0] != number or self._record[1] is None:
-            self._record = number, draw_record(self._rng(0, number), self.cube, self.layout, self.config)
+            self._record = (
+                number,
+                draw_record(np.random.default_rng((self.seed, number)), self.cube, self.layout, self.config, self.only),
+            )
         record = self._record[1]
         assert record is not None
         return record
@@ -77,14 +90,29 @@ class WindowSampler:
                 return example
         raise NothingObservedError("no window has a value to hide and another to see", got=sorted(self.cube.variables))
 
-    def _rng(self, *key: int) -> np.random.Generator:
-        return np.random.default_rng((self.seed, *key))
-
-    def _draw_pool(self, record: TrainingRecord, rng: np.random.Generator) -> list[list[Example]]:
-        examples = [self.example(record, rng) for _ in range(POOL * self.batch_size)]
+    def _draw_pool(self, pool: int) -> list[list[Example]]:
+        rng, number = np.random.default_rng((self.seed, pool, 1, self.rank)), POOL * self.batch_size
+        if self.pools_a_record:
+            record = self.record(pool // self.pools_a_record)
+            examples = [self.example(record, rng) for _ in range(number)]
+        else:
+            examples = [self._example_alone(rng) for _ in range(number)]
         examples.sort(key=lambda e: len(e.tokens.variable))
         batches = [examples[i : i + self.batch_size] for i in range(0, len(examples), self.batch_size)]
-        return [batches[i] for i in rng.permutation(POOL)]
+        return [batches[i] for i in np.random.default_rng((self.seed, pool)).permutation(POOL)]  # one for all ranks
+
+    def _example_alone(self, rng: np.random.Generator) -> Example:
+        """One window of a record of its own."""
+        for _ in range(MOST_TRIES):
+            record = draw_record(rng, self.cube, self.layout, self.config, self.only)
+            example = self._example(record, rng)
+            if example is not None:
+                return example
+        raise self._nothing()
+
+    def _nothing(self) -> NothingObservedError:
+        names = sorted(self.cube.variables)
+        return NothingObservedError("no window has a value to hide and another to see", got=names)
 
     def _example(self, record: TrainingRecord, rng: np.random.Generator) -> Example | None:
         size = (self.layout.window.steps, self.layout.window.rows, self.layout.window.columns)

@@ -119,6 +119,35 @@ def test_bad_settings_and_runs_are_refused_in_one_line(file: Path, config: Path,
     assert "already holds a run" in refused(run("train", file, "--out", tmp_path / "run", "--config", config))
 
 
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ("training: {epochs: 3}", "unknown key ['epochs'] in training"),
+        ("optimiser: {name: adam}", "unknown part ['optimiser']"),
+        ("network: {embed_dim: 100, num_heads: 3}", "embed_dim 100 is not a multiple of num_heads 3"),
+        ("network: {decoder_dim: 100, decoder_num_heads: 3}", "decoder_dim 100 is not a multiple"),
+        ("tokens: {window_steps: 500}", "window steps are more than the data holds (got 500; expected 20)"),
+        ("tokens: {window_rows: 70}", "window rows are more than the data holds"),
+        ("training: {precision: half}", "precision must be one of auto, 32, bf16, got 'half'"),
+        ("training: {devices: 3}", "batch_size 4 is not a multiple of devices 3"),
+        ("training: {patience: 0}", "patience must be above 0"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_in_one_line(file: Path, tmp_path: Path, settings: str, says: str) -> None:
+    (tmp_path / "bad.yaml").write_text(settings)
+    said = refused(run("train", file, "--out", tmp_path / "run", "--config", tmp_path / "bad.yaml"))
+    assert said.startswith("train: ") and says in said
+
+
+def test_a_loss_that_is_no_number_ends_the_training_in_one_line(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "wild.yaml").write_text("training: {learning_rate: 1.0e+20, warmup: 0, steps: 50, batch_size: 2}")
+    result = run("train", file, "--out", tmp_path / "run", "--config", tmp_path / "wild.yaml")
+    assert result.exit_code == 2
+    *bar, said = result.output.splitlines()
+    assert said == "train: the loss is nan at step 1; try a lower learning_rate"
+    assert all(line.startswith("step ") for line in bar)
+
+
 def test_data_that_do_not_fit_are_refused_in_one_line(dataset: xr.Dataset, file: Path, tmp_path: Path) -> None:
     dataset.assign(pet=dataset.pet * np.nan).to_netcdf(tmp_path / "void.nc", engine="h5netcdf")
     assert "pet: has no value at any time" in refused(run("train", tmp_path / "void.nc", "--out", tmp_path / "run"))

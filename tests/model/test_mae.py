@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -18,6 +18,8 @@ from model.heads import PatchHead
 from model.layers import CrossBlock, EncoderBlock
 from model.mae import CrossMAE
 from tests.model.conftest import made
+
+ALL = range(len(GUESSES))
 
 CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}  # float32 through six blocks, summed in another order
 
@@ -197,7 +199,8 @@ def loop_decode(network: CrossMAE, memory: list[Tensor], queries: Queries, q: in
     """One query's cells: mask token, place and guesses, cross-attention block by block, the head cell by cell."""
     decoder, embedding, kind = network.decoder, network.encoder.embedding, int(queries.variable[q])
     x = network.queries.mask_token.weight[kind] + network.queries.place(torch.from_numpy(queries.place[q]))
-    features = [loop_features(network, queries, q, cell) for cell in range(queries.asked.shape[1])]
+    cells = [loop_cell(network, queries, q, cell) for cell in range(queries.asked.shape[1])]
+    features = [loop_features(cell) for cell in cells if cell is not None]
     if network.queries.cells is not None:
         x = x + network.queries.cells(torch.cat(features))
     for block in decoder.blocks:
@@ -206,9 +209,9 @@ def loop_decode(network: CrossMAE, memory: list[Tensor], queries: Queries, q: in
         asked = block.cross_attn.q(block.norm1(x))
         x = x + block.cross_attn.proj(loop_heads(asked, list(keys), list(values), block.cross_attn.num_heads))
         x = x + block.mlp(block.norm2(x))
-    raw = torch.stack([loop_head(network, decoder.norm(x), kind, cell, f) for cell, f in enumerate(features)])
+    raw = torch.stack([loop_head(network, decoder.norm(x), kind, number, cell) for number, cell in enumerate(cells)])
     loc = embedding.center[kind] + embedding.spread[kind] * raw[:, 0]
-    scale = embedding.spread[kind] * (torch.nn.functional.softplus(raw[:, 1] + np.log(np.expm1(1.0))) + 1e-3)
+    scale = embedding.spread[kind] * (raw[:, 1] + 1e-3)
     if not embedding.square_root[kind]:
         return loc, scale
     loc, scale = loc.double(), scale.double()
@@ -219,37 +222,61 @@ def loop_decode(network: CrossMAE, memory: list[Tensor], queries: Queries, q: in
     return second.float(), (fourth - second**2).sqrt().float()
 
 
-def loop_features(network: CrossMAE, queries: Queries, q: int, cell: int) -> Tensor:
-    """One cell's guesses as scores from their anchor, which of them there are, its distances, and the anchor."""
+class LoopCell(NamedTuple):
+    """What is known of one cell: standard scores of the guesses there are, how wrong each usually is, distances."""
+
+    there: set[int]
+    scores: dict[int, Tensor]
+    errors: dict[int, Tensor]
+    distance: Tensor
+    anchor: Tensor
+
+    def mixed(self, values: dict[int, Tensor], logits: Tensor | None = None) -> Tensor:
+        """The mean of values, weighed by the fourth power of the guesses' errors and, where given, learnt logits."""
+        odds = {g: (self.errors[g] ** -4) * (logits[g].exp() if logits is not None else 1) for g in self.scores}
+        total = sum(odds.values(), torch.tensor(0.0))
+        return sum((odds[g] * values[g] for g in self.scores), torch.tensor(0.0)) / total
+
+
+def loop_cell(network: CrossMAE, queries: Queries, q: int, cell: int) -> LoopCell | None:
     embedding, kind = network.encoder.embedding, int(queries.variable[q])
-    if not network.layout.guesses:
-        return torch.zeros(0)
-    scores = torch.zeros(queries.guess.shape[2])
-    for g in range(len(scores)):
+    if network.prior is None:
+        return None
+    scores = {}
+    for g in range(queries.guess.shape[2]):
         if queries.guessed[q, cell, g]:
             value = float(queries.guess[q, cell, g])
             value = max(value, 0.0) ** 0.5 if embedding.square_root[kind] else value
             scores[g] = (value - embedding.center[kind, cell]) / embedding.spread[kind, cell]
-    there = torch.from_numpy(queries.guessed[q, cell])
-    order = [GUESSES.index(name) for name in ("in_space", "space_then_time", "in_time", "mean")]
-    anchor = next((scores[g] for g in order if there[g]), torch.tensor(0.0))
-    relative = torch.where(there, scores - anchor, torch.tensor(0.0))
-    return torch.cat([relative, there.float(), torch.from_numpy(queries.distance[q, cell]), anchor[None].asinh()])
+    order = [GUESSES.index(name) for name in ("few_eofs", "anomaly", "completed_in_time", "in_time", "mean")]
+    anchor = next((scores[g] for g in order if g in scores), torch.tensor(0.0))
+    there, scores = set(scores), scores or dict.fromkeys(ALL, torch.tensor(0.0))  # without any: the variable's mean
+    errors = {g: network.prior.error[kind, g] if there else network.prior.error[kind].mean() for g in scores}
+    return LoopCell(there, scores, errors, torch.from_numpy(queries.distance[q, cell]), anchor)
 
 
-def loop_head(network: CrossMAE, answer: Tensor, kind: int, cell: int, features: Tensor) -> Tensor:
-    """One cell's location and raw scale: from its own guesses, or from its variable's row of weights."""
+def loop_features(cell: LoopCell) -> Tensor:
+    """Guesses as asinh of ten times their difference from the anchor, which there are, distances, anchor, spreads."""
+    relative = torch.tensor([float(10 * (cell.scores[g] - cell.anchor)) if g in cell.there else 0.0 for g in ALL])
+    there = torch.tensor([float(g in cell.there) for g in ALL])
+    middle = cell.mixed(cell.scores)
+    apart = cell.mixed({g: (score - middle) ** 2 for g, score in cell.scores.items()})
+    last = torch.stack([cell.anchor.asinh(), (apart + 1e-6).log(), cell.mixed(cell.errors).log()])
+    return torch.cat([relative.asinh(), there, cell.distance, last])
+
+
+def loop_head(network: CrossMAE, answer: Tensor, kind: int, number: int, cell: LoopCell | None) -> Tensor:
+    """One cell's location and scale: from its own guesses, or from its variable's row of weights."""
     head = network.head
-    if isinstance(head, PatchHead):
-        return head.pred(answer).view(head.num_variables, head.token_size, 2)[kind, cell]
-    query = head.from_query(answer).view(head.token_size, head.hidden_dim)[cell]
-    out = head.out(torch.nn.functional.gelu(query + head.from_cell(features)))
-    n_guesses, anchor = len(out) - 3, features[-1].sinh()
-    scores, there = features[:n_guesses] + anchor, features[n_guesses : 2 * n_guesses] > 0
-    options = [(out[g], scores[g]) for g in range(n_guesses) if there[g]] + [(out[n_guesses], torch.tensor(0.0))]
-    weights = torch.stack([logit for logit, _ in options]).softmax(0)
-    mix = sum(w * score for w, (_, score) in zip(weights, options, strict=True))
-    return torch.stack([mix + out[-2], out[-1]])
+    if isinstance(head, PatchHead) or cell is None:
+        assert isinstance(head, PatchHead)
+        loc, raw = head.pred(answer).view(head.num_variables, head.token_size, 2)[kind, number]
+        return torch.stack([loc, torch.nn.functional.softplus(raw + np.log(np.expm1(1.0)))])
+    query = head.from_query(answer).view(head.token_size, head.hidden_dim)[number]
+    hidden = torch.nn.functional.gelu(query + head.from_cell(loop_features(cell)))
+    out = head.out(hidden + torch.nn.functional.gelu(head.between(hidden)))
+    scale = cell.mixed(cell.errors) * out[-1].exp()
+    return torch.stack([cell.mixed(cell.scores, out[:-2]) + out[-2] * (scale + 1e-3), scale])
 
 
 def loop_heads(query: Tensor, keys: list[Tensor], values: list[Tensor], num_heads: int) -> Tensor:

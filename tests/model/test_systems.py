@@ -61,6 +61,32 @@ def test_samples_of_unequal_lengths_answer_as_they_do_alone(
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("batch", [slice(0, 1), slice(0, 3)])
+def test_groups_and_whole_batches_read_as_the_masks_of_an_exported_graph_say(
+    water: WaterCube, layout: Layout, system: str, batch: slice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, chosen = made(layout, water, SYSTEMS[system]), windows(water, layout)[batch]
+    here = predict(network, chosen)
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    torch.testing.assert_close(here, predict(network, chosen), **CLOSE)
+
+
+def test_a_variable_absent_from_one_sample_of_a_batch_spoils_none(water: WaterCube, layout: Layout) -> None:
+    for system in ("fusion none", "fusion pooled"):
+        network, window = made(layout, water, SYSTEMS[system]), windows(water, layout)[0]
+        blind = water.with_values({"pet": np.full((20, 7, 5), np.nan, np.float32)})
+        blind = replace(blind, domain={"pet": np.ones((7, 5), bool)}, variables={
+            n: blind.variables[n] for n in ("precipitation", "pet")
+        })  # fmt: skip
+        other = tokenise(blind.window(slice(0, 8), slice(0, None), slice(0, None)), layout)
+        together = predict(network, [window, other])
+        assert torch.isfinite(together).all()
+        for row, one in enumerate((window, other)):
+            n = len(one.queries.variable)
+            torch.testing.assert_close(together[row, :n], predict(network, [one])[0], **CLOSE)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
 def test_every_weight_is_used(water: WaterCube, layout: Layout, system: str) -> None:
     network, batch = made(layout, water, SYSTEMS[system]), windows(water, layout)
     predicted = network(stack_tokens([w.tokens for w in batch]), stack_queries([w.queries for w in batch]))

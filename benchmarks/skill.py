@@ -1,0 +1,171 @@
+"""How well systems fill after equal training time and after equal steps; each run in a process of its own, kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import xarray as xr
+
+from model.config import NetworkConfig, RunConfig, TokensConfig, choose_preset
+from model.data.samples import build_sample
+from model.data.simulate.config import SimulationConfig
+from model.data.simulate.gaps import GapConfig
+from model.data.simulate.simulation import write_simulation
+from model.training import train
+
+PRESETS = ("water_fm_small", "plan_a", "crossmae", "crossmae_wfm")
+VARIANTS = ("fusion none", "fusion pooled", "static add", "static film", "static none")  # each else as crossmae
+BASE = "crossmae"
+AT_ONCE = 2
+DATA: dict[str, TokensConfig] = {
+    "lez": TokensConfig(patch_rows=5, patch_columns=5, patch_steps=4, window_steps=12, guesses=False),
+    "simulated": TokensConfig(patch_rows=5, patch_columns=5, patch_steps=4, window_steps=8, guesses=False),
+}
+WORLD = SimulationConfig(rows=30, columns=20, sites=8, days=548)
+Budget = Literal["time", "steps"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training: of which system, on which data, by which budget of CPU seconds or steps, with which seed."""
+
+    data: str
+    system: str
+    budget: Budget
+    amount: float
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Of its file of results."""
+        return f"{self.data}-{self.system.replace(' ', '_')}-{self.budget}-{self.amount:g}-{self.seed}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run's held-out scores, as `evaluate` gives them, with the steps and CPU seconds that it took."""
+
+    run: Run
+    steps: int
+    seconds: float
+    skill: list[dict[str, Any]]
+
+
+def plan(seconds: float, steps: int, seeds: int) -> list[Run]:
+    """Every run: the presets by both budgets, seed by seed, so that early ends count; then the variants by steps."""
+    budgets: tuple[tuple[Budget, float], ...] = (("time", seconds), ("steps", steps))
+    every = range(seeds)
+    runs = [
+        Run(data=data, system=system, budget=budget, amount=amount, seed=seed)
+        for seed in every
+        for data in DATA
+        for budget, amount in budgets
+        for system in PRESETS
+    ]
+    runs += [
+        Run(data=data, system=system, budget="steps", amount=steps, seed=seed)
+        for seed in every
+        for data in DATA
+        for system in VARIANTS
+    ]
+    return runs
+
+
+def carry_out(runs: list[Run], folder: Path) -> list[Result]:
+    """The results of all runs; what `folder` holds already is not run again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _make_data(folder)
+    missing = [run for run in runs if not (folder / f"{run.name}.json").exists()]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for number, name in enumerate(pool.map(lambda run: _in_process(run, folder), missing), start=1):
+            print(f"{number} of {len(missing)}: {name}", flush=True)
+    return finished(runs, folder)
+
+
+def finished(runs: list[Run], folder: Path) -> list[Result]:
+    """The results that `folder` holds."""
+    return [_read(run, folder) for run in runs if (folder / f"{run.name}.json").exists()]
+
+
+def _in_process(run: Run, folder: Path) -> str:
+    single = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "benchmarks.skill", json.dumps(asdict(run)), str(folder)]
+    subprocess.run(command, check=True, env={**os.environ, **single})
+    return run.name
+
+
+def _read(run: Run, folder: Path) -> Result:
+    kept = json.loads((folder / f"{run.name}.json").read_text(encoding="utf-8"))
+    return Result(run, kept["steps"], kept["seconds"], kept["skill"])
+
+
+def _make_data(folder: Path) -> None:
+    lez, simulated = folder / "lez.nc", folder / "simulated.nc"
+    if not lez.exists():
+        build_sample("lez").to_netcdf(lez, engine="h5netcdf")
+    if not simulated.exists():
+        write_simulation(simulated, WORLD, 0, GapConfig())
+
+
+def _carry_out(run: Run, folder: Path) -> None:
+    """One run in this process, on one thread; its file appears whole."""
+    torch.set_num_threads(1)
+    steps, seconds = 0, 0.0
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        xr.open_dataset(folder / f"{run.data}.nc", engine="h5netcdf") as dataset,
+    ):
+        for progress in train(dataset, Path(scratch) / "run", _config(run), clock=time.process_time):
+            steps, seconds = progress.step, progress.seconds
+        skill = json.loads((Path(scratch) / "run" / "skill.json").read_text(encoding="utf-8"))
+    partial = folder / f"{run.name}.partial"
+    partial.write_text(json.dumps({"steps": steps, "seconds": seconds, "skill": skill}), encoding="utf-8")
+    partial.replace(folder / f"{run.name}.json")
+
+
+def _config(run: Run) -> RunConfig:
+    """Small networks, all hidden cells predicted, no first guesses, no early stop."""
+    kind, _, way = run.system.partition(" ")
+    preset = choose_preset(BASE if way else run.system)
+    small = _small(preset.network)
+    if way:
+        small = replace(small, **{kind: way})  # type: ignore[arg-type]
+    training = replace(preset.training, seed=run.seed, held_out=0.2, patience=1.0, batch_size=4)
+    training = replace(training, minutes=1e6, steps=10**9)
+    if run.budget == "time":
+        training = replace(training, minutes=run.amount / 60)
+    else:
+        training = replace(training, steps=int(run.amount))
+    return RunConfig(
+        network=small,
+        tokens=DATA[run.data],
+        masking=replace(preset.masking, kept_mask_ratio=1.0),
+        training=training,
+    )
+
+
+def _small(network: NetworkConfig) -> NetworkConfig:
+    return replace(
+        network,
+        embed_dim=64,
+        depth=3,
+        num_heads=2,
+        decoder_dim=64,
+        decoder_depth=2,
+        decoder_num_heads=2,
+        feature_layers=(0, 1, 2) if network.feature_layers else (),
+    )
+
+
+if __name__ == "__main__":
+    _carry_out(Run(**json.loads(sys.argv[1])), Path(sys.argv[2]))

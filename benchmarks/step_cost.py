@@ -1,0 +1,261 @@
+"""What a training step costs in time and memory, at the design's size and below; each case in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.harness import markdown_table
+from export.contract.cube import Sites, Variable, WaterCube
+from export.contract.layout import Layout, Patch, Place, VariableSpec, Window
+from model.config import MaskingConfig, RunConfig, TrainingConfig, choose_preset
+from model.data.windows import Batch, WindowSampler
+from model.losses import balanced_crps
+from model.mae import CrossMAE
+from model.optimiser import start_state
+
+STEPS, SIDE, LAND, SITES, CHUNK = 90, 10, 94, 671, 8  # the design's window, patch and domain; days of a series token
+HIDDEN = 0.75
+ENCODER, DECODER = (256, 6, 8), (128, 4, 8)  # width, layers, heads
+REPEATS, LONG_ENOUGH_S = 3, 100.0  # a step is repeated three times, or until it has taken so long altogether
+SMALLEST = 0.05  # share of the design's patches in the step that warms up
+Fusion = Literal["joint", "pooled", "none"]
+SYSTEMS = ("water_fm_small", "plan_a", "crossmae", "crossmae_wfm")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One system at one size: so many patches a frame of each grid, and sites of each of the series."""
+
+    preset: str
+    kept: float = 1.0
+    fusion: Fusion | None = None
+    grids: int = 3
+    series: int = 2
+    patches: int = LAND
+    sites: int = SITES
+    steps: int = STEPS
+
+    @property
+    def label(self) -> str:
+        """As the table names it."""
+        parts = [self.preset]
+        parts += [f"fusion {self.fusion}"] if self.fusion else []
+        parts += [f"kept-mask ratio {self.kept:g}"] if self.kept < 1 else []
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one training step: seconds (median of `repeats`), peak memory above the process before it, work and shares.
+
+    `cpu_s` is what both cores spent on it, which other work on the machine disturbs less.
+    """
+
+    seconds: float
+    cpu_s: float
+    repeats: int
+    peak_mib: float
+    visible: int
+    queries: int
+    attention: float
+    products: float
+    rest: float
+
+
+def design_cases() -> list[Case]:
+    """The presets at the design's size."""
+    return [*(Case(preset=p) for p in SYSTEMS), Case(preset="crossmae", kept=0.25)]
+
+
+def fusion_cases() -> list[Case]:
+    """The ways of fusion at the design's size; `joint` is the preset."""
+    return [Case(preset="crossmae", fusion="none"), Case(preset="crossmae", fusion="pooled")]
+
+
+def single_cases() -> list[Case]:
+    """The presets with one gridded variable alone."""
+    return [replace(case, grids=1, series=0) for case in design_cases()]
+
+
+def size_cases() -> list[Case]:
+    """About 1, 4 and 16 times the cells, the last of which is the design's size."""
+    sizes = ((6, 42), (24, 168), (LAND, SITES))
+    return [Case(preset=p, patches=n, sites=sites) for p in ("water_fm_small", "crossmae") for n, sites in sizes]
+
+
+def measure(cases: list[Case], folder: Path) -> list[Cost]:
+    """The cost of each, from `folder` where it was measured before."""
+    folder.mkdir(parents=True, exist_ok=True)
+    costs = []
+    for case in cases:
+        name = "-".join(str(v) for v in asdict(case).values() if v is not None)
+        kept = folder / f"{name}.json"
+        if not kept.exists():
+            command = [sys.executable, "-m", "benchmarks.step_cost", json.dumps(asdict(case))]
+            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+            kept.write_text(done.stdout.splitlines()[-1], encoding="utf-8")
+            print(f"{name}: {kept.read_text()}", flush=True)
+        costs.append(Cost(**json.loads(kept.read_text(encoding="utf-8"))))
+    return costs
+
+
+def table(cases: list[Case], costs: list[Cost], sized: bool = False) -> str:
+    """A row a case: times faster than the first, and where its time goes."""
+    rows = []
+    for case, cost in zip(cases, costs, strict=True):
+        first = costs[0] if not sized else None
+        row = {"system": case.label, "visible": f"{cost.visible:,}", "queries": f"{cost.queries:,}"}
+        row["cells"] = f"{case.grids * case.steps * case.patches * SIDE**2 + case.series * case.steps * case.sites:,}"
+        row["s a step"] = f"{cost.seconds:.3g} ({cost.repeats})"
+        row["CPU s"] = f"{cost.cpu_s:.3g}"
+        row["times faster"] = f"{first.seconds / cost.seconds:.2f}" if first else ""
+        row["peak MiB"] = f"{cost.peak_mib:,.0f}"
+        row["attention"] = f"{cost.attention:.0%}"
+        row["matrix products"] = f"{cost.products:.0%}"
+        row["rest"] = f"{cost.rest:.0%}"
+        rows.append(row)
+    drop = {"times faster"} if sized else {"cells"}
+    return markdown_table([name for name in rows[0] if name not in drop], rows)
+
+
+def pairs(case: Case, cost: Cost) -> tuple[float, float]:
+    """Pairs of tokens that attention compares in all layers of the encoder and of the decoder, in 10^6."""
+    everything, depths = cost.visible + cost.queries, (ENCODER[1], DECODER[1])
+    decoder = {"water_fm_small": everything**2, "plan_a": cost.queries}.get(case.preset, cost.visible * cost.queries)
+    return depths[0] * cost.visible**2 / 1e6, depths[1] * decoder / 1e6
+
+
+def _layout(case: Case) -> Layout:
+    names = ("precipitation", "soil_moisture", "temperature")[: case.grids]
+    gauged = ("evaporation", "river_flow")[: case.series]
+    variables = [VariableSpec(name=n, kind="grid", units="1") for n in names]
+    variables += [VariableSpec(name=n, kind="series", units="1") for n in gauged]
+    rows, columns = SIDE, SIDE * case.patches
+    return Layout(
+        variables=tuple(variables),
+        patch=Patch(rows=SIDE, columns=SIDE, steps=CHUNK),
+        window=Window(steps=case.steps, rows=rows, columns=columns),
+        place=Place(rows=rows, columns=columns, step_s=86_400),
+        guesses=False,
+    )
+
+
+def _batch(case: Case, layout: Layout) -> Batch:
+    """One window, three quarters of its patches hidden; the land is a strip, for the sea is no token."""
+    rng, sites = np.random.default_rng(0), case.sites if case.series else 0
+    shape = {"grid": (case.steps, SIDE, SIDE * case.patches), "series": (case.steps, sites)}
+    values = {v.name: rng.standard_normal(shape[v.kind], np.float32) for v in layout.variables}
+    cube = WaterCube(
+        np.datetime64("2000-01-01", "ns") + np.arange(case.steps) * np.timedelta64(1, "D"),
+        np.arange(float(SIDE)),
+        np.arange(float(SIDE * case.patches)),
+        Sites(np.arange(sites).astype(str), np.zeros(sites), np.linspace(0, SIDE * case.patches - 1, sites)),
+        {v.name: Variable(v.name, v.kind, values[v.name], "1") for v in layout.variables},
+    )
+    masking = MaskingConfig(
+        mask_ratio=(HIDDEN, HIDDEN), kinds=("patches",), variable_absent=0.0, kept_mask_ratio=case.kept, outage_run=1e9
+    )
+    return WindowSampler(cube, layout, masking, batch_size=1, seed=0).batch(0)
+
+
+def _run(case: Case) -> Cost:
+    config = _config(case)
+    small = replace(case, patches=math.ceil(case.patches * SMALLEST), sites=math.ceil(case.sites * SMALLEST))
+    _step(config, small)()
+    step = _step(config, case)
+    before, taken = _resident_mib(), [_timed(step)]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
+    while len(taken) < REPEATS and sum(seconds for seconds, _ in taken) < LONG_ENOUGH_S:
+        taken.append(_timed(step))
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        step()
+    batch = _batch(case, _layout(case))
+    return Cost(
+        statistics.median(seconds for seconds, _ in taken),
+        statistics.median(cpu_s for _, cpu_s in taken),
+        len(taken),
+        peak,
+        int(batch.tokens.length[0]),
+        int(batch.queries.length[0]),
+        *_shares(profiled),
+    )
+
+
+def _config(case: Case) -> RunConfig:
+    preset = choose_preset(case.preset)
+    network = preset.network
+    network = replace(
+        network,
+        embed_dim=ENCODER[0],
+        depth=ENCODER[1],
+        num_heads=ENCODER[2],
+        decoder_dim=DECODER[0],
+        decoder_depth=DECODER[1],
+        decoder_num_heads=DECODER[2],
+        feature_layers=tuple(range(ENCODER[1])) if network.feature_layers else (),
+        fusion=case.fusion or network.fusion,
+    )
+    return replace(preset, network=network)
+
+
+def _step(config: RunConfig, case: Case) -> Callable[[], None]:
+    """Forward, loss, backward, optimiser, as training does them, on one window drawn beforehand."""
+    torch.manual_seed(0)
+    layout = _layout(case)
+    batch, number = _batch(case, layout), len(layout.variables)
+    network = CrossMAE(layout, config.network)
+    state = start_state(network, TrainingConfig())
+    target, asked = torch.from_numpy(batch.target), torch.from_numpy(batch.queries.variable)
+    spread = network.encoder.embedding.spread[:number, 0]
+
+    def step() -> None:
+        predicted = network(batch.tokens, batch.queries)
+        loss, _ = balanced_crps(predicted, target, asked, spread, number)
+        state.optimizer.zero_grad()
+        loss.backward()
+        state.optimizer.step()
+
+    return step
+
+
+def _timed(work: Callable[[], None]) -> tuple[float, float]:
+    """Seconds by the clock and of the processor."""
+    started, spent = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - started, time.process_time() - spent
+
+
+def _resident_mib() -> float:
+    """Memory of this process now; the most that it has had where the system does not tell."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+        return next(float(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _shares(profiled: profile) -> tuple[float, float, float]:
+    """Of the operators' own time: attention, matrix products, all else."""
+    own = {event.key: float(event.self_cpu_time_total) for event in profiled.key_averages()}
+    whole = sum(own.values())
+    attention = sum(t for name, t in own.items() if "scaled_dot_product" in name)
+    products = sum(t for name, t in own.items() if name in ("aten::mm", "aten::addmm", "aten::bmm"))
+    return attention / whole, products / whole, 1 - (attention + products) / whole
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(_run(Case(**json.loads(sys.argv[1]))))))
