@@ -106,7 +106,7 @@ def score(
     filled: Annotated[Path, typer.Argument(help="The case after filling.")],
 ) -> None:
     """RMSE and more on the withheld cells, beside linear interpolation in time and the cell's mean."""
-    from model.metrics import score_case
+    from model.metrics.cases import score_case
 
     try:
         scored = score_case(_load(case), _load(filled))

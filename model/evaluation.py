@@ -10,10 +10,10 @@ from export.contract.cube import WaterCube
 from export.contract.fill import Predictor, reconstruct
 from export.contract.layout import Layout
 from export.contract.manifest import Skill
-from model.baselines import cell_mean, linear_in_time
+from model.baselines.in_time import cell_mean, linear_in_time
 from model.config import MaskingConfig
 from model.data.records import hide
-from model.metrics import scores
+from model.metrics.measures import scores
 
 KINDS = ("clouds", "squares", "swaths", "frames")
 HIDDEN_SHARE = 0.4

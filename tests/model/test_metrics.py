@@ -8,7 +8,8 @@ import xarray as xr
 from scipy.stats import norm
 
 from export.contract.errors import StructureError, UnknownVariableError
-from model.metrics import ALL_KINDS, CaseScores, Scores, count_changed, crps_gaussian, score_case, scores
+from model.metrics.cases import ALL_KINDS, CaseScores, count_changed, score_case
+from model.metrics.measures import Scores, crps_gaussian, scores
 
 NAN = np.nan
 
@@ -112,7 +113,7 @@ def test_each_kind_of_gap_has_its_row(case: xr.Dataset, filled: xr.Dataset) -> N
 def test_cells_left_missing_are_counted_and_not_scored(case: xr.Dataset, filled: xr.Dataset) -> None:
     result = score_case(case, filled)
     assert result.unfilled == {"rain": 0, "flow": 1}
-    assert by_kind(result, "flow")["outage"] == Scores(n=1, rmse=0.0, mae=0.0, bias=0.0)
+    assert by_kind(result, "flow")["outage"] == Scores(n=1, rmse=0.0, mae=0.0, bias=0.0, totals_ratio=1.0)
 
 
 def test_baselines_stand_beside_the_fill(case: xr.Dataset, filled: xr.Dataset) -> None:
