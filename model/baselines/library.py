@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from export.contract.errors import UnknownVariableError
 from model.baselines.dineof import dineof
 from model.baselines.fill import Baseline, BaselineFill, completed, then_time
 from model.baselines.in_space import biharmonic_in_space, harmonic_in_space, inverse_distance
@@ -67,3 +68,19 @@ CHEAP = ("cell_mean", "linear_in_time")  # those that a second is enough for
 def baselines_for(values: Floats) -> dict[str, Baseline]:
     """The baselines that suit values (T, H, W) or (T, N), cheap ones first."""
     return {**ANYWHERE, **ON_GRIDS} if values.ndim == 3 else dict(ANYWHERE)
+
+
+def chosen_methods(words: str) -> tuple[str, ...] | None:
+    """Names of baselines from `all` (None), `none`, or a list with commas between.
+
+    Raises:
+        UnknownVariableError: a name that is none.
+    """
+    if words == "all":
+        return None
+    names = tuple(word.strip() for word in words.split(",") if word.strip()) if words != "none" else ()
+    known = [*ANYWHERE, *ON_GRIDS]
+    for name in names:
+        if name not in known:
+            raise UnknownVariableError("is no baseline", where=name, expected=f"all, none, or some of {known}")
+    return names
