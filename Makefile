@@ -1,6 +1,13 @@
 # What people and continuous integration run. `make` alone lists it.
 PYTHON ?= python3
 PORT ?= 8000
+# bench-fill: files (or a folder of them) with V, V_truth and V_gap; a scorer beside them is used if there is one
+CASES ?= out/cases
+SEEDS ?= 3
+MINUTES ?= 10
+SCORE ?= $(wildcard $(firstword $(CASES))/score.py)
+PARALLEL ?= 1
+WORK ?= out/bench-fill
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -8,11 +15,11 @@ PIP_INSTALL := $(RUN) -m pip install -qq --disable-pip-version-check --no-input
 CACHES := .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build hydrofill.egg-info
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo serve test check bench page clean
+.PHONY: help setup setup-dev demo serve test check bench bench-fill page clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: $(VENV)/.stamp-serve ## make .venv with what serving and the demo need (no torch)
 	@echo "$(VENV) is ready: make demo, make serve"
@@ -36,6 +43,10 @@ check: $(VENV)/.stamp-dev ## lint, format, import rules and types
 
 bench: $(VENV)/.stamp-dev ## run the benchmarks
 	@$(RUN) -m benchmarks
+
+bench-fill: $(VENV)/.stamp-dev ## train on and fill CASES (MINUTES each, SEEDS), beside every baseline: docs/results/fill.md
+	@$(RUN) -m benchmarks.fill $(CASES) --minutes $(MINUTES) --seeds $(SEEDS) --parallel $(PARALLEL) \
+	  --work $(WORK) $(if $(SCORE),--score $(SCORE))
 
 page: ## build the web page from frontend/ into app/page/dist (needs node 20 or newer)
 	@cd frontend && npm install --no-save && npm run build

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +21,10 @@ if TYPE_CHECKING:  # xarray and torch are loaded by the command that needs them,
     import xarray as xr
 
     from export.contract.manifest import Skill
+    from model.comparison import Comparison
 
 REFUSED = 2
+OURS = "hydrofill"
 cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 messages = Console(stderr=True)
 results = Console(width=max(Console().width, 110))  # tables stay whole when the output goes to a file
@@ -106,7 +108,7 @@ def score(
     filled: Annotated[Path, typer.Argument(help="The case after filling.")],
 ) -> None:
     """RMSE and more on the withheld cells, beside linear interpolation in time and the cell's mean."""
-    from model.metrics import score_case
+    from model.metrics.cases import score_case
 
     try:
         scored = score_case(_load(case), _load(filled))
@@ -145,6 +147,7 @@ def train(
     devices: Annotated[
         int | None, typer.Option(help="Processors or GPUs that share every batch; one if not given.", min=1)
     ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, masks and windows.", min=0)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
 ) -> None:
     """Learn to fill gaps from data that has gaps; only what was observed is learnt from."""
@@ -160,6 +163,7 @@ def train(
         settings = read_config(source, preset) if source else choose_preset(preset)
         training = settings.training
         training = replace(training, minutes=minutes or training.minutes, devices=devices or training.devices)
+        training = replace(training, seed=training.seed if seed is None else seed)
         settings = replace(settings, training=training)
         dataset = open_sources(sources)
         with _training_bar(settings.training.steps) as show:
@@ -181,35 +185,43 @@ def evaluate(
     source: Annotated[Path, typer.Argument(help="NetCDF to hide cells of and fill.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     seed: Annotated[int, typer.Option(help="The same seed hides the same cells.", min=0)] = 0,
+    baselines: Annotated[
+        str, typer.Option(help="all, none, or names with commas between: cell_mean,linear_in_time,kriging.")
+    ] = "all",
+    plots: Annotated[Path | None, typer.Option(help="Folder for maps of error, reliability, spectra.")] = None,
 ) -> None:
-    """Skill by variable and kind of gap on any data, with baselines beside it."""
-    import numpy as np
-
+    """Skill by variable and kind of gap on any data, the data's own gaps among them, with the baselines beside it."""
     from export.contract.dataset import read_dataset
+    from model.baselines.library import chosen_methods
+    from model.baselines.stacked import StackedUnavailableError
     from model.checkpoint import RunError, read_run
-    from model.evaluation import evaluate as evaluate_cube
+    from model.comparison import compare, trials
+    from model.plots import PlotsUnavailableError, draw
     from model.predict import TorchPredictor
 
+    rows = []
     try:
+        methods = chosen_methods(baselines)
         trained = read_run(run)
         cube = read_dataset(_load(source), trained.layout).cube
-        every_step = np.ones(len(cube.time), bool)
+        network = TorchPredictor(trained.network)
         with messages.status("filling") as status:
-            skill = evaluate_cube(
-                cube,
-                trained.layout,
-                TorchPredictor(trained.network),
-                every_step,
-                seed,
-                trained.calibration,
-                lambda kind: status.update(kind),
+            found = trials(
+                cube, trained.layout, network, seed, methods, calibration=trained.calibration, progress=status.update
             )
-    except (ContractError, RunError, OSError) as error:
+            for trial in found:
+                rows.append(compare(trial))
+                if plots is not None:
+                    draw(trial, plots)
+    except (ContractError, RunError, StackedUnavailableError, PlotsUnavailableError, OSError) as error:
         _refuse("evaluate", str(error))
     if as_json:
-        print(json.dumps([row.model_dump() for row in skill], indent=1))
-    else:
-        results.print(_skill_table(f"{source}, 40 % of observed cells hidden by each kind of gap", skill))
+        print(json.dumps([row.row() for row in rows], indent=1))
+        return
+    results.print(_comparison_table(f"{source}, observed cells hidden by each kind of gap: RMSE", rows))
+    results.print(_measures_table("The same, ours", rows))
+    if plots is not None:
+        results.print(f"{plots}: pictures", highlight=False, soft_wrap=True)
 
 
 def _load(path: Path) -> xr.Dataset:
@@ -253,10 +265,31 @@ def _skill_table(title: str, skill: tuple[Skill, ...]) -> Table:
     return table
 
 
+def _comparison_table(title: str, rows: Sequence[Comparison]) -> Table:
+    """RMSE, a line a method and a column a variable and gap."""
+    heads = [f"{row.variable}\n{row.gap}" for row in rows]
+    table = _table(title, "method", *heads)
+    for method in dict.fromkeys(name for row in rows for name in row.methods):
+        table.add_row(method, *(_number(row.methods[method].rmse) if method in row.methods else "-" for row in rows))
+    return table
+
+
+def _measures_table(title: str, rows: Sequence[Comparison]) -> Table:
+    """Our other measures, a line a variable and gap."""
+    heads = ("bias", "CRPS", "in 90 % interval", "spread/skill", "fine PSD", "wet bias", "totals", "NSE", "KGE")
+    table = _table(title, "variable", "gap", "cells", *heads)
+    for row in rows:
+        own = row.methods[OURS]
+        numbers = (own.spread_skill, row.psd_ratio[OURS], own.wet_bias, own.totals_ratio, own.nse, own.kge)
+        first = (_number(own.bias), _number(own.crps), _share(own.coverage90))
+        table.add_row(row.variable, row.gap, str(row.cells), *first, *map(_number, numbers))
+    return table
+
+
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left")
     for column in columns:
-        table.add_column(column, justify="left" if column in ("variable", "gap") else "right")
+        table.add_column(column, justify="left" if column in ("variable", "gap", "method") else "right")
     return table
 
 

@@ -11,10 +11,10 @@ from export.contract.cube import WaterCube
 from export.contract.fill import Predictor, reconstruct
 from export.contract.layout import Layout
 from export.contract.manifest import Skill
-from model.baselines import cell_mean, linear_in_time
+from model.baselines.in_time import cell_mean, linear_in_time
 from model.config import MaskingConfig
 from model.data.records import hide
-from model.metrics import scores
+from model.metrics.measures import scores
 
 KINDS = ("clouds", "squares", "swaths", "frames")
 HIDDEN_SHARE = 0.4
@@ -70,7 +70,7 @@ def _score(
     calibration: Mapping[str, Calibration] | None,
 ) -> list[Skill]:
     gappy = cube.with_values({n: np.where(h, np.float32(np.nan), cube.variables[n].values) for n, h in hidden.items()})
-    filled = reconstruct(gappy, layout, predict, names=list(hidden), calibration=calibration)
+    filled = reconstruct(gappy, layout, predict, names=list(hidden), only=hidden, calibration=calibration)
     rows = []
     for name, cells in hidden.items():
         cells = cells & ~np.isnan(filled[name].mean)

@@ -169,13 +169,13 @@ def extent(rng: np.random.Generator, cube: WaterCube | LazyCube, layout: Layout)
     Without guesses nothing around a window is needed.
     """
     n_time, *grid = cube.shape
+    least = (layout.window.steps, layout.window.rows, layout.window.columns)
     if not layout.guesses:
-        window = (layout.window.steps, layout.window.rows, layout.window.columns)
-        return _anywhere(rng, cube, [min(n, w) for n, w in zip(cube.shape, window, strict=True)])
+        return _anywhere(rng, cube, [min(n, w) for n, w in zip(cube.shape, least, strict=True)])
     number = max(len(cube.of_kind("grid")), 1)
     sizes: list[int] = []
     room = RECORD_VALUES // (number * min(n_time, 4 * layout.window.steps))  # cells of the grid beside enough steps
-    for size, window in zip(grid, (layout.window.rows, layout.window.columns), strict=True):
+    for size, window in zip(grid, least[1:], strict=True):
         sizes.append(size if grid[0] * grid[1] <= room else min(size, max(2 * window, int(room**0.5))))
     steps = max(2 * layout.window.steps, RECORD_VALUES // max(1, number * sizes[0] * sizes[1]))
     return _anywhere(rng, cube, [min(n_time, steps), *sizes])

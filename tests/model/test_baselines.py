@@ -1,11 +1,13 @@
-"""Cell mean and linear interpolation in time, against values worked out by hand."""
+"""Fills from a cell's own values, against values worked out by hand; what holds for every baseline."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from model.baselines import BASELINES, cell_mean, linear_in_time
+from model.baselines.fill import completed, is_rain_like
+from model.baselines.in_time import cell_mean, linear_in_time, seasonal_mean
+from model.baselines.library import ANYWHERE, ON_GRIDS, baselines_for
 
 NAN = np.nan
 
@@ -55,19 +57,58 @@ def test_linear_equals_numpy_interp_cell_by_cell() -> None:
         np.testing.assert_allclose(filled[:, row, col], expected, rtol=1e-5, atol=1e-6)  # float32 in and out
 
 
-@pytest.mark.parametrize("name", BASELINES)
-@pytest.mark.parametrize("shape", [(6,), (6, 2), (6, 3, 2), (1, 3, 2)])
-def test_baselines_keep_observed_bits_and_leave_empty_cells_missing(name: str, shape: tuple[int, ...]) -> None:
+def test_the_season_is_found_where_a_record_spans_years() -> None:
+    time = np.datetime64("2012-01-01", "ns") + np.arange(3 * 365) * np.timedelta64(1, "D")
+    season = 10 + 5 * np.sin(2 * np.pi * np.arange(len(time)) / 365.2425)
+    gappy = np.where(np.arange(len(time)) % 4 == 1, NAN, season).astype(np.float32)[:, None]
+    error = np.abs(seasonal_mean(gappy, time)[:, 0] - season)
+    assert error.max() < 0.5  # of an amplitude of 5: half-months, smoothed
+    assert np.abs(cell_mean(gappy)[:, 0] - season).max() > 4
+
+
+def test_a_short_record_has_no_season() -> None:
+    time = np.datetime64("2012-01-01", "ns") + np.arange(5) * np.timedelta64(1, "D")
+    np.testing.assert_array_equal(seasonal_mean(column(1, NAN, 3, NAN, 5), time), [1, 3, 3, 3, 5])
+    np.testing.assert_array_equal(seasonal_mean(column(1, NAN, 3, NAN, 5), np.arange(5)), [1, 3, 3, 3, 5])
+
+
+@pytest.mark.parametrize(
+    ("values", "rain_like"),
+    [([0, 0, 0, 1, 9], True), ([-1, 0, 0, 0, 1], False), ([9, 10, 11, 12, 10], False), ([NAN, NAN], False)],
+)
+def test_rain_is_told_by_its_zeros(values: list[float], rain_like: bool) -> None:
+    assert is_rain_like(column(*values)) is rain_like
+
+
+def test_a_record_without_any_value_stays_missing() -> None:
+    assert np.isnan(completed(np.full((3, 2, 2), NAN, np.float32), np.arange(3))).all()
+
+
+@pytest.mark.parametrize("name", ANYWHERE)
+@pytest.mark.parametrize("shape", [(24, 3), (24, 6, 5), (1, 3, 2)])
+def test_baselines_keep_observed_bits_and_fill_every_gap(name: str, shape: tuple[int, ...]) -> None:
+    check(name, shape)
+
+
+@pytest.mark.parametrize("name", ON_GRIDS)
+@pytest.mark.parametrize("shape", [(24, 6, 5), (1, 3, 2), (4, 1, 7)])
+def test_baselines_on_grids_keep_observed_bits_and_fill_every_gap(name: str, shape: tuple[int, ...]) -> None:
+    check(name, shape)
+
+
+def check(name: str, shape: tuple[int, ...]) -> None:
     values = np.random.default_rng(1).normal(size=shape).astype(np.float32)
     values.reshape(len(values), -1)[1:3, 0] = NAN
-    if values.ndim > 1:
-        values[..., -1] = NAN
+    values[3:5] = NAN  # whole frames
+    values[..., -1] = NAN  # a cell never seen
     before = values.copy()
-    filled = BASELINES[name](values, np.arange(len(values)))
+    made = baselines_for(values)[name](values, np.arange(len(values)))
     np.testing.assert_array_equal(values, before)
     there = ~np.isnan(values)
-    np.testing.assert_array_equal(filled[there].view(np.uint32), values[there].view(np.uint32))
-    assert filled.dtype == np.float32
-    if values.ndim > 1:
-        assert np.isnan(filled[..., -1]).all()
-        assert not np.isnan(filled[..., 0]).any()
+    np.testing.assert_array_equal(made.values[there].view(np.uint32), values[there].view(np.uint32))
+    assert made.values.dtype == np.float32
+    assert np.isfinite(made.values).all()
+    if made.std is not None:
+        assert made.std.shape == shape
+        assert (made.std[there] == 0).all()
+        assert not (made.std < 0).any()

@@ -8,7 +8,19 @@ import xarray as xr
 from scipy.stats import norm
 
 from export.contract.errors import StructureError, UnknownVariableError
-from model.metrics import ALL_KINDS, CaseScores, Scores, count_changed, crps_gaussian, score_case, scores
+from model.metrics.cases import ALL_KINDS, CaseScores, count_changed, score_case
+from model.metrics.measures import (
+    Scores,
+    crps_gaussian,
+    csi,
+    kge,
+    nse,
+    scores,
+    spread_skill,
+    totals_ratio,
+    wet_frequency_bias,
+    wet_threshold,
+)
 
 NAN = np.nan
 
@@ -64,6 +76,43 @@ def test_cells_without_a_spread_take_no_part_in_calibration() -> None:
     assert scores(floats(0.0), floats(1.0), floats(NAN)).crps is None
 
 
+def test_spread_and_skill_agree_where_errors_are_as_large_as_said() -> None:
+    assert spread_skill(floats(3.0, -4.0), floats(5.0, 0.0)) == pytest.approx(1.0)
+    assert spread_skill(floats(3.0, -4.0), floats(2.5, 0.0)) == pytest.approx(0.5)
+    assert spread_skill(floats(0.0), floats(1.0)) is None
+
+
+def test_totals_compare_water_and_nothing_else() -> None:
+    assert totals_ratio(floats(1.0, 3.0), floats(1.0, 1.0)) == pytest.approx(0.5)
+    assert totals_ratio(floats(-1.0, 3.0), floats(1.0, 1.0)) is None
+    assert totals_ratio(floats(0.0), floats(1.0)) is None
+
+
+def test_wet_cells_are_counted_by_hand() -> None:
+    truth, filled = floats(0.0, 0.0, 1.0, 2.0), floats(0.0, 0.5, 0.05, 3.0)  # a hit, a miss, a false alarm
+    assert wet_frequency_bias(truth, filled, 0.1) == 1.0
+    assert csi(truth, filled, 0.1) == pytest.approx(1.0 / 3.0)
+    assert csi(truth, filled, 9.0) is None
+    assert wet_frequency_bias(truth, filled, 9.0) is None
+
+
+def test_drizzle_is_the_lowest_fifth_of_what_falls() -> None:
+    assert wet_threshold(floats(0.0, NAN, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0)) == pytest.approx(2.0)
+    assert wet_threshold(floats(0.0, NAN)) is None
+
+
+def test_the_mean_has_no_efficiency_and_the_truth_all() -> None:
+    truth = floats(1.0, 2.0, 6.0)
+    assert nse(truth, floats(3.0, 3.0, 3.0)) == pytest.approx(0.0)
+    assert nse(truth, truth) == kge(truth, truth) == pytest.approx(1.0)
+    assert nse(floats(2.0, 2.0), floats(1.0, 3.0)) is None
+
+
+def test_kge_of_twice_the_flow_is_one_minus_root_two() -> None:
+    truth = floats(1.0, 2.0, 6.0)
+    assert kge(truth, 2 * truth) == pytest.approx(1.0 - np.sqrt(2.0))  # r = 1, alpha = beta = 2
+
+
 @pytest.fixture
 def case() -> xr.Dataset:
     """Four steps of two cells and of one gauge: a cloud, a frame, a natural gap, an outage."""
@@ -112,7 +161,7 @@ def test_each_kind_of_gap_has_its_row(case: xr.Dataset, filled: xr.Dataset) -> N
 def test_cells_left_missing_are_counted_and_not_scored(case: xr.Dataset, filled: xr.Dataset) -> None:
     result = score_case(case, filled)
     assert result.unfilled == {"rain": 0, "flow": 1}
-    assert by_kind(result, "flow")["outage"] == Scores(n=1, rmse=0.0, mae=0.0, bias=0.0)
+    assert by_kind(result, "flow")["outage"] == Scores(n=1, rmse=0.0, mae=0.0, bias=0.0, totals_ratio=1.0)
 
 
 def test_baselines_stand_beside_the_fill(case: xr.Dataset, filled: xr.Dataset) -> None:

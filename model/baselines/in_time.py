@@ -1,8 +1,7 @@
-"""Fills that need no training: what every method is measured against."""
+"""Fills of each cell from its own other values: means, means of the season, lines in time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,11 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating[Any]]
 Times = npt.NDArray[Any]
-Baseline = Callable[[Floats, Times], Floats]
+
+BINS = 24  # of a year, half a month each: fewer blur the turn of seasons, more hold too few values
+PRIOR_VALUES = 4.0  # the cell's mean counts as that many values of every bin
+YEAR_DAYS = 365.2425  # mean Gregorian year
+FEWEST_YEARS = 1.5  # a shorter record cannot tell season from weather
 
 
 def cell_mean(values: Floats) -> Floats:
@@ -20,10 +23,37 @@ def cell_mean(values: Floats) -> Floats:
         values: (T, ...), NaN = missing. A cell with nothing observed stays NaN.
     """
     observed = ~np.isnan(values)
-    n = observed.sum(axis=0)
-    total = np.where(observed, values, 0.0).sum(axis=0, dtype=np.float64)
-    mean = np.where(n > 0, total / np.maximum(n, 1), np.nan)  # (...)
-    return np.where(observed, values, mean.astype(values.dtype))
+    return np.where(observed, values, _means(values, observed).astype(values.dtype))
+
+
+def seasonal_mean(values: Floats, time: Times) -> Floats:
+    """A copy with each cell's gaps at what is usual there at that time of the year.
+
+    Half-monthly means, smoothed by 1-2-1 round the year, drawn towards the cell's mean where they rest on few values,
+    linear between. The cell's mean where `time` holds no dates or spans less than a year and a half.
+
+    Args:
+        values: (T, ...), NaN = missing. A cell with nothing observed stays NaN.
+        time: (T,), ascending datetimes, or numbers.
+    """
+    clock = np.asarray(time)
+    if not np.issubdtype(clock.dtype, np.datetime64) or len(clock) < 2:
+        return cell_mean(values)
+    days = (clock - clock[0]) / np.timedelta64(1, "D")
+    if float(days[-1]) < FEWEST_YEARS * YEAR_DAYS:
+        return cell_mean(values)
+    observed = ~np.isnan(values)
+    place = days / YEAR_DAYS * BINS  # in bins, whose centres are whole numbers
+    total, number = np.zeros((2, BINS, *values.shape[1:]))
+    nearest = np.round(place).astype(int) % BINS
+    np.add.at(total, nearest, np.where(observed, values, 0.0))
+    np.add.at(number, nearest, observed)
+    total, number = (np.roll(a, 1, axis=0) + 2 * a + np.roll(a, -1, axis=0) for a in (total, number))
+    climate = (total + PRIOR_VALUES * _means(values, observed)) / (number + PRIOR_VALUES)  # (BINS, ...)
+    low = np.floor(place).astype(int)
+    share = (place - low).reshape(-1, *(1 for _ in values.shape[1:]))  # (T, 1, ...)
+    line = (1 - share) * climate[low % BINS] + share * climate[(low + 1) % BINS]
+    return np.where(observed, values, line.astype(values.dtype))
 
 
 def linear_in_time(values: Floats, time: Times, max_gap: int | None = None) -> Floats:
@@ -63,7 +93,8 @@ def _neighbours(observed: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64],
     return before, after
 
 
-BASELINES: Mapping[str, Baseline] = {
-    "cell_mean": lambda values, _time: cell_mean(values),
-    "linear_in_time": linear_in_time,
-}
+def _means(values: Floats, observed: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Each cell's mean over time, (...); NaN where nothing is observed."""
+    n = observed.sum(axis=0)
+    total = np.where(observed, values, 0.0).sum(axis=0, dtype=np.float64)
+    return np.where(n > 0, total / np.maximum(n, 1), np.nan)

@@ -1,0 +1,139 @@
+"""`python -m benchmarks.fill`: trains on gappy files, fills them, and sets the result beside every baseline.
+
+Each case goes through the three commands that a user types, in processes of their own. What is done is kept as JSON in
+the folder given by --work, so that a bench that was interrupted goes on; a new state of the code needs a new folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.fill_cases import listed_results, measure_files, save, write_gappy
+from benchmarks.fill_report import CaseResult, Run, report
+from benchmarks.harness import machine
+
+logger = logging.getLogger("benchmarks.fill")
+COMMANDS = ("train", "export", "fill")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is run: minutes of training, how many seeds, the scorer (None: this library), where files go."""
+
+    minutes: float
+    seeds: int
+    score: Path | None
+    work: Path
+    threads: int | None
+
+
+class CommandFailedError(RuntimeError):
+    """One of the user's commands ended with an error; the message is the end of what it said."""
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    """Bench every case and write the report."""
+    given = _arguments().parse_args(words)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    cases = find_cases(given.cases)
+    threads = 1 if given.parallel > 1 else None
+    plan = Plan(given.minutes, given.seeds, given.score, given.work, threads)
+    with ThreadPoolExecutor(given.parallel) as pool:
+        results = list(pool.map(lambda case: bench_case(case, plan), cases))
+    text = report(results, given.minutes, given.seeds, machine())
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    given.out.write_text(text, encoding="utf-8")
+    print(text)
+
+
+def find_cases(paths: Sequence[Path]) -> list[Path]:
+    """The NetCDF files given, and those in the folders given.
+
+    Raises:
+        SystemExit: none is there.
+    """
+    cases = [file for path in paths for file in (sorted(path.glob("*.nc")) if path.is_dir() else [path])]
+    missing = [str(case) for case in cases if not case.is_file()]
+    if missing or not cases:
+        raise SystemExit(f"no case file: {', '.join(missing) or ', '.join(map(str, paths))}")
+    return cases
+
+
+def bench_case(case: Path, plan: Plan) -> CaseResult:
+    """One case by every seed and every baseline."""
+    folder = plan.work / case.stem
+    data = folder / "data.nc"
+    if not data.exists():
+        write_gappy(case, data)
+    runs = [bench_run(case, data, folder / f"minutes-{plan.minutes:g}-seed-{s}", s, plan) for s in range(plan.seeds)]
+    baselines = folder / "baselines"
+    command = [sys.executable, "-m", "benchmarks.fill_cases", str(case), str(baselines)]
+    logger.info("%s: baselines", case.stem)
+    _command("baselines", command, plan)
+    known = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(baselines.glob("*.json"))}
+    return CaseResult(case.stem, runs, known, listed_results(case))
+
+
+def bench_run(case: Path, data: Path, folder: Path, seed: int, plan: Plan) -> Run:
+    """Train, export, fill and score with one seed, or what an earlier bench found."""
+    kept = folder / "result.json"
+    if not kept.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        seconds = _three_commands(case.stem, data, folder, seed, plan)
+        save(kept, {"seconds": seconds, "scores": measure_files(case, folder / "filled.nc", plan.score)})
+    known = json.loads(kept.read_text(encoding="utf-8"))
+    return Run(seed, known["seconds"], known["scores"])
+
+
+def _three_commands(name: str, data: Path, folder: Path, seed: int, plan: Plan) -> dict[str, float]:
+    """Seconds of each of the user's commands; leaves filled.nc in the folder."""
+    run, bundle, filled = (str(folder / part) for part in ("run", "bundle", "filled.nc"))
+    python = [sys.executable, "-m"]
+    words = {
+        "train": ["model", "train", str(data), "--out", run, "--minutes", f"{plan.minutes:g}", "--seed", str(seed)],
+        "export": ["export", run, bundle],
+        "fill": ["app", "fill", str(data), filled, "--bundle", bundle],
+    }
+    for leftover in (folder / "run", folder / "bundle", folder / "filled.nc"):
+        if leftover.exists():  # of a bench that was interrupted
+            leftover.rename(folder / f"{leftover.name}.{time.time_ns()}.interrupted")
+    seconds = {}
+    for label in COMMANDS:
+        logger.info("%s, seed %d: %s", name, seed, label)
+        started = time.perf_counter()
+        _command(label, [*python, *words[label]], plan)
+        seconds[label] = time.perf_counter() - started
+    return seconds
+
+
+def _command(label: str, command: list[str], plan: Plan) -> None:
+    threads = {} if plan.threads is None else {"OMP_NUM_THREADS": str(plan.threads)}
+    done = subprocess.run(command, env={**os.environ, **threads}, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise CommandFailedError(f"{label} ended with {done.returncode}: {(done.stderr or done.stdout)[-2000:]}")
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fill", description=main.__doc__)
+    parser.add_argument("cases", nargs="+", type=Path, help="files with V, V_truth and V_gap, or folders of them")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of training, each case and seed")
+    parser.add_argument("--seeds", type=int, default=3, help="how many")
+    parser.add_argument("--score", type=Path, help="scorer: PATH CASE.nc FILLED.nc --json")
+    parser.add_argument("--out", type=Path, default=Path("docs/results/fill.md"), help="Markdown to write")
+    parser.add_argument("--work", type=Path, default=Path("out/bench-fill"), help="folder for runs and what they found")
+    parser.add_argument("--parallel", type=int, default=1, help="cases at a time, each on one thread")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

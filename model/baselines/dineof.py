@@ -1,0 +1,169 @@
+"""Gaps filled by empirical orthogonal functions of the gappy record itself, in the manner of DINEOF.
+
+Each cell's mean stands in its gaps at first; a truncated singular value decomposition of the record puts its own values
+there, and again, until they change no more; with one mode, then two, as long as cells withheld for that gain by it.
+
+Sources: Beckers and Rixen 2003, J. Atmos. Oceanic Technol. 20:1839; Alvera-Azcarate et al. 2005, Ocean Modelling
+9:325; cloud-shaped cells for cross-validation: Beckers et al. 2006, Ocean Sci. 2:183; the filter in time:
+Alvera-Azcarate et al. 2009, Ocean Sci. 5:475.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg import eigh
+
+from model.baselines.fill import is_rain_like
+from model.masking import moved_gaps
+
+Floats = npt.NDArray[np.floating[Any]]
+Singles = npt.NDArray[np.float32]
+Cells = npt.NDArray[np.bool_]
+
+MOST_MODES = 30
+ROUNDS = 100  # at most, of decomposing and putting back, for each number of modes
+CONVERGED = 1e-3  # of the standard deviation: a smaller change of the gaps ends the rounds, as DINEOF's own default
+PATIENCE = 3  # numbers of modes without gain after which no more are tried
+WITHHELD = 0.03  # share of the seen values that choose the number of modes
+FILTER_STEPS = 3
+FILTERS = (0.0, 0.1)  # without: whole frames keep their own day; with: a short record gains a memory
+
+
+def dineof(
+    values: Floats,
+    *,
+    square_root: bool | None = None,
+    filter_strengths: tuple[float, ...] = FILTERS,
+    seed: int = 0,
+) -> Floats:
+    """A copy of (T, H, W) or (T, N) with gaps at what a few modes of the record say; empty frames at the cells' means.
+
+    A cell with nothing observed stays NaN.
+
+    Args:
+        values: NaN = missing.
+        square_root: decompose the values' square roots; where not given, if they are like rain.
+        filter_strengths: diffusions of the record in time that are tried, each 0 (none) to 0.5 a step.
+        seed: of the cells withheld to choose the number of modes and the filter.
+    """
+    root = is_rain_like(values) if square_root is None else square_root
+    flat = values.reshape(len(values), -1).astype(np.float32)
+    roots = np.sqrt(np.maximum(flat, 0)) if root else flat
+    observed = ~np.isnan(values).reshape(flat.shape)
+    filled = _means_everywhere(roots, observed)
+    frames, cells = observed.any(axis=1), observed.any(axis=0)
+    record = roots[np.ix_(frames, cells)]
+    if record.size:
+        mean = filled[np.ix_(frames, cells)]
+        filled[np.ix_(frames, cells)] = mean + _decomposed(record - mean, filter_strengths, np.random.default_rng(seed))
+    filled = np.square(np.maximum(filled, 0)) if root else filled
+    return np.where(np.isnan(values), filled.reshape(values.shape), values).astype(values.dtype)
+
+
+def _means_everywhere(values: Singles, observed: Cells) -> Singles:
+    """(T, N) each cell's mean at all steps; NaN where nothing is observed."""
+    number = observed.sum(axis=0)
+    total = np.where(observed, values, 0).sum(axis=0, dtype=np.float64)
+    mean = np.where(number > 0, total / np.maximum(number, 1), np.nan)
+    return np.repeat(mean.astype(np.float32)[None], len(values), axis=0)
+
+
+def _decomposed(anomaly: Singles, strengths: tuple[float, ...], rng: np.random.Generator) -> Singles:
+    """(T, N) anomalies, NaN = missing, as the best modes have them; every frame and cell sees something."""
+    seen = ~np.isnan(anomaly)
+    withheld = choose_withheld(rng, seen)
+    tried = [_Choice.of(anomaly, seen, withheld, strength) for strength in strengths]
+    best = min(tried, key=lambda choice: choice.error)
+    whole = np.where(seen, anomaly, best.record).astype(np.float32)
+    return whole if best.modes == 0 else _iterate(whole, seen, best.modes, best.strength)
+
+
+@dataclass(frozen=True, eq=False)
+class _Choice:
+    """How many modes withheld cells ask for at a filter's strength, their mean squared error, the record so made."""
+
+    strength: float
+    modes: int
+    error: float
+    record: Singles
+
+    @classmethod
+    def of(cls, anomaly: Singles, seen: Cells, withheld: Cells, strength: float) -> _Choice:
+        kept, worse = seen & ~withheld, 0
+        record = np.where(kept, anomaly, 0).astype(np.float32)
+        best = cls(strength, 0, _mean_square(anomaly[withheld]), record)
+        for modes in range(1, min(MOST_MODES, min(anomaly.shape) - 1) + 1):
+            record = _iterate(record, kept, modes, strength)
+            error = _mean_square(record[withheld] - anomaly[withheld])
+            if error < best.error:
+                best, worse = cls(strength, modes, error, record), 0
+            else:
+                worse += 1
+                if worse == PATIENCE:
+                    break
+        return best
+
+
+def choose_withheld(rng: np.random.Generator, seen: Cells) -> Cells:
+    """(T, N) seen values to choose the number of modes by: the record's own gaps at other times; no frame whole.
+
+    Where it has none to move, values at random.
+    """
+    wanted = max(1, round(WITHHELD * int(seen.sum())))
+    n_time, n_cells = seen.shape
+    moved = moved_gaps(seen, int(rng.integers(1, max(n_time, 2)))) & seen
+    share = min(1.0, wanted / max(int(moved.sum()), 1))
+    start = rng.integers(0, n_cells, n_time)[:, None]
+    chosen = moved & ((np.arange(n_cells) - start) % n_cells < share * n_cells)  # a band of each frame
+    if chosen.sum() < wanted / 4:
+        chosen = seen & (rng.random(seen.shape) < WITHHELD)
+    chosen &= (seen & ~chosen).any(axis=1, keepdims=True)
+    return chosen & (seen & ~chosen).any(axis=0)
+
+
+def _iterate(record: Singles, seen: Cells, modes: int, strength: float) -> Singles:
+    """The record with what is not `seen` replaced by its first `modes` modes until that changes no more."""
+    record, gaps = record.copy(), (~seen).astype(np.float32)
+    number = float(gaps.sum())
+    if number == 0:
+        return record
+    enough = (CONVERGED * float(np.std(record[seen]))) ** 2
+    wide = record.shape[0] <= record.shape[1]
+    basis, filter_in_time = _leading(record if wide else record.T, modes), _filter(len(record), strength)
+    for _ in range(ROUNDS):
+        smooth = record if filter_in_time is None else filter_in_time @ record
+        sides = smooth if wide else smooth.T
+        basis, _ = np.linalg.qr(sides @ (sides.T @ basis))  # one step on from the last round's modes
+        projected = basis @ (basis.T @ sides)
+        change = ((projected if wide else projected.T) - record) * gaps
+        record += change
+        if float(np.vdot(change, change)) <= enough * number:
+            break
+    return record
+
+
+def _leading(sides: Singles, modes: int) -> Singles:
+    """(n, modes): left singular vectors of the (n, m) matrix with the largest values, n <= m."""
+    n = len(sides)
+    _, vectors = eigh((sides @ sides.T).astype(np.float64), subset_by_index=(n - modes, n - 1))
+    return np.asarray(vectors, np.float32)
+
+
+def _filter(steps: int, strength: float) -> Singles | None:
+    """(T, T) diffusion in time, FILTER_STEPS of `strength`, nothing flowing over the ends; None without any."""
+    if strength == 0 or steps < 2:
+        return None
+    once = np.eye(steps)
+    flow = strength * np.diff(once, axis=0)
+    once[:-1] += flow
+    once[1:] -= flow
+    return np.linalg.matrix_power(once, FILTER_STEPS).astype(np.float32)
+
+
+def _mean_square(errors: Singles) -> float:
+    """0 where there is none."""
+    return float(np.mean(np.square(errors))) if errors.size else 0.0
