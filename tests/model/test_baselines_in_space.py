@@ -44,7 +44,7 @@ def test_a_plane_is_continued_into_a_hole(method: object) -> None:
     plane = (rows + 2 * columns)[None]
     gappy = plane.copy()
     gappy[0, 4:7, 4:6] = NAN
-    np.testing.assert_allclose(method(gappy), plane, atol=0.4)
+    np.testing.assert_allclose(method(gappy), plane, atol=0.4)  # type: ignore[operator]
 
 
 def test_variogram_of_a_known_field_is_found(rng: np.random.Generator) -> None:
@@ -70,7 +70,7 @@ def test_rough_frames_are_told_from_calm_ones() -> None:
 
 
 def test_kriging_of_one_gap_between_two_cells_has_its_closed_form() -> None:
-    """Two neighbours at equal distance: weights 1/2, variance (3 c0 - 4 c1 + c2) / 2 ... from the system by hand."""
+    """Weights of 1/2 and a multiplier m = c1 - (c0 + c2) / 2; the variance is c0 - c1 - m."""
     variogram = Variogram("exponential", 0.0, 1.0, 2.0)
     made = kriging(np.array([[[1.0, NAN, 3.0]]], np.float32), variogram=variogram)
     c1, c2 = np.exp(-0.5), np.exp(-1.0)
@@ -144,7 +144,8 @@ def test_cells_withheld_for_the_choice_of_modes_leave_something_of_each_frame_an
     np.testing.assert_array_equal(kept.any(axis=1), seen.any(axis=1))
 
 
-def test_stacked_learns_what_the_guesses_are_worth(rng: np.random.Generator) -> None:
+def test_stacked_learns_what_the_guesses_are_worth(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stacked_module, "TREES", 80)
     truth = (low_rank(rng) + rng.normal(0, 0.05, (60, 9, 9))).astype(np.float32)
     gappy = np.where(clouds(rng, truth.shape, 0.35), np.float32(NAN), truth)
     at = np.isnan(gappy) & (~np.isnan(gappy)).any(axis=(1, 2), keepdims=True)
