@@ -117,7 +117,7 @@ def choose_withheld(rng: np.random.Generator, seen: Cells) -> Cells:
     n_time, n_cells = seen.shape
     moved = moved_gaps(seen, int(rng.integers(1, max(n_time, 2)))) & seen
     share = min(1.0, wanted / max(int(moved.sum()), 1))
-    start = rng.integers(0, n_cells, n_time)[:, None]
+    start = rng.integers(0, n_cells, (n_time, 1))
     chosen = moved & ((np.arange(n_cells) - start) % n_cells < share * n_cells)  # a band of each frame
     if chosen.sum() < wanted / 4:
         chosen = seen & (rng.random(seen.shape) < WITHHELD)

@@ -41,7 +41,7 @@ def nearest_seen(values: Floats, number: int = NEAREST) -> Iterator[Near]:
         k = min(number, len(there))
         distance, index = KDTree(there).query(missing, k=np.arange(1, k + 1))
         known = values[frame][seen[frame]].astype(np.float64)
-        yield Near(int(frame), missing, there[index], distance, known[index])
+        yield Near(int(frame), missing, there[index], np.asarray(distance), known[index])
 
 
 def inverse_distance(values: Floats, number: int = NEAREST, power: float = POWER) -> Floats:

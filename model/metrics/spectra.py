@@ -24,11 +24,10 @@ def radial_spectrum(fields: Floats) -> tuple[Doubles, Doubles]:
     anomaly = fields.astype(np.float64) - fields.mean(axis=(1, 2), keepdims=True, dtype=np.float64)
     variance = np.square(fft.dctn(anomaly, axes=(1, 2), norm="ortho")).mean(axis=0) / (height * width)
     y, x = np.arange(height)[:, None] / height, np.arange(width) / width
-    number = np.minimum(height, width) // 2
-    which = np.clip((np.hypot(y, x) * number).astype(int), 0, number - 1) if number else np.zeros((height, width), int)
-    total = np.bincount(which.ravel(), variance.ravel(), minlength=max(number, 1))
-    middle = (np.arange(max(number, 1)) + 0.5) / max(number, 1)
-    return 2.0 / middle, total  # alpha = 2 d / wavelength
+    number = max(min(height, width) // 2, 1)
+    bins = np.clip(np.round(np.hypot(y, x) * number).astype(int), 1, number) - 1
+    total = np.bincount(bins.ravel(), variance.ravel(), minlength=number)
+    return 2.0 * number / np.arange(1, number + 1), total.astype(np.float64)  # wavelength = 2 / normalised wave number
 
 
 def psd_ratio(truth: Floats, filled: Floats, longest_cells: float = SMALL_CELLS) -> float | None:

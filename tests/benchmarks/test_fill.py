@@ -36,7 +36,7 @@ def filled(case: Path, tmp_path: Path) -> Path:
     """The truth, one too high."""
     made = read_case(case)
     for name in ("precipitation", "pet", "river_flow"):
-        made[name] = xr.where(made[f"{name}_gap"] == 0, made[name], made[f"{name}_truth"] + 1, keep_attrs=True)
+        made[name] = made[name].where(made[f"{name}_gap"] == 0, made[f"{name}_truth"] + 1)
     made[["precipitation", "pet", "river_flow"]].to_netcdf(tmp_path / "filled.nc", engine="h5netcdf")
     return tmp_path / "filled.nc"
 
