@@ -75,7 +75,14 @@ def create_app(settings: Settings | None = None, load: Callable[[Settings], Regi
             app.state.service = None
             await anyio.to_thread.run_sync(engine.stop)
 
-    app = DocumentedAPI(title="hydrofill", version=VERSION, description=DESCRIPTION, lifespan=lifespan)
+    app = DocumentedAPI(
+        title="hydrofill",
+        version=VERSION,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,  # app.reference writes one that loads nothing from elsewhere
+        redoc_url=None,
+    )
     app.state.keys = read_keys(chosen.keys_file) if chosen.keys_file is not None else None
     app.add_middleware(RequestMiddleware)
     errors.install(app)

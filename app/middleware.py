@@ -1,4 +1,4 @@
-"""Around every request: its id, one log line, and an answer even to errors that nobody foresaw."""
+"""Around every request: its id, one log line, headers for browsers, and an answer even to errors that nobody foresaw."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import internal_problem
+from app.headers import secure
 from app.request_id import HEADER, name_request
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,9 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[HEADER] = request_id
+                headers = MutableHeaders(scope=message)
+                headers[HEADER] = request_id
+                secure(headers)
             await send(message)
 
         try:
