@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import anyio
 import anyio.to_thread
@@ -12,15 +14,16 @@ from fastapi import FastAPI
 from app import errors
 from app.admission import Admission
 from app.codecs.parser import Parser, ParserLimits
-from app.engine.cost import CostModel, calibrate
 from app.engine.engine import Engine
 from app.engine.queue import Policy
 from app.engine.registry import Registry, load_registry
 from app.engine.sessions import Runtime
+from app.engine.shelf import Shelf, stock_of
 from app.keys import read_keys
 from app.metrics import Metrics
 from app.middleware import RequestMiddleware
 from app.openapi import DocumentedAPI
+from app.reload import Reloader
 from app.routes import bundles, health, info, metrics, page, reconstruct
 from app.service import Service
 from app.settings import Settings, read_settings
@@ -29,26 +32,26 @@ from app.version import VERSION
 DESCRIPTION = "Fills the gaps of gridded and gauged water data, with an uncertainty for every filled value."
 
 
-def load_bundles(settings: Settings) -> Registry:
-    """The bundles that the settings point to, loaded and warm.
+def load_bundles(settings: Settings, last: Registry | None = None) -> Registry:
+    """The bundles that the settings point to, loaded and warm; those of the `last` look that have not changed stay.
 
     Raises:
         BundleError: there is none that can be used. ProviderError: the provider is not there.
     """
-    return load_registry(settings.bundles, Runtime(settings.provider, settings.graph_threads))
+    return load_registry(settings.bundles, Runtime(settings.provider, settings.graph_threads), last)
 
 
-def make_service(settings: Settings, registry: Registry, costs: Mapping[str, CostModel], engine: Engine) -> Service:
+def make_service(settings: Settings, shelf: Shelf, engine: Engine) -> Service:
     """What the routes call, of parts that have started."""
     counters = Metrics()
-    counters.watch(engine, registry.models.values())
+    counters.watch(engine)
+    counters.serves(shelf.stock.registry)
     limits = ParserLimits(
         settings.parser_memory_bytes, settings.parser_cpu_s, settings.parser_wall_s, settings.max_decoded_bytes
     )
     return Service(
         settings,
-        registry,
-        costs,
+        shelf,
         engine,
         Admission(settings, engine, counters),
         counters,
@@ -58,8 +61,8 @@ def make_service(settings: Settings, registry: Registry, costs: Mapping[str, Cos
     )
 
 
-def create_app(settings: Settings | None = None, load: Callable[[Settings], Registry] = load_bundles) -> FastAPI:
-    """The application; its bundles are loaded, on the engine's own thread, when it starts."""
+def create_app(settings: Settings | None = None, loaded: Registry | None = None) -> FastAPI:
+    """The application; its bundles are loaded, on the engine's own thread, when it starts, unless they are `loaded`."""
     chosen = settings or read_settings()
 
     @asynccontextmanager
@@ -67,10 +70,17 @@ def create_app(settings: Settings | None = None, load: Callable[[Settings], Regi
         engine = Engine(Policy(chosen.interactive_s, chosen.ageing_s))
         engine.start()
         try:
-            registry = await engine.call(lambda: load(chosen))
-            costs = await engine.call(lambda: calibrate(registry.models))
-            app.state.service = make_service(chosen, registry, costs, engine)
-            yield
+            registry = loaded or await engine.call(lambda: load_bundles(chosen))
+            shelf = Shelf(await engine.call(lambda: stock_of(registry)))
+            service = make_service(chosen, shelf, engine)
+            reloader = Reloader(shelf, engine, service.metrics, chosen.bundles, partial(load_bundles, chosen))
+            app.state.service, app.state.reloader = service, reloader
+            watching = asyncio.ensure_future(reloader.watch(chosen.reload_s))
+            try:
+                yield
+            finally:
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
         finally:
             app.state.service = None
             await anyio.to_thread.run_sync(engine.stop)

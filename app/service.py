@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +22,7 @@ from app.engine.engine import Engine
 from app.engine.model import Model, Outcome
 from app.engine.queue import Job
 from app.engine.registry import Registry
+from app.engine.shelf import Shelf
 from app.metrics import Metrics
 from app.settings import Settings
 from export.contract.dataset import Reading, read_dataset, write_fill
@@ -60,6 +61,7 @@ class Prepared:
     reading: Reading
     names: list[str]
     load: Load
+    cost: CostModel
     predicted_s: float
 
 
@@ -71,14 +73,18 @@ class Service:
     """
 
     settings: Settings
-    registry: Registry
-    costs: Mapping[str, CostModel]
+    shelf: Shelf
     engine: Engine
     admission: Admission
     metrics: Metrics
     parser: Parser
     pool: anyio.CapacityLimiter
     parsers: anyio.CapacityLimiter
+
+    @property
+    def registry(self) -> Registry:
+        """The bundles that are served now."""
+        return self.shelf.stock.registry
 
     async def reconstruct(
         self, body: bytes, reading: Codec, writing: Codec, ask: Ask, client: str, control: Control
@@ -97,7 +103,7 @@ class Service:
         job = Job(_nothing, control, ready.predicted_s, load.tokens, client)
         with self._stage("engine", control):
             outcome = await self.engine.reconstruct(model, ready.reading.cube, ready.names, ask.max_gap, job)
-        self.costs[model.manifest.name].follow(load, outcome.run_s)
+        ready.cost.follow(load, outcome.run_s)
         self.metrics.filled(outcome, load.tokens, load.queries)
 
         def write() -> Answer:
@@ -122,16 +128,12 @@ class Service:
         with self._stage("decode", control):
             started = time.perf_counter()
             sent = await self._decode(body, reading, control)
-            model = self.registry.named(ask.bundle) if ask.bundle else self.registry.suiting(sent.variables)
-            prepared = await self._in_pool(partial(self._prepare, sent, model, ask))
+            stock = self.shelf.stock
+            registry = stock.registry
+            model = registry.named(ask.bundle) if ask.bundle else registry.suiting(sent.variables)
+            prepared = await self._in_pool(partial(_prepare, sent, model, ask, stock.costs[model.sha256]))
             self.metrics.decoded(reading.media_type, time.perf_counter() - started)
             return prepared
-
-    def _prepare(self, sent: Sent, model: Model, ask: Ask) -> Prepared:
-        dataset, read = read_sent(sent, model)
-        names = wanted_names(read, model, ask.variables)
-        load = count_load(read.cube, model.layout, names, ask.max_gap)
-        return Prepared(model, dataset, read, names, load, self.costs[model.manifest.name].predict_s(load))
 
     async def _decode(self, body: bytes, reading: Codec, control: Control) -> Sent:
         if reading.isolated:
@@ -149,6 +151,13 @@ class Service:
         finally:
             if control.stopped:
                 self.metrics.cancelled(control.reason, name)
+
+
+def _prepare(sent: Sent, model: Model, ask: Ask, cost: CostModel) -> Prepared:
+    dataset, read = read_sent(sent, model)
+    names = wanted_names(read, model, ask.variables)
+    load = count_load(read.cube, model.layout, names, ask.max_gap)
+    return Prepared(model, dataset, read, names, load, cost, cost.predict_s(load))
 
 
 def _nothing() -> None:
