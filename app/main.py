@@ -70,8 +70,8 @@ def create_app(settings: Settings | None = None, loaded: Registry | None = None)
         engine = Engine(Policy(chosen.interactive_s, chosen.ageing_s))
         engine.start()
         try:
-            registry = loaded or await engine.call(lambda: load_bundles(chosen))
-            shelf = Shelf(await engine.call(lambda: stock_of(registry)))
+            registry = await engine.call(lambda: load_bundles(chosen)) if loaded is None else loaded
+            shelf = Shelf(await engine.call(partial(stock_of, registry)))
             service = make_service(chosen, shelf, engine)
             reloader = Reloader(shelf, engine, service.metrics, chosen.bundles, partial(load_bundles, chosen))
             app.state.service, app.state.reloader = service, reloader

@@ -37,6 +37,12 @@ class Metrics:
         self._encode_seconds = Histogram(
             "hydrofill_encode_seconds", "Dataset to reply", ["format"], buckets=SECONDS, registry=registry
         )
+        self._batch_windows = Histogram(
+            "hydrofill_batch_windows",
+            "Of each window, how many went through the graphs together, itself included; nothing is padded",
+            buckets=(1, 2, 4, 8),
+            registry=registry,
+        )
         self._tokens = Counter("hydrofill_tokens", "Visible tokens encoded", registry=registry)
         self._queries = Counter("hydrofill_queries", "Queries answered", registry=registry)
         self._rejections = Counter("hydrofill_rejections", "Requests refused", ["reason"], registry=registry)
@@ -87,6 +93,8 @@ class Metrics:
         self._queue_seconds.observe(outcome.queue_s)
         self._inference_seconds.labels("encoder").observe(outcome.encode_s)
         self._inference_seconds.labels("decoder").observe(outcome.decode_s)
+        for windows in outcome.beside:
+            self._batch_windows.observe(windows)
         self._tokens.inc(tokens)
         self._queries.inc(queries)
 

@@ -1,4 +1,4 @@
-"""Around every request: its id, one log line, headers for browsers, and an answer even to errors that nobody foresaw."""
+"""Around every request: its id, a log line, headers for browsers, and an answer even to errors nobody foresaw."""
 
 from __future__ import annotations
 

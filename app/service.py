@@ -100,7 +100,7 @@ class Service:
         decoded = time.perf_counter()
         self.admission.admit(ready.load, ready.predicted_s)
         model, load = ready.model, ready.load
-        job = Job(_nothing, control, ready.predicted_s, load.tokens, client)
+        job = Job(_nothing, control, ready.predicted_s, load.tokens, client, window_tokens=load.window_tokens)
         with self._stage("engine", control):
             outcome = await self.engine.reconstruct(model, ready.reading.cube, ready.names, ask.max_gap, job)
         ready.cost.follow(load, outcome.run_s)

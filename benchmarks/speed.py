@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from app.engine.model import load_model
-from app.engine.sessions import OnnxPredictor, Runtime
+from app.engine.predictor import OnnxPredictor
+from app.engine.sessions import Runtime
 from benchmarks.harness import markdown_table, median_s
 from export.contract.cube import DIMS, Sites, Variable, WaterCube
 from export.contract.layout import Layout

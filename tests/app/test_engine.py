@@ -221,9 +221,7 @@ def test_bad_bundle_is_left_out_and_logged(tmp_path: Path, caplog: pytest.LogCap
     assert "no-bundle" not in caplog.text
 
 
-def test_two_bundles_of_one_name_and_version_are_both_refused(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_two_bundles_of_one_name_and_version_are_both_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_bundle(tmp_path, "good")
     write_bundle(tmp_path, "twin", decoder=decoder_bytes(std=0.7)).rename(tmp_path / "elder")
     write_bundle(tmp_path, "twin")

@@ -20,6 +20,7 @@ from app.reload import Reloader
 from app.settings import Settings
 from export.contract.errors import BundleError
 from tests.app.server import serving
+from tests.app.test_limits import until
 from tests.app.tiny import NPZ, STD, body_of, decoder_bytes, post, reply_arrays, sample, write_bundle
 
 NEW_STD = 0.7  # what the decoder of a new version answers
@@ -132,9 +133,9 @@ async def test_request_is_answered_by_the_bundle_that_it_came_to(
     engine, go_on = app.state.service.engine, asyncio.Event()
     loop = asyncio.get_running_loop()
     holding = asyncio.ensure_future(engine.call(lambda: asyncio.run_coroutine_threadsafe(go_on.wait(), loop).result()))
+    await until(lambda: engine._running)
     request = asyncio.ensure_future(post(client, body_of(sample(), NPZ), NPZ))
-    while engine.queued[0] < 1:
-        await asyncio.sleep(0.001)
+    await until(lambda: engine.queued[0] == 1)
     renew(tmp_path)
     reloading = asyncio.ensure_future(app.state.reloader.reload())
     await asyncio.sleep(0.05)
@@ -161,13 +162,11 @@ async def test_change_is_taken_up_when_its_files_rest(app: FastAPI, tmp_path: Pa
     for _ in range(20):
         (tmp_path / "tiny" / "MODEL_CARD.md").write_text(f"# {time.monotonic()}\n")
         await asyncio.sleep(0.01)
-    while not looks:
-        await asyncio.sleep(0.01)
+    await until(lambda: looks)
     await asyncio.sleep(0.3)
     assert len(looks) <= 2
     reloader.ask()
-    while len(looks) < 2:
-        await asyncio.sleep(0.01)
+    await until(lambda: len(looks) >= 2)
     watching.cancel()
 
 
