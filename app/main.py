@@ -27,6 +27,7 @@ from app.reload import Reloader
 from app.routes import bundles, health, info, metrics, page, reconstruct
 from app.service import Service
 from app.settings import Settings, read_settings
+from app.tracing import Tracing, open_tracing
 from app.version import VERSION
 
 DESCRIPTION = "Fills the gaps of gridded and gauged water data, with an uncertainty for every filled value."
@@ -41,7 +42,7 @@ def load_bundles(settings: Settings, last: Registry | None = None) -> Registry:
     return load_registry(settings.bundles, Runtime(settings.provider, settings.graph_threads), last)
 
 
-def make_service(settings: Settings, shelf: Shelf, engine: Engine) -> Service:
+def make_service(settings: Settings, shelf: Shelf, engine: Engine, tracing: Tracing) -> Service:
     """What the routes call, of parts that have started."""
     counters = Metrics()
     counters.watch(engine)
@@ -58,6 +59,7 @@ def make_service(settings: Settings, shelf: Shelf, engine: Engine) -> Service:
         Parser(limits),
         pool=anyio.CapacityLimiter(settings.graph_threads),
         parsers=anyio.CapacityLimiter(settings.parsers),
+        tracing=tracing,
     )
 
 
@@ -72,7 +74,7 @@ def create_app(settings: Settings | None = None, loaded: Registry | None = None)
         try:
             registry = await engine.call(lambda: load_bundles(chosen)) if loaded is None else loaded
             shelf = Shelf(await engine.call(partial(stock_of, registry)))
-            service = make_service(chosen, shelf, engine)
+            service = make_service(chosen, shelf, engine, app.state.tracing)
             reloader = Reloader(shelf, engine, service.metrics, chosen.bundles, partial(load_bundles, chosen))
             app.state.service, app.state.reloader = service, reloader
             watching = asyncio.ensure_future(reloader.watch(chosen.reload_s))
@@ -84,6 +86,7 @@ def create_app(settings: Settings | None = None, loaded: Registry | None = None)
         finally:
             app.state.service = None
             await anyio.to_thread.run_sync(engine.stop)
+            await anyio.to_thread.run_sync(app.state.tracing.close)
 
     app = DocumentedAPI(
         title="hydrofill",
@@ -94,6 +97,7 @@ def create_app(settings: Settings | None = None, loaded: Registry | None = None)
         redoc_url=None,
     )
     app.state.keys = read_keys(chosen.keys_file) if chosen.keys_file is not None else None
+    app.state.tracing = open_tracing(chosen)
     app.add_middleware(RequestMiddleware)
     errors.install(app)
     for module in (reconstruct, bundles, health, info, metrics, page):

@@ -27,7 +27,15 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = name_request(Headers(scope=scope).get(HEADER))
+        headers = Headers(scope=scope)
+        with scope["app"].state.tracing.request(scope["method"], headers) as span:
+            request_id = name_request(headers.get(HEADER))
+            span.set(http__request__method=scope["method"], hydrofill__request_id=request_id)
+            status = await self._answer(scope, receive, send, request_id)
+            span.set(http__route=_route(scope), http__response__status_code=status)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> int:
+        """The status of the reply."""
         started, status = time.perf_counter(), 0
 
         async def named_send(message: Message) -> None:
@@ -50,10 +58,15 @@ class RequestMiddleware:
             elapsed_s = time.perf_counter() - started
             logger.info("%s %s %s %.1f ms", scope["method"], quote(scope["path"]), status, 1000 * elapsed_s)
             _count(scope, status, elapsed_s)
+        return status
+
+
+def _route(scope: Scope) -> str:
+    """The route's template, so that clients cannot make up names."""
+    return str(getattr(scope.get("route"), "path", "none"))
 
 
 def _count(scope: Scope, status: int, elapsed_s: float) -> None:
-    """Counts the reply under its route's template, so that clients cannot make up series."""
     service = getattr(scope["app"].state, "service", None)
     if service is not None:
-        service.metrics.answered(getattr(scope.get("route"), "path", "none"), status, elapsed_s)
+        service.metrics.answered(_route(scope), status, elapsed_s)

@@ -25,6 +25,7 @@ from app.engine.registry import Registry
 from app.engine.shelf import Shelf
 from app.metrics import Metrics
 from app.settings import Settings
+from app.tracing import Span, Tracing
 from export.contract.dataset import Reading, read_dataset, write_fill
 from export.contract.errors import ContractError, UnknownVariableError
 from export.contract.fill import known_names
@@ -80,6 +81,7 @@ class Service:
     parser: Parser
     pool: anyio.CapacityLimiter
     parsers: anyio.CapacityLimiter
+    tracing: Tracing
 
     @property
     def registry(self) -> Registry:
@@ -101,8 +103,12 @@ class Service:
         self.admission.admit(ready.load, ready.predicted_s)
         model, load = ready.model, ready.load
         job = Job(_nothing, control, ready.predicted_s, load.tokens, client, window_tokens=load.window_tokens)
-        with self._stage("engine", control):
+        with self._stage("engine", control) as span:
             outcome = await self.engine.reconstruct(model, ready.reading.cube, ready.names, ask.max_gap, job)
+            span.set(
+                hydrofill__bundle=model.manifest.name, hydrofill__tokens=load.tokens, hydrofill__queries=load.queries
+            )
+            span.set(hydrofill__queue_s=outcome.queue_s, hydrofill__run_s=outcome.run_s)
         ready.cost.follow(load, outcome.run_s)
         self.metrics.filled(outcome, load.tokens, load.queries)
 
@@ -144,10 +150,11 @@ class Service:
         return await anyio.to_thread.run_sync(work, limiter=self.pool)
 
     @contextmanager
-    def _stage(self, name: str, control: Control) -> Iterator[None]:
-        """Counts a request that is given up in this stage."""
+    def _stage(self, name: str, control: Control) -> Iterator[Span]:
+        """The stage's span; counts a request that is given up in it."""
         try:
-            yield
+            with self.tracing.stage(name) as span:
+                yield span
         finally:
             if control.stopped:
                 self.metrics.cancelled(control.reason, name)

@@ -55,6 +55,9 @@ class Settings(BaseSettings):
     threads: int | None = Field(
         default=None, ge=1, description="threads of one graph run; by default one a usable core"
     )
+    otel_endpoint: str | None = Field(
+        default=None, description="address that OpenTelemetry traces are sent to (OTLP over HTTP); needs the extra otel"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level logged")
     log_format: Literal["text", "json"] = Field(default="text", description="form of a log line")
 
