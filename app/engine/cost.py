@@ -16,6 +16,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from app.engine.model import Model, example_cube
+from app.errors import TooLargeError
 from export.contract.cube import WaterCube
 from export.contract.fill import Part, asked_cells, plan
 from export.contract.layout import Layout, VariableSpec
@@ -23,6 +24,7 @@ from export.contract.layout import Layout, VariableSpec
 TERMS = 6
 SHARES = ((1.0, 0.5), (1.0, 0.1), (0.5, 0.5), (0.5, 0.9), (0.25, 0.3), (0.1, 0.5))  # of a window's steps; present
 REPEATS = 2
+MAX_WINDOWS = 100_000  # of one request: what can be counted within some seconds
 FOLLOW = 0.2  # how far one request moves the factor
 FACTOR_RANGE = (0.05, 20.0)
 
@@ -43,7 +45,12 @@ class Load:
 
 
 def count_load(cube: WaterCube, layout: Layout, names: Sequence[str], max_gap: int | None) -> Load:
-    """What filling the gaps of `names` takes; counts as `export.contract.fill.reconstruct` does."""
+    """What filling the gaps of `names` takes; counts as `export.contract.fill.reconstruct` does.
+
+    Raises:
+        TooLargeError: there are so many windows that counting them would take long.
+    """
+    _check_windows(cube, layout)
     asked = asked_cells(cube, names, max_gap)
     valid = {s.name: cube.variables[s.name].valid for s in layout.variables if s.name in cube.variables}
     static = _static_tokens(cube, layout)
@@ -114,6 +121,18 @@ def _thinned(cube: WaterCube, steps: float, present: float) -> WaterCube:
         whole = np.where(np.isnan(variable.values), np.nanmean(cube.variables[name].values), variable.values)
         values[name] = np.where(kept, whole, np.nan).astype(np.float32)
     return cut.with_values(values)
+
+
+def _check_windows(cube: WaterCube, layout: Layout) -> None:
+    window = layout.window
+    spans = zip(cube.shape, (window.steps, window.rows, window.columns), strict=True)
+    number = math.prod(1 if n <= size else -(-(n - size) // max(size // 2, 1)) + 1 for n, size in spans)
+    if number > MAX_WINDOWS:
+        raise TooLargeError(
+            "the request would take too long; ask for less at a time",
+            got=f"{number} windows",
+            expected=f"{MAX_WINDOWS} at most",
+        )
 
 
 class _Patches:

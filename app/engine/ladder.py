@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 
 import numpy as np
 
-from app.engine.batches import PAYS, SIZES, Window, window_of
+from app.engine.batches import PAYS, SIZES, Window, run_alone, window_of
 from app.engine.model import Model, example_cube
 from export.contract.cube import WaterCube
 from export.contract.fill import reconstruct
@@ -16,6 +17,8 @@ from export.contract.tokens import Queries, Tokens
 logger = logging.getLogger(__name__)
 
 TOP = 256  # tokens or queries of a window; above, one window fills the cores
+
+SLOW_S = 0.03  # a window that takes longer fills the cores, whatever its size
 
 
 def climb(model: Model) -> int:
@@ -26,7 +29,7 @@ def climb(model: Model) -> int:
         size = max(len(windows[0].tokens.variable), len(windows[0].queries.variable)) if windows else 0
         if not windows or size <= limit:
             continue
-        if size > TOP:
+        if size > TOP or _alone_s(model, windows[0]) > SLOW_S:
             break
         same, share = model.batches.trial(windows)
         logger.debug("%s: %s tokens: a batch takes %.2f, same bits: %s", model.manifest.name, size, share, same)
@@ -34,6 +37,12 @@ def climb(model: Model) -> int:
             break
         limit, agreed = size, agreed or same
     return limit if agreed else 0
+
+
+def _alone_s(model: Model, window: Window) -> float:
+    started = time.perf_counter()
+    run_alone(model.graphs, window)
+    return time.perf_counter() - started
 
 
 def _rungs(cube: WaterCube) -> Iterator[WaterCube]:
