@@ -76,6 +76,7 @@ def create_app(settings: Settings | None = None, loaded: Registry | None = None)
             shelf = Shelf(await engine.call(partial(stock_of, registry)))
             service = make_service(chosen, shelf, engine, app.state.tracing)
             reloader = Reloader(shelf, engine, service.metrics, chosen.bundles, partial(load_bundles, chosen))
+            await anyio.to_thread.run_sync(service.parser.start)
             app.state.service, app.state.reloader = service, reloader
             watching = asyncio.ensure_future(reloader.watch(chosen.reload_s))
             try:

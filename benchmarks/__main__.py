@@ -1,27 +1,28 @@
-"""`python -m benchmarks`: measures, prints, and writes docs/results/."""
+"""`python -m benchmarks [NAME] [OPTIONS]`: measures, prints, writes docs/results/NAME.md; without a name, all of it."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.harness import machine
-from benchmarks.speed import window_rows
+from benchmarks import server, speed
 
 RESULTS = Path("docs/results")
+BENCHMARKS: dict[str, Callable[[Sequence[str]], str]] = {"speed": speed.main, "server": server.main}
 
 
-def main() -> None:
-    """Run every benchmark; each figure is a median within this run."""
-    text = f"""# Speed
-
-One window of the shipped bundle. Written by `make bench`; medians of 7 within one run. {machine()}.
-
-{window_rows()}
-"""
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "speed.md").write_text(text, encoding="utf-8")
-    print(text)
+def main(arguments: Sequence[str]) -> None:
+    """Run one benchmark with its options, or all of them; each figure is a median within this run."""
+    named = bool(arguments) and arguments[0] in BENCHMARKS
+    if arguments and not named:
+        raise SystemExit(f"error: {arguments[0]} is no benchmark; there are {', '.join(BENCHMARKS)}")
+    for name in [arguments[0]] if named else BENCHMARKS:
+        text = BENCHMARKS[name](arguments[1:])
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
+        print(text)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from app.engine.model import load_model
 from app.engine.predictor import OnnxPredictor
 from app.engine.sessions import Runtime
-from benchmarks.harness import markdown_table, median_s
+from benchmarks.harness import machine, markdown_table, median_s
 from export.contract.cube import DIMS, Sites, Variable, WaterCube
 from export.contract.layout import Layout
 from export.contract.manifest import read_bundle
@@ -19,6 +20,18 @@ BUNDLE = Path("bundles/lez-daily")
 THREADS = 2
 PRODUCT = 1536  # rows and columns of the matrix product that stands for the machine's ceiling
 MISSING = 0.5
+
+
+def main(arguments: Sequence[str]) -> str:
+    """The page docs/results/speed.md; takes no options."""
+    if arguments:
+        raise SystemExit(f"error: speed takes no options, got {' '.join(arguments)}")
+    return f"""# Speed
+
+One window of the shipped bundle. Written by `make bench`; medians of 7 within one run. {machine()}.
+
+{window_rows()}
+"""
 
 
 def window_rows() -> str:

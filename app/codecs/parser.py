@@ -7,6 +7,7 @@ import multiprocessing
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from typing import Protocol
 
@@ -47,6 +48,10 @@ class Parser:
         self.limits = limits
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(PRELOADED)
+
+    def start(self) -> None:
+        """Starts the process that the readers are forked from, while there is a disk to put its socket on."""
+        forkserver.ensure_running()
 
     def parse(self, body: bytes, stop: Stoppable | None = None) -> SentNetcdf:
         """The file in `body`; a stop ends the process.

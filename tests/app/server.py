@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,17 +38,15 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(
-    bundles: Path, folder: Path, before: Callable[[], None] | None = None, **settings: object
-) -> Iterator[Served]:
-    """A server that is ready, `before` having run in its process; it is killed at the end if it still runs."""
+def serving(bundles: Path, folder: Path, **settings: object) -> Iterator[Served]:
+    """A server that is ready; it is killed at the end if it still runs."""
     port = free_port()
     env = {**os.environ, "PYTHONPATH": str(ROOT), "HYDROFILL_LOG_FORMAT": "json", "HYDROFILL_THREADS": "1"}
     env |= {f"HYDROFILL_{name.upper()}": str(value) for name, value in settings.items()}
     command = [sys.executable, "-m", "app", "serve", "--bundles", str(bundles), "--port", str(port)]
     log = folder / "server.log"
     with log.open("wb") as out:
-        process = subprocess.Popen(command, cwd=folder, env=env, stdout=out, stderr=out, preexec_fn=before)
+        process = subprocess.Popen(command, cwd=folder, env=env, stdout=out, stderr=out)
     try:
         _await_ready(f"http://127.0.0.1:{port}", process, log)
         yield Served(f"http://127.0.0.1:{port}", process, log)

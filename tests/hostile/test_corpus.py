@@ -77,7 +77,7 @@ def test_every_hostile_request_has_its_documented_answer(bundles: Path, tmp_path
     good = body_of(sample(), JSON)
     limits = {"max_decoded_bytes": DECODED, "parser_memory_bytes": PARSER, "max_cost_s": 1}
     with (
-        serving(bundles, tmp_path, None, **limits) as served,
+        serving(bundles, tmp_path, **limits) as served,
         httpx.Client(base_url=served.address, timeout=60) as client,
     ):
         client.post("/reconstruct", content=good, headers={"Content-Type": JSON})
