@@ -168,11 +168,18 @@ class _Patches:
         return self._places[key]
 
     def _sums(self, part: Part) -> np.ndarray:
-        here = self._cells[:, part.y, part.x]
-        for axis, size in ((1, self._patch.rows), (2, self._patch.columns)):
-            if here.shape[axis]:
-                here = np.logical_or.reduceat(here, np.arange(0, here.shape[axis], size), axis=axis)
+        here = _any_of_each(self._cells[:, part.y, part.x], self._patch.rows)
+        here = _any_of_each(here.transpose(0, 2, 1), self._patch.columns)
         return np.concatenate([[0], np.cumsum(np.count_nonzero(here, axis=(1, 2)))])
+
+
+def _any_of_each(cells: np.ndarray, size: int) -> np.ndarray:
+    """(T, H, W) bool as (T, ceil(H / size), W): whether any of `size` rows in a row is True."""
+    some = cells[:, ::size].copy()
+    for offset in range(1, size):
+        more = cells[:, offset::size]
+        some[:, : more.shape[1]] |= more
+    return some
 
 
 def _static_tokens(cube: WaterCube, layout: Layout) -> int:
