@@ -202,7 +202,7 @@ async def test_one_of_a_meeting_that_stops_or_fails_leaves_the_others_their_answ
         assert isinstance(outcome, Outcome)
         assert outcome.filled["temperature"].mean.tobytes() == alone.filled["temperature"].mean.tobytes()
     await holding
-    assert not engine._running
+    await until(lambda: not engine._running)
     await asyncio.to_thread(engine.stop)
 
 
