@@ -42,21 +42,26 @@ def load_bundles(settings: Settings, last: Registry | None = None) -> Registry:
     return load_registry(settings.bundles, Runtime(settings.provider, settings.graph_threads), last)
 
 
-def make_service(settings: Settings, shelf: Shelf, engine: Engine, tracing: Tracing) -> Service:
+def make_parser(settings: Settings) -> Parser:
+    """What reads NetCDF bodies, in processes of their own."""
+    limits = ParserLimits(
+        settings.parser_memory_bytes, settings.parser_cpu_s, settings.parser_wall_s, settings.max_decoded_bytes
+    )
+    return Parser(limits)
+
+
+def make_service(settings: Settings, shelf: Shelf, engine: Engine, parser: Parser, tracing: Tracing) -> Service:
     """What the routes call, of parts that have started."""
     counters = Metrics()
     counters.watch(engine)
     counters.serves(shelf.stock.registry)
-    limits = ParserLimits(
-        settings.parser_memory_bytes, settings.parser_cpu_s, settings.parser_wall_s, settings.max_decoded_bytes
-    )
     return Service(
         settings,
         shelf,
         engine,
         Admission(settings, engine, counters),
         counters,
-        Parser(limits),
+        parser,
         pool=anyio.CapacityLimiter(settings.graph_threads),
         parsers=anyio.CapacityLimiter(settings.parsers),
         tracing=tracing,
@@ -71,12 +76,14 @@ def create_app(settings: Settings | None = None, loaded: Registry | None = None)
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engine = Engine(Policy(chosen.interactive_s, chosen.ageing_s))
         engine.start()
+        parser = make_parser(chosen)
+        await anyio.to_thread.run_sync(parser.start)  # its libraries load while the bundles do
         try:
             registry = await engine.call(lambda: load_bundles(chosen)) if loaded is None else loaded
             shelf = Shelf(await engine.call(partial(stock_of, registry)))
-            service = make_service(chosen, shelf, engine, app.state.tracing)
+            service = make_service(chosen, shelf, engine, parser, app.state.tracing)
             reloader = Reloader(shelf, engine, service.metrics, chosen.bundles, partial(load_bundles, chosen))
-            await anyio.to_thread.run_sync(service.parser.start)
+            await anyio.to_thread.run_sync(parser.warm_up)
             app.state.service, app.state.reloader = service, reloader
             watching = asyncio.ensure_future(reloader.watch(chosen.reload_s))
             try:
