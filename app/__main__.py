@@ -52,8 +52,7 @@ def serve(
             return
         logs.configure(settings)
         check_address(settings)
-        registry = load_bundles(settings)
-        app = create_app(settings, load=lambda _: registry)
+        app = create_app(settings, loaded=load_bundles(settings))
     except (SettingsError, ProviderError, ContractError) as error:
         raise _refuse(error) from error
     raise typer.Exit(serve_app(app, settings))

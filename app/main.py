@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import anyio
 import anyio.to_thread
@@ -12,71 +14,98 @@ from fastapi import FastAPI
 from app import errors
 from app.admission import Admission
 from app.codecs.parser import Parser, ParserLimits
-from app.engine.cost import CostModel, calibrate
 from app.engine.engine import Engine
 from app.engine.queue import Policy
 from app.engine.registry import Registry, load_registry
 from app.engine.sessions import Runtime
+from app.engine.shelf import Shelf, stock_of
 from app.keys import read_keys
 from app.metrics import Metrics
 from app.middleware import RequestMiddleware
 from app.openapi import DocumentedAPI
+from app.reload import Reloader
 from app.routes import bundles, health, info, metrics, page, reconstruct
 from app.service import Service
 from app.settings import Settings, read_settings
+from app.tracing import Tracing, open_tracing
 from app.version import VERSION
 
 DESCRIPTION = "Fills the gaps of gridded and gauged water data, with an uncertainty for every filled value."
 
 
-def load_bundles(settings: Settings) -> Registry:
-    """The bundles that the settings point to, loaded and warm.
+def load_bundles(settings: Settings, last: Registry | None = None) -> Registry:
+    """The bundles that the settings point to, loaded and warm; those of the `last` look that have not changed stay.
 
     Raises:
         BundleError: there is none that can be used. ProviderError: the provider is not there.
     """
-    return load_registry(settings.bundles, Runtime(settings.provider, settings.graph_threads))
+    return load_registry(settings.bundles, Runtime(settings.provider, settings.graph_threads), last)
 
 
-def make_service(settings: Settings, registry: Registry, costs: Mapping[str, CostModel], engine: Engine) -> Service:
-    """What the routes call, of parts that have started."""
-    counters = Metrics()
-    counters.watch(engine, registry.models.values())
+def make_parser(settings: Settings) -> Parser:
+    """What reads NetCDF bodies, in processes of their own."""
     limits = ParserLimits(
         settings.parser_memory_bytes, settings.parser_cpu_s, settings.parser_wall_s, settings.max_decoded_bytes
     )
+    return Parser(limits)
+
+
+def make_service(settings: Settings, shelf: Shelf, engine: Engine, parser: Parser, tracing: Tracing) -> Service:
+    """What the routes call, of parts that have started."""
+    counters = Metrics()
+    counters.watch(engine)
+    counters.serves(shelf.stock.registry)
     return Service(
         settings,
-        registry,
-        costs,
+        shelf,
         engine,
         Admission(settings, engine, counters),
         counters,
-        Parser(limits),
+        parser,
         pool=anyio.CapacityLimiter(settings.graph_threads),
         parsers=anyio.CapacityLimiter(settings.parsers),
+        tracing=tracing,
     )
 
 
-def create_app(settings: Settings | None = None, load: Callable[[Settings], Registry] = load_bundles) -> FastAPI:
-    """The application; its bundles are loaded, on the engine's own thread, when it starts."""
+def create_app(settings: Settings | None = None, loaded: Registry | None = None) -> FastAPI:
+    """The application; its bundles are loaded, on the engine's own thread, when it starts, unless they are `loaded`."""
     chosen = settings or read_settings()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         engine = Engine(Policy(chosen.interactive_s, chosen.ageing_s))
         engine.start()
+        parser = make_parser(chosen)
+        await anyio.to_thread.run_sync(parser.start)  # its libraries load while the bundles do
         try:
-            registry = await engine.call(lambda: load(chosen))
-            costs = await engine.call(lambda: calibrate(registry.models))
-            app.state.service = make_service(chosen, registry, costs, engine)
-            yield
+            registry = await engine.call(lambda: load_bundles(chosen)) if loaded is None else loaded
+            shelf = Shelf(await engine.call(partial(stock_of, registry)))
+            service = make_service(chosen, shelf, engine, parser, app.state.tracing)
+            reloader = Reloader(shelf, engine, service.metrics, chosen.bundles, partial(load_bundles, chosen))
+            await anyio.to_thread.run_sync(parser.warm_up)
+            app.state.service, app.state.reloader = service, reloader
+            watching = asyncio.ensure_future(reloader.watch(chosen.reload_s))
+            try:
+                yield
+            finally:
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
         finally:
             app.state.service = None
             await anyio.to_thread.run_sync(engine.stop)
+            await anyio.to_thread.run_sync(app.state.tracing.close)
 
-    app = DocumentedAPI(title="hydrofill", version=VERSION, description=DESCRIPTION, lifespan=lifespan)
+    app = DocumentedAPI(
+        title="hydrofill",
+        version=VERSION,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,  # app.reference writes one that loads nothing from elsewhere
+        redoc_url=None,
+    )
     app.state.keys = read_keys(chosen.keys_file) if chosen.keys_file is not None else None
+    app.state.tracing = open_tracing(chosen)
     app.add_middleware(RequestMiddleware)
     errors.install(app)
     for module in (reconstruct, bundles, health, info, metrics, page):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from app.engine.engine import Engine
-from app.engine.model import Model, Outcome
+from app.engine.model import Outcome
+from app.engine.registry import Registry
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
@@ -38,6 +37,12 @@ class Metrics:
         self._encode_seconds = Histogram(
             "hydrofill_encode_seconds", "Dataset to reply", ["format"], buckets=SECONDS, registry=registry
         )
+        self._batch_windows = Histogram(
+            "hydrofill_batch_windows",
+            "Of each window, how many went through the graphs together, itself included; nothing is padded",
+            buckets=(1, 2, 4, 8),
+            registry=registry,
+        )
         self._tokens = Counter("hydrofill_tokens", "Visible tokens encoded", registry=registry)
         self._queries = Counter("hydrofill_queries", "Queries answered", registry=registry)
         self._rejections = Counter("hydrofill_rejections", "Requests refused", ["reason"], registry=registry)
@@ -50,9 +55,15 @@ class Metrics:
         self._bundle = Gauge(
             "hydrofill_bundle_info", "1 for each loaded bundle", ["name", "version", "sha256"], registry=registry
         )
+        self._refused = Gauge(
+            "hydrofill_bundles_refused", "Folders whose bundle was refused when they were last read", registry=registry
+        )
+        self._reloads = Counter(
+            "hydrofill_reloads", "Looks at the bundles' folder while serving", ["result"], registry=registry
+        )
 
-    def watch(self, engine: Engine, models: Iterable[Model]) -> None:
-        """Adds what is read when it is asked for: the queue, and the bundles."""
+    def watch(self, engine: Engine) -> None:
+        """Adds what is read when it is asked for: the queue."""
         gauges = {
             "hydrofill_queue_requests": ("Requests that wait for the engine", lambda: engine.queued[0]),
             "hydrofill_queue_tokens": ("Visible tokens that wait for the engine", lambda: engine.queued[1]),
@@ -60,8 +71,17 @@ class Metrics:
         }
         for name, (text, read) in gauges.items():
             Gauge(name, text, registry=self.registry).set_function(read)
-        for model in models:
+
+    def serves(self, registry: Registry) -> None:
+        """Tells which bundles are served from now on, and how many folders were refused."""
+        self._bundle.clear()
+        for model in registry.models.values():
             self._bundle.labels(model.manifest.name, model.manifest.version, model.sha256).set(1)
+        self._refused.set(len(registry.refused))
+
+    def reloaded(self, result: str) -> None:
+        """Counts a look at the bundles' folder: `loaded`, `refused` or `unchanged`."""
+        self._reloads.labels(result).inc()
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Counts a reply."""
@@ -73,6 +93,8 @@ class Metrics:
         self._queue_seconds.observe(outcome.queue_s)
         self._inference_seconds.labels("encoder").observe(outcome.encode_s)
         self._inference_seconds.labels("decoder").observe(outcome.decode_s)
+        for windows in outcome.beside:
+            self._batch_windows.observe(windows)
         self._tokens.inc(tokens)
         self._queries.inc(queries)
 

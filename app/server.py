@@ -31,6 +31,8 @@ def serve_app(app: FastAPI, settings: Settings) -> int:
         timeout_graceful_shutdown=LAST_REPLIES_S,
     )
     server = DrainingServer(config, app, settings.drain_s)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, server.handle_reload)
     server.run()
     return server.exit_code if server.started else 1
 
@@ -44,6 +46,7 @@ class DrainingServer(uvicorn.Server):
         self._app = app
         self._drain_s = drain_s
         self._draining_since: float | None = None
+        self._reload_asked = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 (as uvicorn calls it)
         """Begins to drain."""
@@ -57,9 +60,16 @@ class DrainingServer(uvicorn.Server):
         else:
             service.admission.draining = True
 
+    def handle_reload(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 (as the signal module calls it)
+        """Has the bundles' folder looked at."""
+        self._reload_asked = True
+
     async def on_tick(self, counter: int) -> bool:
         """Whether to end now; called ten times a second."""
         service = self._service()
+        if service is not None and self._reload_asked:
+            self._reload_asked = False
+            self._app.state.reloader.ask()
         if service is not None and not service.engine.alive:
             logger.critical("the engine has stopped: ending")
             self.exit_code = ENGINE_DIED

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -22,8 +22,10 @@ from app.engine.engine import Engine
 from app.engine.model import Model, Outcome
 from app.engine.queue import Job
 from app.engine.registry import Registry
+from app.engine.shelf import Shelf
 from app.metrics import Metrics
 from app.settings import Settings
+from app.tracing import Span, Tracing
 from export.contract.dataset import Reading, read_dataset, write_fill
 from export.contract.errors import ContractError, UnknownVariableError
 from export.contract.fill import known_names
@@ -60,6 +62,7 @@ class Prepared:
     reading: Reading
     names: list[str]
     load: Load
+    cost: CostModel
     predicted_s: float
 
 
@@ -71,14 +74,19 @@ class Service:
     """
 
     settings: Settings
-    registry: Registry
-    costs: Mapping[str, CostModel]
+    shelf: Shelf
     engine: Engine
     admission: Admission
     metrics: Metrics
     parser: Parser
     pool: anyio.CapacityLimiter
     parsers: anyio.CapacityLimiter
+    tracing: Tracing
+
+    @property
+    def registry(self) -> Registry:
+        """The bundles that are served now."""
+        return self.shelf.stock.registry
 
     async def reconstruct(
         self, body: bytes, reading: Codec, writing: Codec, ask: Ask, client: str, control: Control
@@ -94,10 +102,14 @@ class Service:
         decoded = time.perf_counter()
         self.admission.admit(ready.load, ready.predicted_s)
         model, load = ready.model, ready.load
-        job = Job(_nothing, control, ready.predicted_s, load.tokens, client)
-        with self._stage("engine", control):
+        job = Job(_nothing, control, ready.predicted_s, load.tokens, client, window_tokens=load.window_tokens)
+        with self._stage("engine", control) as span:
             outcome = await self.engine.reconstruct(model, ready.reading.cube, ready.names, ask.max_gap, job)
-        self.costs[model.manifest.name].follow(load, outcome.run_s)
+            span.set(
+                hydrofill__bundle=model.manifest.name, hydrofill__tokens=load.tokens, hydrofill__queries=load.queries
+            )
+            span.set(hydrofill__queue_s=outcome.queue_s, hydrofill__run_s=outcome.run_s)
+        ready.cost.follow(load, outcome.run_s)
         self.metrics.filled(outcome, load.tokens, load.queries)
 
         def write() -> Answer:
@@ -122,16 +134,12 @@ class Service:
         with self._stage("decode", control):
             started = time.perf_counter()
             sent = await self._decode(body, reading, control)
-            model = self.registry.named(ask.bundle) if ask.bundle else self.registry.suiting(sent.variables)
-            prepared = await self._in_pool(partial(self._prepare, sent, model, ask))
+            stock = self.shelf.stock
+            registry = stock.registry
+            model = registry.named(ask.bundle) if ask.bundle else registry.suiting(sent.variables)
+            prepared = await self._in_pool(partial(_prepare, sent, model, ask, stock.costs[model.sha256]))
             self.metrics.decoded(reading.media_type, time.perf_counter() - started)
             return prepared
-
-    def _prepare(self, sent: Sent, model: Model, ask: Ask) -> Prepared:
-        dataset, read = read_sent(sent, model)
-        names = wanted_names(read, model, ask.variables)
-        load = count_load(read.cube, model.layout, names, ask.max_gap)
-        return Prepared(model, dataset, read, names, load, self.costs[model.manifest.name].predict_s(load))
 
     async def _decode(self, body: bytes, reading: Codec, control: Control) -> Sent:
         if reading.isolated:
@@ -142,13 +150,21 @@ class Service:
         return await anyio.to_thread.run_sync(work, limiter=self.pool)
 
     @contextmanager
-    def _stage(self, name: str, control: Control) -> Iterator[None]:
-        """Counts a request that is given up in this stage."""
+    def _stage(self, name: str, control: Control) -> Iterator[Span]:
+        """The stage's span; counts a request that is given up in it."""
         try:
-            yield
+            with self.tracing.stage(name) as span:
+                yield span
         finally:
             if control.stopped:
                 self.metrics.cancelled(control.reason, name)
+
+
+def _prepare(sent: Sent, model: Model, ask: Ask, cost: CostModel) -> Prepared:
+    dataset, read = read_sent(sent, model)
+    names = wanted_names(read, model, ask.variables)
+    load = count_load(read.cube, model.layout, names, ask.max_gap)
+    return Prepared(model, dataset, read, names, load, cost, cost.predict_s(load))
 
 
 def _nothing() -> None:

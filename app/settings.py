@@ -24,6 +24,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     bundles: Path = Field(default=Path("bundles"), description="folder that holds one folder a bundle")
+    reload_s: float = Field(
+        default=10.0, ge=0, description="time between looks for new bundles in the folder; 0 looks at SIGHUP only"
+    )
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8000, ge=0, le=65_535, description="port to listen on")
     max_body_bytes: int = Field(default=64 * MIB, ge=1, description="largest request body as sent")
@@ -51,6 +54,9 @@ class Settings(BaseSettings):
     provider: Literal["cpu", "cuda"] = Field(default="cpu", description="what runs the graphs")
     threads: int | None = Field(
         default=None, ge=1, description="threads of one graph run; by default one a usable core"
+    )
+    otel_endpoint: str | None = Field(
+        default=None, description="address that OpenTelemetry traces are sent to (OTLP over HTTP); needs the extra otel"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level logged")
     log_format: Literal["text", "json"] = Field(default="text", description="form of a log line")

@@ -1,22 +1,27 @@
-"""`python -m benchmarks [name]`: measures, prints, and writes docs/results/; without a name, all of them in turn."""
+"""`python -m benchmarks [NAME] [OPTIONS]`: measures, prints, writes docs/results/NAME.md; without a name, all of it."""
 
 from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
-BENCHMARKS = {"speed": "benchmarks.speed", "model": "benchmarks.model"}
+RESULTS = Path("docs/results")
+BENCHMARKS = ("speed", "model", "server")  # modules whose `main` takes the options and returns the page
 
 
-def main(arguments: list[str]) -> int:
-    """Run the benchmark that is named, with the rest of the arguments, or every one; each is a module with `main`."""
-    if arguments and arguments[0] not in BENCHMARKS:
-        print(f"no benchmark is called {arguments[0]!r}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
-        return 2
+def main(arguments: Sequence[str]) -> None:
+    """Run one benchmark with its options, or all of them; each figure is a median within this run."""
+    named = bool(arguments) and arguments[0] in BENCHMARKS
+    if arguments and not named:
+        raise SystemExit(f"error: {arguments[0]} is no benchmark; there are {', '.join(BENCHMARKS)}")
     for name in arguments[:1] or BENCHMARKS:
-        importlib.import_module(BENCHMARKS[name]).main(arguments[1:])
-    return 0
+        text = importlib.import_module(f"benchmarks.{name}").main(arguments[1:])
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")
+        print(text)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

@@ -19,6 +19,13 @@ def median_s(work: Callable[[], object], repeats: int = REPEATS) -> float:
     return statistics.median(_once(work) for _ in range(repeats))
 
 
+def percentiles_ms(seconds: Sequence[float]) -> dict[str, str]:
+    """p50, p95 and p99 in milliseconds, as text; a dash where there are none."""
+    ordered = sorted(seconds)
+    of = {f"p{share}": min(len(ordered) - 1, len(ordered) * share // 100) for share in (50, 95, 99)}
+    return {name: f"{1000 * ordered[at]:.1f}" if ordered else "-" for name, at in of.items()}
+
+
 def machine() -> str:
     """Processor, cores and the versions of what does the arithmetic."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

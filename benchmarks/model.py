@@ -11,11 +11,9 @@ from benchmarks.skill import DATA, PRESETS, WORLD, Result, carry_out, finished, 
 from benchmarks.skill_table import against_base, by_gap
 from benchmarks.step_cost import Case, Cost, design_cases, fusion_cases, measure, pairs, single_cases, size_cases, table
 
-REPORT = Path("docs/results/model.md")
 
-
-def main(arguments: Sequence[str]) -> None:
-    """Measure what `--folder` does not hold yet, and write the report."""
+def main(arguments: Sequence[str]) -> str:
+    """The page docs/results/model.md; what `--folder` does not hold yet is measured."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks model", description=main.__doc__)
     parser.add_argument("--folder", type=Path, default=Path("out/benchmark-model"), help="results of single runs")
     parser.add_argument("--seconds", type=float, default=25.0, help="CPU seconds of a training, by equal time")
@@ -28,10 +26,7 @@ def main(arguments: Sequence[str]) -> None:
     results = (finished if given.as_is else carry_out)(runs, given.folder / "skill")
     skill = skill_report(results, given.seconds, given.steps)
     skill += f"\n{len(results)} of {len(runs)} trainings are in this report.\n"
-    text = f"# The systems side by side\n\nWritten by `python -m benchmarks model`. {machine()}.\n\n{costs}\n{skill}"
-    REPORT.parent.mkdir(parents=True, exist_ok=True)
-    REPORT.write_text(text, encoding="utf-8")
-    print(text)
+    return f"# The systems side by side\n\nWritten by `python -m benchmarks model`. {machine()}.\n\n{costs}\n{skill}"
 
 
 def cost_report(folder: Path) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from app.engine.model import load_model
-from app.engine.sessions import OnnxPredictor, Runtime
+from app.engine.predictor import OnnxPredictor
+from app.engine.sessions import Runtime
 from benchmarks.harness import machine, markdown_table, median_s
 from export.contract.cube import DIMS, Sites, Variable, WaterCube
 from export.contract.layout import Layout
@@ -16,23 +17,21 @@ from export.contract.manifest import read_bundle
 from export.contract.tokens import tokenise
 
 BUNDLE = Path("bundles/lez-daily")
-REPORT = Path("docs/results/speed.md")
 THREADS = 2
 PRODUCT = 1536  # rows and columns of the matrix product that stands for the machine's ceiling
 MISSING = 0.5
 
 
-def main(_arguments: Sequence[str]) -> None:
-    """Write docs/results/speed.md; each figure is a median within this run."""
-    text = f"""# Speed
+def main(arguments: Sequence[str]) -> str:
+    """The page docs/results/speed.md; takes no options."""
+    if arguments:
+        raise SystemExit(f"error: speed takes no options, got {' '.join(arguments)}")
+    return f"""# Speed
 
 One window of the shipped bundle. Written by `make bench`; medians of 7 within one run. {machine()}.
 
 {window_rows()}
 """
-    REPORT.parent.mkdir(parents=True, exist_ok=True)
-    REPORT.write_text(text, encoding="utf-8")
-    print(text)
 
 
 def window_rows() -> str:

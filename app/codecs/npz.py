@@ -10,6 +10,7 @@ import io
 import math
 import zipfile
 from dataclasses import dataclass
+from typing import IO
 
 import numpy as np
 import xarray as xr
@@ -142,8 +143,18 @@ def encode(reply: Reply) -> bytes:
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
         for key, values in arrays.items():
             with archive.open(f"{key}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.asanyarray(values), allow_pickle=False)
+                _write_array(member, values)
     return content.getvalue()
+
+
+def _write_array(member: IO[bytes], values: np.ndarray) -> None:
+    """The array as numpy writes it, its values in one piece and without a copy where they lie in a row."""
+    if values.dtype.kind not in "biufc" or not values.flags.c_contiguous or values.size == 0:
+        np.lib.format.write_array(member, values, allow_pickle=False)
+        return
+    header = np.lib.format.header_data_from_array_1_0(values)
+    np.lib.format.write_array_header_1_0(member, header)
+    member.write(values.reshape(-1).view(np.uint8).data)
 
 
 def _read_members(archive: zipfile.ZipFile, limit: int | None) -> dict[str, np.ndarray]:

@@ -7,14 +7,18 @@ import multiprocessing
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from typing import Protocol
 
-from app.codecs import wire
+import numpy as np
+import xarray as xr
+
+from app.codecs import netcdf, wire
 from app.codecs.netcdf import SentNetcdf
 from app.codecs.parser_entry import parse_in_child
 from app.errors import PROBLEMS, TooLargeError
-from export.contract.errors import UnreadableError
+from export.contract.errors import ContractError, UnreadableError
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +51,17 @@ class Parser:
         self.limits = limits
         self._context: ForkServerContext = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(PRELOADED)
+
+    def start(self) -> None:
+        """Starts the process that the readers are forked from, while there is a disk to put its socket on."""
+        forkserver.ensure_running()
+
+    def warm_up(self) -> None:
+        """Returns when a file has been read: the first client does not wait for the libraries to load."""
+        try:
+            self.parse(netcdf.to_bytes(xr.Dataset({"warm": ("x", np.zeros(1, np.float32))})))
+        except ContractError as error:  # limits that let nothing through, or a machine that is busy beyond them
+            logger.warning("reading a NetCDF file of one number: %s", error)
 
     def parse(self, body: bytes, stop: Stoppable | None = None) -> SentNetcdf:
         """The file in `body`; a stop ends the process.

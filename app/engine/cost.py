@@ -16,14 +16,15 @@ import numpy as np
 from scipy.optimize import nnls
 
 from app.engine.model import Model, example_cube
+from app.errors import TooLargeError
 from export.contract.cube import WaterCube
 from export.contract.fill import Part, asked_cells, plan
 from export.contract.layout import Layout, VariableSpec
-from export.contract.tokens import cut_patches
 
 TERMS = 6
 SHARES = ((1.0, 0.5), (1.0, 0.1), (0.5, 0.5), (0.5, 0.9), (0.25, 0.3), (0.1, 0.5))  # of a window's steps; present
 REPEATS = 2
+MAX_WINDOWS = 100_000  # of one request: what can be counted within some seconds
 FOLLOW = 0.2  # how far one request moves the factor
 FACTOR_RANGE = (0.05, 20.0)
 
@@ -37,20 +38,30 @@ class Load:
     queries: int
     terms: tuple[float, ...]
 
+    @property
+    def window_tokens(self) -> float:
+        """Tokens of a window in the mean, or queries where they are more; no number where there is no window."""
+        return max(self.tokens, self.queries) / self.windows if self.windows else math.inf
+
 
 def count_load(cube: WaterCube, layout: Layout, names: Sequence[str], max_gap: int | None) -> Load:
-    """What filling the gaps of `names` takes; counts as `export.contract.fill.reconstruct` does."""
+    """What filling the gaps of `names` takes; counts as `export.contract.fill.reconstruct` does.
+
+    Raises:
+        TooLargeError: there are so many windows that counting them would take long.
+    """
+    _check_windows(cube, layout)
     asked = asked_cells(cube, names, max_gap)
     valid = {s.name: cube.variables[s.name].valid for s in layout.variables if s.name in cube.variables}
     static = _static_tokens(cube, layout)
+    seen = [_Patches(cube, layout.spec(name), layout, cells) for name, cells in valid.items()]
+    wanted = [_Patches(cube, layout.spec(name), layout, cells) for name, cells in asked.items()]
     terms, windows, tokens, queries = np.zeros(TERMS), 0, 0, 0
     for part in plan(cube, layout.window):
-        seen = [_patches(cube, layout.spec(n), layout, part, values) for n, values in valid.items()]
-        wanted = [_patches(cube, layout.spec(n), layout, part, cells)[0] for n, cells in asked.items()]
-        L, Q, N = sum(s for s, _ in seen), sum(wanted), sum(n for _, n in seen)
+        L, Q = sum(one.held(part) for one in seen), sum(one.held(part) for one in wanted)
         if L == 0 or Q == 0:
             continue
-        L += static
+        L, N = L + static, sum(one.number(part) for one in seen)
         terms += (1.0, L, L * L, Q, Q * L, N)
         windows, tokens, queries = windows + 1, tokens + L, queries + Q
     return Load(windows, tokens, queries, tuple(float(term) for term in terms))
@@ -112,14 +123,63 @@ def _thinned(cube: WaterCube, steps: float, present: float) -> WaterCube:
     return cut.with_values(values)
 
 
-def _patches(cube: WaterCube, spec: VariableSpec, layout: Layout, part: Part, cells: np.ndarray) -> tuple[int, int]:
-    """Patches of the window that hold a True cell, and all its patches."""
-    if spec.kind == "grid":
-        cut = cells[part.time, part.y, part.x]
-    else:
-        cut = cells[part.time][:, cube.sites_in(part.y, part.x)]
-    patches = cut_patches(cut, spec, layout, False)
-    return int(patches.any(axis=1).sum()), len(patches)
+def _check_windows(cube: WaterCube, layout: Layout) -> None:
+    window = layout.window
+    spans = zip(cube.shape, (window.steps, window.rows, window.columns), strict=True)
+    number = math.prod(1 if n <= size else -(-(n - size) // max(size // 2, 1)) + 1 for n, size in spans)
+    if number > MAX_WINDOWS:
+        raise TooLargeError(
+            "the request would take too long; ask for less at a time",
+            got=f"{number} windows",
+            expected=f"{MAX_WINDOWS} at most",
+        )
+
+
+class _Patches:
+    """Counts of one variable's patches that hold a True cell, by window; the windows of one place share the work."""
+
+    def __init__(self, cube: WaterCube, spec: VariableSpec, layout: Layout, cells: np.ndarray) -> None:
+        self._cube, self._grid, self._patch, self._cells = cube, spec.kind == "grid", layout.patch, cells
+        self._places: dict[tuple[int, int], np.ndarray] = {}
+
+    def held(self, part: Part) -> int:
+        """Patches of the window that hold a True cell."""
+        here = self._place(part)
+        if self._grid:
+            return int(here[part.time.stop] - here[part.time.start])
+        chunks = here[part.time]
+        if not chunks.size:
+            return 0
+        return int(np.logical_or.reduceat(chunks, np.arange(0, len(chunks), self._patch.steps), axis=0).sum())
+
+    def number(self, part: Part) -> int:
+        """All patches of the window."""
+        steps = part.time.stop - part.time.start
+        if self._grid:
+            rows, columns = (axis.stop - axis.start for axis in (part.y, part.x))
+            return int(steps * -(-rows // self._patch.rows) * -(-columns // self._patch.columns))
+        return int(-(-steps // self._patch.steps) * self._place(part).shape[1])
+
+    def _place(self, part: Part) -> np.ndarray:
+        """At the window's place: patches held before each step (T + 1,), or the sites' cells (T, N)."""
+        key = (part.y.start, part.x.start)
+        if key not in self._places:
+            self._places[key] = self._sums(part) if self._grid else self._cells[:, self._cube.sites_in(part.y, part.x)]
+        return self._places[key]
+
+    def _sums(self, part: Part) -> np.ndarray:
+        here = _any_of_each(self._cells[:, part.y, part.x], self._patch.rows)
+        here = _any_of_each(here.transpose(0, 2, 1), self._patch.columns)
+        return np.concatenate([[0], np.cumsum(np.count_nonzero(here, axis=(1, 2)))])
+
+
+def _any_of_each(cells: np.ndarray, size: int) -> np.ndarray:
+    """(T, H, W) bool as (T, ceil(H / size), W): whether any of `size` rows in a row is True."""
+    some = cells[:, ::size].copy()
+    for offset in range(1, size):
+        more = cells[:, offset::size]
+        some[:, : more.shape[1]] |= more
+    return some
 
 
 def _static_tokens(cube: WaterCube, layout: Layout) -> int:

@@ -6,24 +6,21 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import InvalidStateError
+from concurrent.futures import InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from threading import Condition, Thread
 from typing import Any, TypeVar
 
+from app.engine.batches import SIZES
+from app.engine.meeting import EngineStoppedError, Meeting
 from app.engine.model import Model, Outcome
 from app.engine.queue import Job, Policy, Waiting
-from app.errors import NotReadyError
 from export.contract.cube import WaterCube
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-
-class EngineStoppedError(NotReadyError):
-    """The engine's thread has ended; nothing is run any more."""
 
 
 class Engine:
@@ -35,6 +32,7 @@ class Engine:
         self._changed = Condition()
         self._ending = False
         self._thread = Thread(target=self._work, name="engine", daemon=True)
+        self._members = ThreadPoolExecutor(max(SIZES), "beside")
 
     def start(self) -> None:
         """Starts the thread."""
@@ -46,6 +44,7 @@ class Engine:
             self._ending = True
             self._changed.notify()
         self._thread.join()
+        self._members.shutdown(wait=False)
 
     @property
     def alive(self) -> bool:
@@ -96,11 +95,12 @@ class Engine:
     ) -> Outcome:
         """The gaps of `cube` filled by `model`, with the time that the request waited for its turn.
 
-        `job` tells what is predicted, and its work is set here; between two windows, small jobs may go first.
+        `job` tells what is predicted, and its work is set here; between two windows, small jobs may go first. Small
+        jobs of one model are at work together, where batches of such windows may pay.
         """
         queued_at = time.perf_counter()
 
-        def work() -> Outcome:
+        def work(meeting: Meeting | None = None, members: int = 1) -> Outcome:
             started = time.perf_counter()
             aside_s = 0.0
 
@@ -110,11 +110,13 @@ class Engine:
                 job.done = done / total
                 aside_s += self._let_small_pass(job)
 
-            outcome = model.run(cube, names, max_gap, between, job.control)
-            run_s = time.perf_counter() - started - aside_s
+            outcome = model.run(cube, names, max_gap, between, job.control, meeting)
+            run_s = (time.perf_counter() - started - aside_s) / members
             return replace(outcome, queue_s=started - queued_at + aside_s, run_s=run_s)
 
         job.work = work
+        if job.window_tokens <= model.batches.max_tokens:
+            job.kind, job.beside = model, work
         result: Outcome = await self.submit(job)
         return result
 
@@ -134,7 +136,11 @@ class Engine:
         job: Job | None = None
         try:
             while (job := self._next()) is not None:
-                self._run(job)
+                beside = self._next_beside(job)
+                if beside:
+                    self._run_beside([job, *beside])
+                else:
+                    self._run(job)
         finally:
             with self._changed:
                 self._ending = True
@@ -152,6 +158,25 @@ class Engine:
                 self._changed.wait()
             return job
 
+    def _next_beside(self, job: Job) -> list[Job]:
+        """Jobs that wait and may be at work together with `job`."""
+        if job.kind is None or not self._waiting.is_interactive(job):
+            return []
+        with self._changed:
+            return self._waiting.take_like(job, max(SIZES) - 1)
+
+    def _run_beside(self, jobs: list[Job]) -> None:
+        """Runs small jobs together; the thread of each cuts and joins, this one runs the graphs."""
+        jobs = [job for job in jobs if job.future.set_running_or_notify_cancel()]
+        if not jobs:
+            return
+        meeting = Meeting(jobs[0].kind.batches, len(jobs))  # type: ignore[attr-defined]
+        self._running += jobs
+        for job in jobs:
+            self._members.submit(_attend, job, meeting, len(jobs))
+        meeting.serve()
+        self._running = [job for job in self._running if job not in jobs]
+
     def _run(self, job: Job) -> None:
         if not job.future.set_running_or_notify_cancel():
             return
@@ -164,3 +189,17 @@ class Engine:
         else:
             job.future.set_result(result)
         self._running.pop()
+
+
+def _attend(job: Job, meeting: Meeting, members: int) -> None:
+    """One job's part of a meeting."""
+    try:
+        job.control.check()
+        assert job.beside is not None
+        result = job.beside(meeting, members)
+    except BaseException as error:  # noqa: BLE001 (raised again where it is awaited)
+        job.future.set_exception(error)
+    else:
+        job.future.set_result(result)
+    finally:
+        meeting.leave()

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.control import Control
-from app.engine.sessions import Graphs, OnnxPredictor, Runtime
+from app.engine.batches import Batches
+from app.engine.meeting import Meeting
+from app.engine.predictor import OnnxPredictor
+from app.engine.sessions import Graphs, Runtime
 from app.version import VERSION
 from export.contract.cube import DIMS, Sites, Variable, WaterCube
 from export.contract.errors import BundleError
@@ -22,13 +25,17 @@ WARM_UP_START = np.datetime64("2001-01-01T00:00:00", "ns")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run gave: by variable the fill, and the seconds spent in each graph, waiting, and at work in all."""
+    """What a run gave: by variable the fill, and the seconds spent in each graph, waiting, and at work in all.
+
+    `beside` tells of each window how many went through the graphs together with it, itself included.
+    """
 
     filled: Mapping[str, Filled]
     encode_s: float
     decode_s: float
     queue_s: float = 0.0
     run_s: float = 0.0
+    beside: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +45,7 @@ class Model:
     manifest: Manifest
     sha256: str
     graphs: Graphs
+    batches: Batches
 
     @property
     def layout(self) -> Layout:
@@ -61,13 +69,14 @@ class Model:
         max_gap: int | None = None,
         progress: Callable[[int, int], None] | None = None,
         control: Control | None = None,
+        meeting: Meeting | None = None,
     ) -> Outcome:
-        """The gaps of `cube` filled; see `export.contract.fill.reconstruct`.
+        """The gaps of `cube` filled; see `export.contract.fill.reconstruct`. Its windows go to the `meeting`, if any.
 
         Raises:
             StoppedError: `control` was stopped while a graph ran.
         """
-        predictor = OnnxPredictor(self.graphs, control or Control())
+        predictor = OnnxPredictor(self.graphs, control or Control(), meeting)
         filled = reconstruct(
             cube,
             self.layout,
@@ -77,7 +86,7 @@ class Model:
             calibration=self.manifest.calibration,
             progress=progress,
         )
-        return Outcome(filled, predictor.encode_s, predictor.decode_s)
+        return Outcome(filled, predictor.encode_s, predictor.decode_s, beside=tuple(predictor.beside))
 
 
 def load_model(bundle: Bundle, runtime: Runtime) -> Model:
@@ -86,7 +95,8 @@ def load_model(bundle: Bundle, runtime: Runtime) -> Model:
     Raises:
         BundleError: the graphs are not those of the manifest, or do not give finite values.
     """
-    model = Model(bundle.manifest, bundle.sha256, Graphs(bundle, runtime))
+    graphs = Graphs(bundle, runtime)
+    model = Model(bundle.manifest, bundle.sha256, graphs, Batches(graphs))
     _warm_up(model)
     return model
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.control import Control
+from app.engine.meeting import Meeting
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,10 @@ class Policy:
 
 @dataclass(eq=False)
 class Job:
-    """Work for the engine's thread, and where its result goes."""
+    """Work for the engine's thread, and where its result goes.
+
+    Jobs of one `kind` may be at work together, each on a thread of its own, by `beside`; None: by itself only.
+    """
 
     work: Callable[[], Any]
     control: Control = field(default_factory=Control)
@@ -32,6 +37,9 @@ class Job:
     future: Future[Any] = field(default_factory=Future)
     queued_at: float = field(default_factory=time.monotonic)
     done: float = 0.0  # share of it, 0 to 1
+    window_tokens: float = math.inf  # in the mean, or queries where they are more
+    kind: object = None
+    beside: Callable[[Meeting, int], Any] | None = None
 
     @property
     def left_s(self) -> float:
@@ -60,12 +68,18 @@ class Waiting:
         choices = [job for job in self.jobs if not interactive_only or self.is_interactive(job)]
         if not choices:
             return None
-        chosen = min(choices, key=lambda job: self._rank(job, now))
-        self.jobs.remove(chosen)
-        self._served_s[chosen.client] += chosen.predicted_s
-        if not self.jobs:
-            self._served_s.clear()
-        return chosen
+        return self._remove(min(choices, key=lambda job: self._rank(job, now)))
+
+    def take_like(self, job: Job, number: int) -> list[Job]:
+        """Up to `number` more jobs of the job's kind and size, in the order that they would be next."""
+        taken: list[Job] = []
+        while job.kind is not None and len(taken) < number:
+            now = time.monotonic()
+            alike = [j for j in self.jobs if j.kind is job.kind and self.is_interactive(j)]
+            if not alike:
+                break
+            taken.append(self._remove(min(alike, key=lambda j: self._rank(j, now))))
+        return taken
 
     def drop(self, job: Job) -> bool:
         """Lets go of a job; whether it was still here."""
@@ -77,6 +91,14 @@ class Waiting:
     def is_interactive(self, job: Job) -> bool:
         """Whether the job is small."""
         return job.predicted_s <= self.policy.interactive_s
+
+    def _remove(self, job: Job) -> Job:
+        """Takes a job out, and counts it as served."""
+        self.jobs.remove(job)
+        self._served_s[job.client] += job.predicted_s
+        if not self.jobs:
+            self._served_s.clear()
+        return job
 
     def _rank(self, job: Job, now: float) -> tuple[float, float, float]:
         if now - job.queued_at >= self.policy.ageing_s:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Registry:
-    """Loaded models by name, in the order of their names; at least one."""
+    """Loaded models by name, in the order of their names, at least one; by folder; and the folders refused last."""
 
     models: Mapping[str, Model]
+    folders: Mapping[str, Model]
+    refused: frozenset[str] = frozenset()
 
     def named(self, name: str) -> Model:
         """The model called `name`.
@@ -52,8 +53,11 @@ class Registry:
         return self.models[choices[0]]
 
 
-def load_registry(folder: Path, runtime: Runtime) -> Registry:
-    """Every good bundle in `folder`; a bad one is left out and logged, and so are two of one name.
+def load_registry(folder: Path, runtime: Runtime, last: Registry | None = None) -> Registry:
+    """The good bundles in `folder`: of each name the highest version. A bad one is left out and logged.
+
+    With the `last` registry, a bundle that has not changed is taken from there as it is, and where a folder has turned
+    bad, what it held last stays.
 
     Raises:
         BundleError: no good bundle is left. ProviderError: the provider is not there.
@@ -61,21 +65,52 @@ def load_registry(folder: Path, runtime: Runtime) -> Registry:
     check_provider(runtime)
     if not folder.is_dir():
         raise BundleError("there is no such folder of bundles", got=folder)
-    models: list[Model] = []
-    for path in sorted(p for p in folder.iterdir() if p.is_dir() and (p / MANIFEST).exists()):
+    found: dict[str, Model] = {}  # by folder
+    refused = set()
+    for path in sorted(p for p in folder.iterdir() if p.is_dir() and _holds_bundle(p, last)):
         try:
-            models.append(load_model(read_bundle(path), runtime))
+            found[path.name] = _load(path, runtime, last)
         except BundleError as error:
             logger.error("bundle refused: %s", error)
-    counts = Counter(model.manifest.name for model in models)
-    for name in (name for name, count in counts.items() if count > 1):
-        logger.error("bundle refused: %s folders hold a bundle called %s", counts[name], name)
-    good = {model.manifest.name: model for model in models if counts[model.manifest.name] == 1}
+            refused.add(path.name)
+            if last is not None and path.name in last.folders:
+                found[path.name] = last.folders[path.name]
+    names = sorted({model.manifest.name for model in found.values()})
+    chosen = {name: _newest(name, found.values(), last) for name in names}
+    good = {name: model for name, model in chosen.items() if model is not None}
     if not good:
         raise BundleError("holds no bundle that can be used", where=folder.name, expected=f"folders with {MANIFEST}")
-    for name, model in sorted(good.items()):
-        logger.info("bundle loaded: %s %s", name, model.manifest.version)
-    return Registry(dict(sorted(good.items())))
+    for name, model in good.items():
+        if last is None or last.models.get(name) is not model:
+            logger.info("bundle loaded: %s %s", name, model.manifest.version)
+    return Registry(good, found, frozenset(refused))
+
+
+def _holds_bundle(path: Path, last: Registry | None) -> bool:
+    """Whether a folder is a bundle's, or was: one without its manifest is then a bad bundle, not none."""
+    return (path / MANIFEST).exists() or (last is not None and path.name in last.folders)
+
+
+def _load(path: Path, runtime: Runtime, last: Registry | None) -> Model:
+    bundle = read_bundle(path)
+    held = () if last is None else last.folders.values()
+    same = next((model for model in held if model.sha256 == bundle.sha256), None)
+    return same or load_model(bundle, runtime)
+
+
+def _newest(name: str, models: Iterable[Model], last: Registry | None) -> Model | None:
+    """The one of the highest version; where folders disagree on what that is, the last one served, if any."""
+    called = {model.sha256: model for model in models if model.manifest.name == name}
+    versions = {sha256: _version(model) for sha256, model in called.items()}
+    newest = [called[sha256] for sha256, version in versions.items() if version == max(versions.values())]
+    if len(newest) == 1:
+        return newest[0]
+    logger.error("bundle refused: %s folders hold a bundle called %s of one version", len(newest), name)
+    return None if last is None else last.models.get(name)
+
+
+def _version(model: Model) -> tuple[int, ...]:
+    return tuple(int(part) for part in model.manifest.version.split("."))
 
 
 def _knows(model: Model, sent: SentVariable) -> bool:

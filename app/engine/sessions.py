@@ -1,16 +1,14 @@
-"""A bundle's two graphs in ONNX Runtime, as the `Predictor` that export.contract.fill asks for."""
+"""A bundle's two graphs in ONNX Runtime."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import onnxruntime
 
-from app.control import Control
 from export.contract.errors import BundleError
 from export.contract.guesses import DISTANCES, GUESSES
 from export.contract.layout import Layout
@@ -66,6 +64,7 @@ class Graphs:
         self._decoder = _open(name, "decoder.onnx", bundle.decoder, decoder, runtime)
         self._told = [tensor.name for tensor in encoder.outputs]
         self._asked = [tensor.name for tensor in decoder.inputs]
+        self._queries = [name for name in self._asked if name.startswith(QUERY)]
 
     @property
     def queries_a_run(self) -> int | None:
@@ -74,9 +73,11 @@ class Graphs:
 
     def encode(self, tokens: Tokens, options: onnxruntime.RunOptions | None = None) -> dict[str, np.ndarray]:
         """What the decoder is told of the visible tokens, by name, with a batch axis of 1."""
-        feed = {name: getattr(tokens, name)[None] for name in ENCODER_INPUTS}
-        told = dict(zip(self._told, self._encoder.run(self._told, feed, options), strict=True))
-        return {"length": told.get("memory_length", tokens.length[None]), **told}
+        return self._encode({name: getattr(tokens, name)[None] for name in ENCODER_INPUTS}, options)
+
+    def encode_batch(self, tokens: Tokens) -> dict[str, np.ndarray]:
+        """The same of tokens that have a batch axis (B, L, ...)."""
+        return self._encode({name: getattr(tokens, name) for name in ENCODER_INPUTS}, None)
 
     def decode(
         self,
@@ -86,52 +87,29 @@ class Graphs:
         options: onnxruntime.RunOptions | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation (Q, P) for the queries in `part`."""
-        feed = {name: told[name] for name in self._asked if not name.startswith(QUERY)}
-        for name in self._asked:
-            if name.startswith(QUERY):
-                values = getattr(queries, name.removeprefix(QUERY))
-                feed[name] = values[None] if values.ndim == 0 else values[None, part]
-        mean, std = self._decoder.run(["mean", "std"], feed, options)
+        feed = {}
+        for name in self._queries:
+            values = getattr(queries, name.removeprefix(QUERY))
+            feed[name] = values[None] if values.ndim == 0 else values[None, part]
+        mean, std = self._decode(told, feed, options)
         return mean[0], std[0]
 
+    def decode_batch(self, told: Mapping[str, np.ndarray], queries: Queries) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation (B, Q, P) for queries that have a batch axis (B, Q, ...)."""
+        return self._decode(told, {name: getattr(queries, name.removeprefix(QUERY)) for name in self._queries}, None)
 
-@dataclass
-class OnnxPredictor:
-    """A `Predictor` over `graphs` that counts the seconds spent in each, and stops in the midst of one when told to."""
+    def _encode(self, feed: Mapping[str, np.ndarray], options: onnxruntime.RunOptions | None) -> dict[str, np.ndarray]:
+        told = dict(zip(self._told, self._encoder.run(self._told, feed, options), strict=True))
+        return {"length": told.get("memory_length", feed["length"]), **told}
 
-    graphs: Graphs
-    control: Control = field(default_factory=Control)
-    encode_s: float = 0.0
-    decode_s: float = 0.0
-    options: onnxruntime.RunOptions = field(default_factory=onnxruntime.RunOptions)
-
-    def __post_init__(self) -> None:
-        self.control.on_stop(lambda: setattr(self.options, "terminate", True))
-
-    def __call__(self, tokens: Tokens, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation (Q, P) of every query: encoded once, decoded in chunks.
-
-        Raises:
-            StoppedError: it was told to stop.
-        """
-        try:
-            return self._predict(tokens, queries)
-        except Exception:  # the runtime's own words for a run that was stopped share no class but this
-            self.control.check()
-            raise
-
-    def _predict(self, tokens: Tokens, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
-        self.control.check()
-        started = time.perf_counter()
-        told = self.graphs.encode(tokens, self.options)
-        encoded = time.perf_counter()
-        number = len(queries.variable)
-        size = self.graphs.queries_a_run or number
-        parts = [slice(start, start + size) for start in range(0, number, size)]
-        answers = [self.graphs.decode(told, queries, part, self.options) for part in parts]
-        mean, std = (np.concatenate(pieces) for pieces in zip(*answers, strict=True))
-        self.encode_s += encoded - started
-        self.decode_s += time.perf_counter() - encoded
+    def _decode(
+        self,
+        told: Mapping[str, np.ndarray],
+        queries: Mapping[str, np.ndarray],
+        options: onnxruntime.RunOptions | None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        feed = {name: told[name] for name in self._asked if not name.startswith(QUERY)}
+        mean, std = self._decoder.run(["mean", "std"], {**feed, **queries}, options)
         return mean, std
 
 

@@ -7,13 +7,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from app.codecs import json
 from app.codecs.negotiation import reading_codec
 from app.control import Control
+from app.headers import PAGE_POLICY
 from app.openapi import problems
+from app.reference import reference_page
 from app.routes.state import ClientOf, ServiceOf
 from app.routes.watched import answer_body
 from app.service import Answer, Ask
@@ -22,16 +24,7 @@ router = APIRouter(include_in_schema=False)
 
 FILES = StaticFiles(directory=Path(__file__).parents[1] / "page" / "dist")
 FILL_NOTHING = 0  # steps: every gap is longer than this, so each is flagged and none is filled
-# Nothing from elsewhere, nothing inline, no framing: what the page shows cannot be made to act for others.
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-cache",
-}
+HEADERS = {"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-cache"}
 
 
 @router.get("/")
@@ -44,6 +37,12 @@ async def page(request: Request) -> Response:
 async def asset(name: str, request: Request) -> Response:
     """A file that the page is made of, or its sample."""
     return await _file(f"page/{name}", request)
+
+
+@router.get("/docs")
+async def docs(request: Request) -> Response:
+    """The interface as a page to read: no script, nothing from elsewhere."""
+    return HTMLResponse(reference_page(request.app.openapi()), headers=HEADERS)
 
 
 @router.post("/page/preview", responses=problems(400, 404, 413, 415, 422, 500, 503))

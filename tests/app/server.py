@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 
 ROOT = Path(__file__).parents[2]
+START_S = 180.0  # on a machine that does much else
 
 
 @dataclass
@@ -30,12 +31,17 @@ class Served:
         return re.findall(r"request_id=(\S+)", self.log.read_text())
 
 
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 @contextmanager
 def serving(bundles: Path, folder: Path, **settings: object) -> Iterator[Served]:
     """A server that is ready; it is killed at the end if it still runs."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     env = {**os.environ, "PYTHONPATH": str(ROOT), "HYDROFILL_LOG_FORMAT": "json", "HYDROFILL_THREADS": "1"}
     env |= {f"HYDROFILL_{name.upper()}": str(value) for name, value in settings.items()}
     command = [sys.executable, "-m", "app", "serve", "--bundles", str(bundles), "--port", str(port)]
@@ -51,7 +57,7 @@ def serving(bundles: Path, folder: Path, **settings: object) -> Iterator[Served]
 
 
 def _await_ready(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + 60
+    until = time.monotonic() + START_S
     while time.monotonic() < until:
         assert process.poll() is None, log.read_text()
         try:

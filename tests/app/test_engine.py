@@ -221,12 +221,18 @@ def test_bad_bundle_is_left_out_and_logged(tmp_path: Path, caplog: pytest.LogCap
     assert "no-bundle" not in caplog.text
 
 
-def test_two_bundles_of_one_name_are_both_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_two_bundles_of_one_name_and_version_are_both_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_bundle(tmp_path, "good")
-    write_bundle(tmp_path, "twin").rename(tmp_path / "elder")
+    write_bundle(tmp_path, "twin", decoder=decoder_bytes(std=0.7)).rename(tmp_path / "elder")
     write_bundle(tmp_path, "twin")
     assert list(load_registry(tmp_path, CPU).models) == ["good"]
     assert "2 folders hold a bundle called twin" in caplog.text
+
+
+def test_highest_version_of_a_name_is_served(tmp_path: Path) -> None:
+    for version in ("1.10.0", "1.9.0"):
+        write_bundle(tmp_path, "good", version=version).rename(tmp_path / version)
+    assert load_registry(tmp_path, CPU).models["good"].manifest.version == "1.10.0"
 
 
 @pytest.mark.parametrize("folder", ["", "nowhere"])

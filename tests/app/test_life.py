@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -15,7 +17,7 @@ import pytest
 
 from tests.app.server import ROOT, serving
 from tests.app.test_limits import slow_encoder
-from tests.app.tiny import JSON, NPZ, body_of, sample, write_bundle
+from tests.app.tiny import JSON, NETCDF, NPZ, body_of, sample, write_bundle
 
 
 @pytest.fixture(scope="module")
@@ -74,24 +76,38 @@ def test_server_that_cannot_finish_in_time_ends_with_an_error(slow_bundles: Path
         assert accepted.result() == 503
 
 
-KILL_ENGINE = """
-import sys, threading
-from app.engine import engine
-from app.__main__ import cli
+# The thread ends by what it runs, by an error of its own queue, or for want of memory: it must not be waited for.
+ENGINE_FAULTS = {
+    "ends": """
 def die(self, job):
     if threading.current_thread().name == "engine" and job.predicted_s > 0:
         raise SystemExit
     return kept(self, job)
 kept, engine.Engine._run = engine.Engine._run, die
+""",
+    "raises": """
+def die(self, interactive_only=False):
+    if threading.current_thread().name == "engine" and any(job.predicted_s > 0 for job in self.jobs):
+        raise MemoryError
+    return kept(self, interactive_only)
+kept, queue.Waiting.take = queue.Waiting.take, die
+""",
+}
+SERVE = """
+import sys, threading
+from app.engine import engine, queue
+from app.__main__ import cli
+{fault}
 cli(["serve", "--bundles", sys.argv[1], "--port", sys.argv[2]])
 """
 
 
-def test_server_whose_engine_dies_ends_with_an_error(bundles: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("fault", ENGINE_FAULTS)
+def test_server_whose_engine_dies_ends_with_an_error(bundles: Path, tmp_path: Path, fault: str) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    command = [sys.executable, "-c", KILL_ENGINE, str(bundles), port]
+    command = [sys.executable, "-c", SERVE.format(fault=ENGINE_FAULTS[fault]), str(bundles), port]
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
     try:
@@ -110,6 +126,17 @@ def test_server_whose_engine_dies_ends_with_an_error(bundles: Path, tmp_path: Pa
     assert "the engine has stopped" in (tmp_path / "log").read_text()
 
 
+def test_server_on_a_full_disk_answers_in_every_form(bundles: Path, tmp_path: Path) -> None:
+    with serving(bundles, tmp_path) as served:
+        resource.prlimit(served.process.pid, resource.RLIMIT_FSIZE, (0, 0))  # no file grows, the log's included
+        size = served.log.stat().st_size
+        for form in (JSON, NPZ, NETCDF):
+            assert ask(served.address, body_of(sample(), form), form) == 200
+        assert served.log.stat().st_size == size
+        served.process.send_signal(signal.SIGTERM)
+        assert served.process.wait(timeout=20) == 0
+
+
 def test_server_open_to_the_network_without_keys_is_refused(bundles: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "app", "serve", "--bundles", str(bundles), "--host", "0.0.0.0", "--port", "0"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
@@ -125,4 +152,10 @@ def test_client_that_sends_a_byte_a_second_is_answered_and_harms_nobody(bundles:
             head = ("POST /reconstruct HTTP/1.1", "Host: x", f"Content-Type: {JSON}", "Content-Length: 99", "", "{")
             slow.sendall("\r\n".join(head).encode())
             assert ask(served.address, body_of(sample(), JSON), JSON) == 200
-            assert slow.recv(100).startswith(b"HTTP/1.1 408")
+            slow.settimeout(0.2)
+            told = b""
+            while not told:
+                slow.sendall(b" ")
+                with suppress(TimeoutError):
+                    told = slow.recv(100)
+            assert told.startswith(b"HTTP/1.1 408")

@@ -18,7 +18,8 @@ from fastapi import FastAPI
 
 from app.control import Control, StoppedError
 from app.engine.cost import CostModel, Load, calibrate, count_load
-from app.engine.engine import Engine, EngineStoppedError
+from app.engine.engine import Engine
+from app.engine.meeting import EngineStoppedError
 from app.engine.model import Model, load_model
 from app.engine.queue import Job, Policy, Waiting
 from app.engine.sessions import Runtime

@@ -26,8 +26,8 @@ from app.main import create_app
 from app.settings import Settings
 from export.contract.errors import StructureError, UnreadableError
 from tests.app.problems import check_problem
-from tests.app.test_hostile import hdf5_of
 from tests.app.tiny import NETCDF, body_of, client_of, post, sample
+from tests.hostile.files import hdf5_of
 
 LIMITS = ParserLimits(memory_bytes=512 * 2**20, cpu_s=20, wall_s=60.0, decoded_bytes=64 * 2**20)
 KINDS = {kind.__name__: kind for kind in PROBLEMS}

@@ -12,6 +12,7 @@ import pytest
 from tests.app.server import serving
 
 EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "12"))  # of each operation; more in a longer run
+TIMEOUT_S = float(os.environ.get("SCHEMATHESIS_TIMEOUT_S", "540"))
 SEED = 20260101
 # Left out: what is refused for its form is so by more than its schema (`positive_data_acceptance`: units, shapes, times
 # that fit each other), and binary bodies are any bytes to a schema (`negative_data_rejection` takes them for wrong).
@@ -30,7 +31,7 @@ def test_every_operation_keeps_to_its_schema(bundles: Path, tmp_path: Path) -> N
             *("--phases", "examples,coverage,fuzzing", "--mode", "all", "--no-color"),
             "--generation-database=none",
         ]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=540)
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=TIMEOUT_S)
         assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
         log = served.log.read_text()
         assert "Traceback" not in log

@@ -143,6 +143,7 @@ def write_bundle(
     *,
     encoder: bytes | None = None,
     decoder: bytes | None = None,
+    version: str = "1.2.3",
 ) -> Path:
     """A bundle at `folder / name`; `encoder`, `decoder` replace the graphs."""
     contents = {
@@ -152,7 +153,7 @@ def write_bundle(
     }
     manifest = Manifest(
         name=name,
-        version="1.2.3",
+        version=version,
         created=CREATED,
         licence="Apache-2.0",
         training=TrainingData(title="none", source="made up", licence="none", start=CREATED, end=CREATED, frames=1),

@@ -9,7 +9,7 @@ from app.settings import PREFIX, Settings
 
 LINES = (Path(__file__).parents[2] / ".env.example").read_text().splitlines()
 OF_THE_CONTAINER = {"bundles", "host", "drain_s", "open_to_network"}  # the image sets these
-UNSET = {"threads", "keys_file"}  # by default the cores are counted, and no key is asked for
+UNSET = {"threads", "keys_file", "otel_endpoint"}  # by default the cores are counted, and no key is asked for
 GIVEN = dict(re.findall(r"^#?([A-Z_]+)=(.*)$", "\n".join(LINES), re.MULTILINE))
 
 

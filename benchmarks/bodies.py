@@ -1,0 +1,114 @@
+"""Requests of any size on the shipped bundle's grid, in every form, and what the engine alone answers to them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import msgspec
+import numpy as np
+import xarray as xr
+
+from app.codecs import netcdf
+from app.codecs.negotiation import CODECS
+from app.engine.model import Model, load_model
+from app.engine.sessions import Runtime
+from app.service import Ask, read_sent, wanted_names, write_outcome
+from export.contract.layout import Layout
+from export.contract.manifest import read_bundle
+
+BUNDLE = Path("bundles/lez-daily")
+THREADS = 2
+FORMS = NPZ, NETCDF, JSON = "application/x-npz", "application/x-netcdf", "application/json"
+RAIN, PET = "precipitation", "pet"
+
+
+@dataclass(frozen=True)
+class Body:
+    """A request."""
+
+    form: str
+    content: bytes
+
+
+def open_model() -> Model:
+    """The shipped bundle, alone."""
+    return load_model(read_bundle(BUNDLE), Runtime("cpu", THREADS))
+
+
+def gappy(
+    layout: Layout,
+    steps: int,
+    rows: int,
+    columns: int,
+    seed: int,
+    missing: float = 0.4,
+    names: Sequence[str] = (RAIN, PET),
+) -> xr.Dataset:
+    """Made-up values on a corner of the model's grid, a share of them missing."""
+    rng, place = np.random.default_rng(seed), layout.place
+    data = {}
+    for name in names:
+        values = rng.gamma(2, 2, (steps, rows, columns)).astype(np.float32)
+        hidden = rng.random(values.shape) < missing
+        hidden.flat[0] = False
+        values[hidden] = np.nan
+        data[name] = (("time", "y", "x"), values, {"units": "mm day-1"})
+    axes = {
+        "time": np.datetime64("2012-08-01", "ns") + np.arange(steps) * np.timedelta64(1, "D"),
+        "y": place.y_origin + place.y_spacing * np.arange(rows),
+        "x": place.x_origin + place.x_spacing * np.arange(columns),
+    }
+    return xr.Dataset(data, axes)
+
+
+def body_of(data: xr.Dataset, form: str) -> Body:
+    """`data` as a request."""
+    if form == NETCDF:
+        return Body(form, netcdf.to_bytes(data))
+    if form == NPZ:
+        content = io.BytesIO()
+        np.savez(content, allow_pickle=False, **{str(name): v.values for name, v in data.variables.items()})
+        return Body(form, content.getvalue())
+    fields = {}
+    for name, variable in data.data_vars.items():
+        values = variable.values.astype(object)
+        values[np.isnan(variable.values)] = None
+        fields[str(name)] = {"units": "mm day-1", "values": values.tolist()}
+    times = [f"{time}Z" for time in np.datetime_as_string(data["time"].values, unit="s")]
+    axes = {"y": data["y"].values.tolist(), "x": data["x"].values.tolist()}
+    return Body(form, msgspec.json.encode({"time": times, **axes, "fields": fields}))
+
+
+def engine_alone(model: Model, body: Body) -> dict[str, np.ndarray]:
+    """V, V_std, V_flag as the engine gives them without a server."""
+    dataset, reading = read_sent(CODECS[body.form].decode(body.content, None), model)
+    outcome = model.run(reading.cube, wanted_names(reading, model, ()))
+    filled = write_outcome(dataset, reading, outcome, model, Ask())
+    return {str(name): variable.values for name, variable in filled.data_vars.items()}
+
+
+def answered(reply: httpx.Response) -> dict[str, np.ndarray]:
+    """The same of a reply in any form, float32."""
+    form = reply.headers["content-type"]
+    if form == NETCDF:
+        with xr.open_dataset(io.BytesIO(reply.content), engine="h5netcdf") as data:
+            return {str(name): variable.values for name, variable in data.data_vars.items()}
+    if form == NPZ:
+        with np.load(io.BytesIO(reply.content), allow_pickle=False) as loaded:
+            return {name: loaded[name] for name in loaded.files}
+    arrays = {}
+    for name, variable in reply.json()["fields"].items():
+        for key, end in (("values", ""), ("std", "_std"), ("flag", "_flag")):
+            if key in variable:
+                arrays[name + end] = np.array(variable[key], np.float32)
+    return arrays
+
+
+def is_right(reply: httpx.Response, expected: dict[str, np.ndarray]) -> bool:
+    """Whether a reply holds the expected numbers, each to the last bit."""
+    given = answered(reply)
+    return all(name in given and np.array_equal(given[name], v, equal_nan=True) for name, v in expected.items())

@@ -1,0 +1,198 @@
+"""What the server costs beside the bare engine, how it bears load, and whether anything gives way in a soak."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from app.codecs.negotiation import CODECS
+from app.engine.model import Model
+from app.service import read_sent, wanted_names
+from benchmarks.bodies import BUNDLE, FORMS, JSON, NPZ, THREADS, Body, body_of, gappy, open_model
+from benchmarks.harness import machine, markdown_table, median_s, percentiles_ms
+from benchmarks.load import ask_beside, ask_without_pause, rate_of
+from benchmarks.soak import kinds_of, soak
+from tests.app.server import Served, free_port, serving
+
+REPEATS = 15
+CLIENTS = (1, 4, 16, 64)
+BIG_STEPS = 693  # days of 2 variables on 27 x 14 cells: 2.1 MB of float32
+MIDDLE_STEPS, BULK_STEPS, BULK_CLIENTS = 12, 180, 8
+LITSERVE_PATH = "/predict"
+
+
+def main(arguments: Sequence[str]) -> str:
+    """The page docs/results/server.md."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks server", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=20, help="of each level of load")
+    parser.add_argument("--soak-seconds", type=float, default=300, help="of the soak; 0 leaves it out")
+    parser.add_argument("--schema-examples", type=int, default=200, help="of each operation; 0 leaves it out")
+    options = parser.parse_args(arguments)
+    model = open_model()
+    parts = [
+        f"# The server\n\nWritten by `python -m benchmarks server`; one run, {THREADS} threads. {machine()}.",
+        f"Levels of load {options.seconds:g} s each. Clients and server share the machine.",
+        "## Beside the bare engine\n\n" + overhead(model),
+        "## Load\n\n" + load(model, options.seconds),
+        "## Small requests while bulk floods\n\n" + flood(model, options.seconds),
+    ]
+    if options.soak_seconds > 0:
+        parts.append("## Soak\n\n" + soaked(model, options.soak_seconds))
+    if options.schema_examples > 0:
+        parts.append("## Schemathesis\n\n" + schema(options.schema_examples))
+    return "\n\n".join(parts) + "\n"
+
+
+@contextmanager
+def served(**settings: object) -> Iterator[Served]:
+    """A server with the shipped bundle."""
+    with tempfile.TemporaryDirectory() as folder:
+        given = {"threads": THREADS, "log_level": "warning", "max_requests": 128, "reload_s": 0, **settings}
+        with serving(BUNDLE.parent.absolute(), Path(folder), **given) as server:
+            yield server
+
+
+def overhead(model: Model) -> str:
+    """Requests of 2 MB without a gap, for which the graphs have nothing to do."""
+    data = gappy(model.layout, BIG_STEPS, 27, 14, 0, missing=0.0)
+    rows = []
+    with served() as server, httpx.Client(base_url=server.address, timeout=60) as client:
+        for form in FORMS:
+            body = body_of(data, form)
+            reading = read_sent(CODECS[form].decode(body.content, None), model)[1]
+            names = wanted_names(reading, model, ())
+            engine_s = median_s(lambda of=reading, names=names: model.run(of.cube, names), REPEATS)  # type: ignore[misc]
+            headers = {"Content-Type": form}
+            whole_s = median_s(lambda b=body, h=headers: _post(client, "/reconstruct", b, h), REPEATS)  # type: ignore[misc]
+            unread_s = median_s(lambda b=body: client.post("/nothing", content=b.content), REPEATS)  # type: ignore[misc]
+            figures = {"request": whole_s, "engine alone": engine_s, "beside the engine": whole_s - engine_s}
+            figures["sending a body that nobody reads"] = unread_s
+            size = {"form": form, "MB": f"{len(body.content) / 1e6:.1f}"}
+            rows.append(size | {name: f"{1000 * seconds:.1f}" for name, seconds in figures.items()})
+    said = "A request without a gap, so that no graph runs, beside the engine's own part of it; milliseconds."
+    return f"{said}\n\n{markdown_table(list(rows[0]), rows)}"
+
+
+def _post(client: httpx.Client, path: str, body: Body, headers: dict[str, str]) -> None:
+    client.post(path, content=body.content, headers=headers).raise_for_status()
+
+
+def load(model: Model, seconds: float) -> str:
+    """Throughput and latency at growing numbers of clients, beside the engine alone and LitServe."""
+    bodies = [body_of(gappy(model.layout, MIDDLE_STEPS, 27, 14, seed), NPZ) for seed in range(8)]
+    cubes = [read_sent(CODECS[body.form].decode(body.content, None), model)[1] for body in bodies]
+    turn = iter(range(10**9))
+
+    def run() -> None:
+        reading = cubes[next(turn) % len(cubes)]
+        model.run(reading.cube, wanted_names(reading, model, ()))
+
+    bare = rate_of(run, seconds)
+    rows = [{"what": "the engine alone", "clients": "-", "a second": f"{bare:.2f}", "of the engine": "1.00", **_none()}]
+    with served() as server:
+        rows += [_level("hydrofill", server.address, bodies, clients, seconds, bare) for clients in CLIENTS]
+    if importlib.util.find_spec("litserve") is None:
+        said = "LitServe is not installed here (the extra `litserve`), so it is left out."
+    else:
+        said = "LitServe with the same graphs, reading and writing, one worker; npz as base64 in JSON."
+        wrapped = [Body(JSON, json.dumps({"npz": base64.b64encode(b.content).decode()}).encode()) for b in bodies]
+        with litserve() as address:
+            rows += [_level("LitServe", address, wrapped, n, seconds, bare, LITSERVE_PATH) for n in CLIENTS]
+    return f"{MIDDLE_STEPS} days of 27 x 14 cells, two variables. {said}\n\n{markdown_table(list(rows[0]), rows)}"
+
+
+def _level(
+    what: str,
+    address: str,
+    bodies: Sequence[Body],
+    clients: int,
+    seconds: float,
+    bare: float,
+    path: str = "/reconstruct",
+) -> dict[str, str]:
+    ask_without_pause(address, bodies, clients, min(2.0, seconds), path)
+    asked = ask_without_pause(address, bodies, clients, seconds, path)
+    refused = sum(number for status, number in asked.statuses.items() if status != 200)
+    rate = {"a second": f"{asked.rate:.2f}", "of the engine": f"{asked.rate / bare:.2f}"}
+    return {"what": what, "clients": str(clients), **rate, **percentiles_ms(asked.seconds), "refused": str(refused)}
+
+
+def _none() -> dict[str, str]:
+    return {"p50": "-", "p95": "-", "p99": "-", "refused": "-"}
+
+
+def flood(model: Model, seconds: float) -> str:
+    """A small request's latency alone, and while bulk clients ask without pause."""
+    small = body_of(gappy(model.layout, 4, 6, 6, 0), JSON)
+    bulk = [body_of(gappy(model.layout, BULK_STEPS, 27, 14, seed), NPZ) for seed in range(2)]
+    with served() as server:
+        alone = ask_without_pause(server.address, [small], 1, seconds / 2)
+        beside = ask_beside(server.address, small, bulk, BULK_CLIENTS, seconds)
+    rows = [
+        {"a small request": what, "number": str(len(asked.seconds)), **percentiles_ms(asked.seconds)}
+        for what, asked in (("alone", alone), (f"beside {BULK_CLIENTS} bulk clients", beside))
+    ]
+    said = f"4 days of 6 x 6 cells, JSON, beside requests of {BULK_STEPS} days of 27 x 14; milliseconds."
+    return f"{said}\n\n{markdown_table(list(rows[0]), rows)}"
+
+
+def soaked(model: Model, seconds: float) -> str:
+    """What came of the soak."""
+    kinds, mean_s = kinds_of(model)
+    with served(max_requests=32, max_queue_s=20, deadline_s=30) as server:
+        found = soak(server.address, server.process.pid, kinds, mean_s, seconds)
+        log = server.log.read_text()
+    rows = [
+        {"what": "replies by status", "figure": ", ".join(f"{s}: {n}" for s, n in sorted(found.statuses.items()))},
+        {"what": "clients that left", "figure": str(found.left)},
+        {"what": "good replies that differ from the engine alone", "figure": str(found.wrong)},
+        {"what": "connections that broke", "figure": str(dict(found.broken) or 0)},
+        {"what": "memory, second fifth to last", "figure": f"{100 * found.growth:+.1f} %"},
+        {"what": "tracebacks in the log", "figure": str(log.count("Traceback"))},
+        {"what": "passed", "figure": "yes" if found.passed else "NO"},
+    ]
+    said = f"{seconds:g} s at twice what the engine can do, random shapes, forms and disconnects."
+    return f"{said}\n\n{markdown_table(['what', 'figure'], rows)}"
+
+
+def schema(examples: int) -> str:
+    """The schema's test with more examples."""
+    started = time.perf_counter()
+    command = [sys.executable, "-m", "pytest", "-q", "tests/app/test_schema.py"]
+    env = {**os.environ, "SCHEMATHESIS_EXAMPLES": str(examples), "SCHEMATHESIS_TIMEOUT_S": "7200"}
+    done = subprocess.run(command, env=env, check=False, capture_output=True, text=True)
+    result = "passed" if done.returncode == 0 else f"FAILED:\n\n```\n{done.stdout[-3000:]}\n```"
+    return f"{examples} examples of each operation, {time.perf_counter() - started:.0f} s: {result}"
+
+
+@contextmanager
+def litserve() -> Iterator[str]:
+    """The address of LitServe with the same graphs."""
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks.litserve_app", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        until = time.monotonic() + 120
+        while time.monotonic() < until:
+            try:
+                if httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200:
+                    break
+            except httpx.TransportError:
+                pass
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait()

@@ -1,0 +1,111 @@
+"""Twice as much as the server can do, in random shapes and forms, with clients that leave: does anything give way?"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import numpy as np
+
+from app.engine.model import Model
+from benchmarks.bodies import FORMS, PET, RAIN, Body, body_of, engine_alone, gappy, is_right
+from benchmarks.load import TIMEOUT_S
+
+KINDS = 48  # of requests
+OVERLOAD = 2.0  # times what the engine alone can do
+LEAVING = 0.1  # of the clients, some time after they asked
+ALLOWED = frozenset({200, 429, 503, 504})
+GROWTH = 0.05  # of memory, from the second fifth to the last
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """A request, and what the engine alone answers."""
+
+    body: Body
+    expected: dict[str, np.ndarray]
+
+
+@dataclass
+class Soaked:
+    """What came of it."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    left: int = 0
+    wrong: int = 0
+    broken: Counter[str] = field(default_factory=Counter)
+    memory: list[int] = field(default_factory=list)  # bytes, once a second
+
+    @property
+    def growth(self) -> float:
+        """Of the mean memory, from the second fifth of the time to the last."""
+        fifth = max(len(self.memory) // 5, 1)
+        return float(np.mean(self.memory[-fifth:]) / np.mean(self.memory[fifth : 2 * fifth]) - 1)
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing gave way."""
+        return not self.wrong and not self.broken and set(self.statuses) <= ALLOWED and abs(self.growth) <= GROWTH
+
+
+def kinds_of(model: Model) -> tuple[list[Kind], float]:
+    """Requests of random sizes, gaps, variables and forms, and the engine's mean seconds for one."""
+    rng, kinds, took = np.random.default_rng(3), [], 0.0
+    for number in range(KINDS):
+        steps, rows, columns = (int(rng.integers(1, top + 1)) for top in (30, 27, 14))
+        names = ((RAIN, PET), (RAIN,), (PET,))[int(rng.integers(0, 3))]
+        missing = float(rng.uniform(0.1, 0.7))
+        body = body_of(gappy(model.layout, steps, rows, columns, number, missing, names), FORMS[number % len(FORMS)])
+        started = time.perf_counter()
+        expected = engine_alone(model, body)
+        took += time.perf_counter() - started
+        kinds.append(Kind(body, expected))
+    return kinds, took / KINDS
+
+
+def soak(address: str, pid: int, kinds: list[Kind], mean_s: float, seconds: float) -> Soaked:
+    """Requests that come when they come, whether the last ones are answered or not."""
+    return asyncio.run(_soak(address, pid, kinds, OVERLOAD / mean_s, seconds))
+
+
+async def _soak(address: str, pid: int, kinds: list[Kind], rate: float, seconds: float) -> Soaked:
+    soaked, rng, until = Soaked(), np.random.default_rng(5), time.perf_counter() + seconds
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+    async with httpx.AsyncClient(base_url=address, timeout=TIMEOUT_S, limits=limits) as client:
+        watching = asyncio.ensure_future(_watch(pid, soaked))
+        asked = []
+        while time.perf_counter() < until:
+            kind = kinds[int(rng.integers(0, len(kinds)))]
+            patience_s = float(rng.exponential(0.5)) if rng.random() < LEAVING else None
+            asked.append(asyncio.ensure_future(_ask(client, kind, patience_s, soaked)))
+            await asyncio.sleep(float(rng.exponential(1 / rate)))
+        await asyncio.gather(*asked)
+        watching.cancel()
+    return soaked
+
+
+async def _ask(client: httpx.AsyncClient, kind: Kind, patience_s: float | None, soaked: Soaked) -> None:
+    headers = {"Content-Type": kind.body.form}
+    try:
+        async with asyncio.timeout(patience_s):
+            reply = await client.post("/reconstruct", content=kind.body.content, headers=headers)
+    except TimeoutError:
+        soaked.left += 1
+        return
+    except httpx.HTTPError as error:
+        soaked.broken[type(error).__name__] += 1
+        return
+    soaked.statuses[reply.status_code] += 1
+    if reply.status_code == 200 and not await asyncio.to_thread(is_right, reply, kind.expected):
+        soaked.wrong += 1
+
+
+async def _watch(pid: int, soaked: Soaked) -> None:
+    while True:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()  # noqa: ASYNC240 (no disk behind it)
+        soaked.memory.append(next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS")))
+        await asyncio.sleep(1)
