@@ -98,7 +98,7 @@ def write_fill(
     Observed values stay bit-identical. `provenance` becomes global attributes, and a line is added to
     `history`. With `only_gaps`, V holds the filled values alone.
     """
-    out = dataset.copy()
+    made: dict[str, xr.Variable] = {}  # joined at once: each joining compares every coordinate
     dimensions = recognise(dataset)
     for name, fill in filled.items():
         source = reading.source[name]
@@ -108,8 +108,9 @@ def write_fill(
         def as_written(
             values: np.ndarray, original: xr.DataArray = original, order: tuple[str, ...] = order
         ) -> np.ndarray:
-            extra = tuple(d for d in original.dims if d not in order)
-            return xr.DataArray(values, dims=order).expand_dims(extra).transpose(*original.dims).values
+            extra = tuple(d for d in original.dims if d not in order)  # of length 1, or it would not be a field
+            widened = values.reshape(*(1 for _ in extra), *values.shape)
+            return xr.Variable((*extra, *order), widened).transpose(*original.dims).values
 
         flag = as_written(fill.flag)
         values = original.values
@@ -118,14 +119,16 @@ def write_fill(
             kept = np.full_like(values, np.nan) if only_gaps else values
             values = np.where(flag == FILLED, mean, kept)
         beside = ([f"{source}_std"] if uncertainty else []) + [f"{source}_flag"]
-        out[source] = (original.dims, values, {**original.attrs, "ancillary_variables": " ".join(beside)})
-        out[source].encoding = {"_FillValue": np.array(np.nan, values.dtype)} if values.dtype.kind == "f" else {}
+        attributes = {**original.attrs, "ancillary_variables": " ".join(beside)}
+        encoding = {"_FillValue": np.array(np.nan, values.dtype)} if values.dtype.kind == "f" else {}
+        made[source] = xr.Variable(original.dims, values, attributes, encoding)
         if uncertainty:
             spread = as_written(convert.invert_spread(fill.std)).astype(np.float32)
-            out[f"{source}_std"] = (original.dims, spread, _std_attributes(original, source))
-        out[f"{source}_flag"] = (original.dims, flag, _flag_attributes(source))
+            made[f"{source}_std"] = xr.Variable(original.dims, spread, _std_attributes(original, source))
+        made[f"{source}_flag"] = xr.Variable(original.dims, flag, _flag_attributes(source))
     done = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} hydrofill: gaps of {', '.join(filled)} filled"
     earlier = str(dataset.attrs.get("history", ""))
+    out = dataset.assign(made)
     out.attrs = {
         **dataset.attrs,
         **provenance,
