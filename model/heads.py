@@ -13,6 +13,7 @@ from export.contract.guesses import DISTANCES, GUESSES
 
 SURELY_WET = 5.0  # standard deviations above zero: the dry share is 3e-7
 TRUST = 4.0  # power of a guess's usual error by which it is trusted less
+SURELY_DRY = 5e-3  # of the squared scale: the least spread of a root, below which float32 has no digits of it
 NO_GUESS = -1e4  # a logit that leaves no weight, and is finite
 ANCHORS = (
     "few_eofs",
@@ -50,7 +51,7 @@ class Predictive(NamedTuple):
         m2, s2 = self.loc.square(), self.scale.square()
         nearly_never_dry = self.loc > SURELY_WET * self.scale  # there the difference of moments would lose its digits
         variance = torch.where(nearly_never_dry, 4 * m2 * s2 + 2 * s2.square(), square - mean.square())
-        return torch.where(self.censored, variance.clamp(min=0).sqrt(), self.scale)
+        return torch.where(self.censored, torch.maximum(variance, (SURELY_DRY * s2).square()).sqrt(), self.scale)
 
     def crps(self, target: Tensor) -> Tensor:
         """Continuous ranked probability score against physical `target`, in the network's space.

@@ -8,9 +8,6 @@ from torch.nn import functional as F
 
 from model.heads import Predictive
 
-MEAN_WEIGHT = 0.2  # of the squared error of a skewed variable's mean beside its CRPS
-
-
 class NothingToScoreError(ValueError):
     """No cell of the batch is both hidden and observed."""
 
@@ -37,26 +34,15 @@ def balanced_crps(
 
 
 def crps_sums(
-    predicted: Predictive,
-    target: Tensor,
-    variable: Tensor,
-    spread: Tensor,
-    num_variables: int,
-    usual: Tensor | None = None,
+    predicted: Predictive, target: Tensor, variable: Tensor, spread: Tensor, num_variables: int
 ) -> tuple[Tensor, Tensor]:
     """Each variable's sum of CRPS over its scored cells and the number of those cells, (V,) each; as `balanced_crps`.
 
-    Sums of several processes add up, as their means do not. The CRPS of square roots says little of the mean in
-    physical units, which a few storms rule: where `usual` (V,), each variable's physical standard deviation, is given,
-    the squared error of that mean joins it for censored cells.
+    Sums of several processes add up, as their means do not.
     """
     scored = ~torch.isnan(target)
-    truth = torch.where(scored, target, torch.zeros_like(target))
-    crps = predicted.crps(truth) / spread[variable].unsqueeze(-1)
-    if usual is not None:
-        squares = ((predicted.mean() - truth) / usual[variable].unsqueeze(-1)).square()
-        crps = crps + MEAN_WEIGHT * torch.where(predicted.censored, squares, torch.zeros_like(squares))
-    crps = torch.where(scored, crps, torch.zeros_like(crps))
+    crps = predicted.crps(torch.where(scored, target, torch.zeros_like(target)))
+    crps = torch.where(scored, crps / spread[variable].unsqueeze(-1), torch.zeros_like(crps))
     which = F.one_hot(variable, num_variables).to(crps.dtype)  # (B, Q, V)
     total = torch.einsum("bq,bqv->v", crps.sum(-1), which)
     return total, torch.einsum("bq,bqv->v", scored.sum(-1).to(crps.dtype), which)

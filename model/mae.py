@@ -66,12 +66,6 @@ class CrossMAE(nn.Module):
         if self.prior is not None:
             self.prior.error.copy_(torch.from_numpy(errors))
 
-    def usual_spread(self) -> Tensor:
-        """(V,): each variable's standard deviation in physical units, as its statistics have it."""
-        embedding, number = self.encoder.embedding, len(self.layout.variables)
-        center, spread = embedding.center[:number, 0], embedding.spread[:number, 0]
-        return Predictive(center, spread, embedding.square_root[:number]).std()
-
     def encode(self, values: Tensor, valid: Tensor, variable: Tensor, place: Tensor, length: Tensor) -> Memory:
         """Visible tokens -> what the decoder reads."""
         memory = self.encoder(values, valid, variable, place, length)

@@ -170,7 +170,6 @@ class _Training:
         statistics = choose_statistics(seen, self.layout)
         network.set_statistics(statistics)
         self.spread = statistics.spread[: len(self.layout.variables), 0]
-        self.usual = network.usual_spread().to(fabric.device) if self.layout.guesses else None
         self.state = start_state(network.to(fabric.device), self.settings)
         share = self.settings.batch_size // self.settings.devices
         self.sampler = WindowSampler(
@@ -263,7 +262,7 @@ class _Training:
         target, variable = (torch.from_numpy(a).to(device) for a in (batch.target, batch.queries.variable))
         spread = self.state.network.encoder.embedding.spread[:number, 0]
         predicted = predicted._replace(loc=predicted.loc.float(), scale=predicted.scale.float())
-        total, count = crps_sums(predicted, target, variable, spread, number, self.usual)
+        total, count = crps_sums(predicted, target, variable, spread, number)
         all_total, all_count = self._sum(torch.stack([total.detach(), count]))
         own = balance(total * self.fabric.world_size, all_count)  # gradients are averaged over devices
         return Losses(own, float(balance(all_total, all_count)), means(all_total, all_count).tolist())
