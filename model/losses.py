@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from model.heads import Predictive
 
+
 class NothingToScoreError(ValueError):
     """No cell of the batch is both hidden and observed."""
 
