@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,18 +13,14 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from export.contract.errors import ContractError
 
 if TYPE_CHECKING:  # xarray and torch are loaded by the command that needs them, so that --help is instant
     import xarray as xr
 
-    from export.contract.manifest import Skill
-    from model.comparison import Comparison
 
 REFUSED = 2
-OURS = "hydrofill"
 cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 messages = Console(stderr=True)
 results = Console(width=max(Console().width, 110))  # tables stay whole when the output goes to a file
@@ -109,23 +105,13 @@ def score(
 ) -> None:
     """RMSE and more on the withheld cells, beside linear interpolation in time and the cell's mean."""
     from model.metrics.cases import score_case
+    from model.words import withheld_table
 
     try:
         scored = score_case(_load(case), _load(filled))
     except (ContractError, OSError) as error:
         _refuse("score", str(error))
-    table = _table(
-        "Withheld cells", "variable", "gap", "cells", "RMSE", "linear in time", "cell mean", "CRPS", "in 90 % interval"
-    )
-    for row in scored.rows:
-        others = [
-            _number(row.baselines[b].rmse) if b in row.baselines else "-" for b in ("linear_in_time", "cell_mean")
-        ]
-        own = row.scores
-        table.add_row(
-            row.variable, row.kind, str(own.n), _number(own.rmse), *others, _number(own.crps), _share(own.coverage90)
-        )
-    results.print(table)
+    results.print(withheld_table(scored))
     for name, changed in scored.observed_changed.items():
         unfilled = sum(row.unfilled for row in scored.rows if row.variable == name)
         results.print(
@@ -151,12 +137,13 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
 ) -> None:
     """Learn to fill gaps from data that has gaps; only what was observed is learnt from."""
-    from model.checkpoint import CONFIG, RunError, read_run
+    from model.checkpoint import CONFIG, RunError, read_layout, read_run
     from model.config import ConfigError, choose_preset, read_config
     from model.data.sources import open_sources
     from model.devices import DeviceLostError
     from model.training import DivergedError
     from model.training import train as train_steps
+    from model.words import chosen, skill_table
 
     try:
         source = out / CONFIG if resume else config
@@ -167,7 +154,9 @@ def train(
         settings = replace(settings, training=training)
         dataset = open_sources(sources)
         with _training_bar(settings.training.steps) as show:
-            for progress in train_steps(dataset, out, settings, resume):
+            for number, progress in enumerate(train_steps(dataset, out, settings, resume)):
+                if number == 0:
+                    results.print(chosen(read_layout(out), settings), highlight=False, soft_wrap=True)
                 show(progress.share, f"step {progress.step}  loss {progress.loss:.4f}", progress.by_variable)
         skill = read_run(out).skill
     except (ContractError, ConfigError, RunError, DivergedError, DeviceLostError, OSError) as error:
@@ -175,7 +164,7 @@ def train(
     except KeyboardInterrupt:
         _refuse("train", f"stopped; continue with --resume --out {out}")
     if skill:
-        results.print(_skill_table("Held-out blocks of time", skill))
+        results.print(skill_table("Held-out blocks of time", skill))
     results.print(f"{out}: trained; next: python -m export {out} bundles/NAME", highlight=False, soft_wrap=True)
 
 
@@ -198,6 +187,7 @@ def evaluate(
     from model.comparison import compare, trials
     from model.plots import PlotsUnavailableError, draw
     from model.predict import TorchPredictor
+    from model.words import comparison_table, measures_table
 
     rows = []
     try:
@@ -218,8 +208,8 @@ def evaluate(
     if as_json:
         print(json.dumps([row.row() for row in rows], indent=1))
         return
-    results.print(_comparison_table(f"{source}, observed cells hidden by each kind of gap: RMSE", rows))
-    results.print(_measures_table("The same, ours", rows))
+    results.print(comparison_table(f"{source}, observed cells hidden by each kind of gap: RMSE", rows))
+    results.print(measures_table("The same, ours", rows))
     if plots is not None:
         results.print(f"{plots}: pictures", highlight=False, soft_wrap=True)
 
@@ -255,50 +245,6 @@ def _training_bar(steps: int) -> Iterator[Callable[[float, str, Mapping[str, flo
         yield show
     finally:
         progress.stop()
-
-
-def _skill_table(title: str, skill: tuple[Skill, ...]) -> Table:
-    table = _table(title, "variable", "gap", "cells", "RMSE", "linear in time", "cell mean", "CRPS", "in 90 % interval")
-    for row in skill:
-        numbers = [_number(v) for v in (row.rmse, row.linear_rmse, row.mean_rmse, row.crps)]
-        table.add_row(row.variable, row.gap, str(row.cells), *numbers, _share(row.coverage90))
-    return table
-
-
-def _comparison_table(title: str, rows: Sequence[Comparison]) -> Table:
-    """RMSE, a line a method and a column a variable and gap."""
-    heads = [f"{row.variable}\n{row.gap}" for row in rows]
-    table = _table(title, "method", *heads)
-    for method in dict.fromkeys(name for row in rows for name in row.methods):
-        table.add_row(method, *(_number(row.methods[method].rmse) if method in row.methods else "-" for row in rows))
-    return table
-
-
-def _measures_table(title: str, rows: Sequence[Comparison]) -> Table:
-    """Our other measures, a line a variable and gap."""
-    heads = ("bias", "CRPS", "in 90 % interval", "spread/skill", "fine PSD", "wet bias", "totals", "NSE", "KGE")
-    table = _table(title, "variable", "gap", "cells", *heads)
-    for row in rows:
-        own = row.methods[OURS]
-        numbers = (own.spread_skill, row.psd_ratio[OURS], own.wet_bias, own.totals_ratio, own.nse, own.kge)
-        first = (_number(own.bias), _number(own.crps), _share(own.coverage90))
-        table.add_row(row.variable, row.gap, str(row.cells), *first, *map(_number, numbers))
-    return table
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    for column in columns:
-        table.add_column(column, justify="left" if column in ("variable", "gap", "method") else "right")
-    return table
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0%}"
 
 
 def _sizes(dataset: xr.Dataset) -> str:
