@@ -39,7 +39,7 @@ CPU = Runtime("cpu", 1)
 
 
 def guessing_decoder(queries_read_each_other: bool) -> tuple[GraphSpec, bytes]:
-    """Answers the cell's mean over time, which is the last of the first guesses; std is how many queries came along."""
+    """Answers the cell's mean over time, one of the first guesses; std is how many queries came along."""
     cells = ("batch", "queries", P)
     extra = (
         tensor("query_guess", "float32", *cells, len(GUESSES)),
@@ -49,13 +49,13 @@ def guessing_decoder(queries_read_each_other: bool) -> tuple[GraphSpec, bytes]:
     )
     spec = DECODER_SPEC.model_copy(update={"inputs": (*DECODER_SPEC.inputs, *extra)})
     nodes = [
-        onnx.helper.make_node("Gather", ["query_guess", "last"], ["mean"], axis=3),
+        onnx.helper.make_node("Gather", ["query_guess", "which"], ["mean"], axis=3),
         onnx.helper.make_node("Shape", ["query_variable"], ["count_int"], start=1),
         onnx.helper.make_node("Cast", ["count_int"], ["count"], to=onnx.TensorProto.FLOAT),
         onnx.helper.make_node("Shape", ["mean"], ["shape"]),
         onnx.helper.make_node("Expand", ["count", "shape"], ["std"]),
     ]
-    return spec, graph_bytes(nodes, spec, {"last": np.array(len(GUESSES) - 1)})
+    return spec, graph_bytes(nodes, spec, {"which": np.array(GUESSES.index("mean"))})
 
 
 @pytest.fixture
