@@ -29,6 +29,7 @@ ROUNDS = 100  # at most, of decomposing and putting back, for each number of mod
 CONVERGED = 1e-3  # of the standard deviation: a smaller change of the gaps ends the rounds, as DINEOF's own default
 PATIENCE = 3  # numbers of modes without gain after which no more are tried
 WITHHELD = 0.03  # share of the seen values that choose the number of modes
+FEWEST_FRAMES = 3  # that give values for the choice: one may be like no other
 FILTER_STEPS = 3
 FILTERS = (0.0, 0.1)  # without: whole frames keep their own day; with: a short record gains a memory
 
@@ -114,11 +115,13 @@ def choose_withheld(rng: np.random.Generator, seen: Cells) -> Cells:
     Where it has none to move, values at random.
     """
     wanted = max(1, round(WITHHELD * int(seen.sum())))
-    n_time, n_cells = seen.shape
-    moved = moved_gaps(seen, int(rng.integers(1, max(n_time, 2)))) & seen
-    share = min(1.0, wanted / max(int(moved.sum()), 1))
-    start = rng.integers(0, n_cells, (n_time, 1))
-    chosen = moved & ((np.arange(n_cells) - start) % n_cells < share * n_cells)  # a band of each frame
+    moved = moved_gaps(seen, int(rng.integers(1, max(len(seen), 2)))) & seen
+    moved &= (seen & ~moved).any(axis=1, keepdims=True)
+    order = rng.permutation(np.flatnonzero(moved.any(axis=1)))
+    before = np.cumsum(moved[order].sum(axis=1)) - moved[order].sum(axis=1)
+    frames = order[(before < wanted) | (np.arange(len(order)) < FEWEST_FRAMES)]
+    chosen = np.zeros_like(seen)
+    chosen[frames] = moved[frames]
     if chosen.sum() < wanted / 4:
         chosen = seen & (rng.random(seen.shape) < WITHHELD)
     chosen &= (seen & ~chosen).any(axis=1, keepdims=True)
