@@ -69,7 +69,7 @@ def report(cases: Sequence[CaseResult], minutes: float, seeds: int, where: str) 
         f"Written by `make bench-fill`: {minutes:g} minutes of training a case, {seeds} seeds; ours is the mean over "
         f"seeds and, after ±, their standard deviation. {where}.",
         "The best method is the one of the smallest RMSE in `results.json` beside the cases, chosen row by row with "
-        "hindsight; of the baselines here where there is no such file.",
+        "hindsight; of the baselines here where there is no such file. [recipe.md](recipe.md) says what was tried.",
         "## In all",
         _summary(cases),
     ]

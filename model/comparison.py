@@ -21,8 +21,8 @@ from model.masking import moved_gaps
 from model.metrics.measures import Scores, scores, wet_threshold
 from model.metrics.spectra import psd_ratio
 from model.metrics.strata import distance_classes, length_classes, scores_by_class
+from model.words import OURS
 
-OURS = "hydrofill"
 OWN = "own gaps, moved"
 
 

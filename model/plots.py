@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri
 
-from model.comparison import OURS, Trial, whole_frames_of
+from model.comparison import Trial, whole_frames_of
 from model.metrics.spectra import radial_spectrum
+from model.words import OURS
 
 LEVELS = np.arange(0.05, 1.0, 0.05)
 MOST_LINES = 6  # methods in a picture: more cannot be told apart

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from export.contract.layout import Layout
-from export.contract.manifest import Skill
-from model.comparison import OURS, Comparison
-from model.config import RunConfig
-from model.metrics.cases import CaseScores
+if TYPE_CHECKING:  # `score` runs where nothing of training is installed
+    from export.contract.layout import Layout
+    from export.contract.manifest import Skill
+    from model.comparison import Comparison
+    from model.config import RunConfig
+    from model.metrics.cases import CaseScores
+
+OURS = "hydrofill"  # our name among the methods of a comparison
 
 
 def chosen(layout: Layout, config: RunConfig) -> str:

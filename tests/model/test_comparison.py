@@ -14,10 +14,11 @@ from export.contract.cube import WaterCube
 from export.contract.errors import UnknownVariableError
 from export.contract.layout import Layout
 from model.baselines.library import chosen_methods
-from model.comparison import OURS, OWN, Trial, compare, trials
+from model.comparison import OWN, Trial, compare, trials
 from model.mae import CrossMAE
 from model.plots import LEVELS, PlotsUnavailableError, coverage_by_level, draw
 from model.predict import TorchPredictor
+from model.words import OURS
 
 METHODS = ("cell_mean", "linear_in_time", "kriging")
 
