@@ -105,7 +105,8 @@ def _grid(visible: Floats, seen: Seen, made: dict[str, Floats], square_root: boo
         fitted, std = (a.reshape(visible.shape) for a in found)
         rest = roots - fitted
         near, _ = similar_neighbours(rest)
-        made[name] = _squared(fitted + np.where(np.isnan(near), harmonic(rest), near), square_root)
+        completed = fitted + np.where(np.isnan(near), harmonic(rest), near)
+        made[name] = _squared(np.clip(completed, np.nanmin(roots), np.nanmax(roots)), square_root)
         made[name][~seen.any(axis=(1, 2))] = np.nan
     return _share(std, usual), _share(spread, usual)
 
@@ -140,7 +141,9 @@ def _eofs(flat: Floats, rank: int) -> tuple[Floats, Floats] | None:
     mean = cell_means(flat, ~np.isnan(flat))[0]
     everywhere = float(np.nanmean(flat))
     found = eof_fill(flat, np.where(np.isnan(mean), everywhere, mean).astype(np.float32), rank)
-    return found.mean, found.std
+    return np.clip(
+        found.mean, np.nanmin(flat), np.nanmax(flat)
+    ), found.std  # patterns may run away where little is seen
 
 
 def _from_other_sites(visible: Floats, seen: Seen, mean: Floats) -> Floats:

@@ -100,3 +100,13 @@ def test_the_part_of_a_record_keeps_the_records_guesses(rng: np.random.Generator
     part = made.part((slice(2, 5), slice(0, 2), slice(1, 4)))
     np.testing.assert_array_equal(part.values, made.values[2:5, 0:2, 1:4])
     np.testing.assert_array_equal(part.distances, made.distances[2:5, 0:2, 1:4])
+
+
+def test_patterns_never_leave_the_range_of_what_is_seen(rng: np.random.Generator) -> None:
+    storms = rng.gamma(0.3, 30, (80, 3)).astype(np.float32)
+    rain = storms[:, np.arange(48).reshape(6, 8) % 3] * (rng.random((80, 6, 8)) < 0.8)
+    gappy = np.where(rng.random(rain.shape) < 0.9, np.float32(NAN), rain).astype(np.float32)
+    made = guess(gappy, square_root=True)
+    for name in ("few_eofs", "many_eofs"):
+        assert np.nanmax(named(made, name)) <= np.nanmax(gappy) * 1.0001
+        assert np.nanmin(named(made, name)) >= 0
