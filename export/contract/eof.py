@@ -28,6 +28,7 @@ class Eof:
     std: Floats
 
 
+@np.errstate(invalid="ignore", divide="ignore", over="ignore")  # small products raise flags of lanes they do not use
 def eof_fill(values: Floats, mean: Floats, rank: int) -> Eof:
     """Every value of `values` (T, N), NaN where nothing is seen, by `rank` patterns about `mean` (N,).
 

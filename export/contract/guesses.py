@@ -65,6 +65,7 @@ class Guesses:
         return Guesses(self.values[cells], self.distances[cells])
 
 
+@np.errstate(invalid="ignore", divide="ignore", over="ignore")  # as in eof_fill: of matrix products, not of values
 def guess(visible: Floats, *, square_root: bool = False) -> Guesses:
     """First guesses of every cell of `visible`, (T, H, W) or (T, N) with NaN where nothing is seen.
 
