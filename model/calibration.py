@@ -15,9 +15,9 @@ from export.contract.fill import Predictor, reconstruct
 from export.contract.layout import Layout, VariableSpec
 from model.config import MaskingConfig
 from model.data.records import draw_gaps, extent
+from model.metrics.measures import Z90
 
 COVERAGE = 0.9
-Z90 = 1.6448536269514722  # 95th percentile of N(0, 1)
 FEWEST = 100  # hidden cells of a class from which it has a factor of its own
 PASSES = 3  # times that gaps of all kinds are drawn, the data's own first of all
 FRAME_PASSES = 2  # times that whole frames alone are: few are hidden among the others

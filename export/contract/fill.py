@@ -16,6 +16,7 @@ from export.contract.calibration import Calibration, distance_classes
 from export.contract.cube import WaterCube
 from export.contract.errors import BundleError, NothingObservedError, UnknownVariableError
 from export.contract.guesses import Guesses
+from export.contract.interpolate import nearest_seen
 from export.contract.layout import Layout, Window
 from export.contract.tokens import Queries, Tokenised, Tokens, first_guesses, tokenise
 
@@ -230,12 +231,8 @@ def _too_long(gaps: np.ndarray, max_gap: int | None) -> np.ndarray:
     """True in runs of more than `max_gap` gaps along time (the first axis)."""
     if max_gap is None:
         return np.zeros_like(gaps)
-    before, after = np.zeros(gaps.shape, np.int64), np.zeros(gaps.shape, np.int64)
-    for step in range(len(gaps)):
-        before[step] = np.where(gaps[step], (before[step - 1] if step else 0) + 1, 0)
-        last = len(gaps) - 1 - step
-        after[last] = np.where(gaps[last], (after[last + 1] if step else 0) + 1, 0)
-    return gaps & (before + after - 1 > max_gap)
+    before, after = nearest_seen(~gaps)
+    return gaps & (after - before - 1 > max_gap)
 
 
 def _spans(length: int, size: int) -> list[tuple[slice, np.ndarray]]:

@@ -24,12 +24,20 @@ SHARPNESS = 3  # power of the difference by which a neighbour's weight falls
 LIKE_ENOUGH = 1e-3  # of the usual difference of neighbours: below it all are equally alike
 
 
+def nearest_seen(seen: Seen) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Rows of the last seen value up to each step (-1: none) and of the first from it on (T: none), (T, ...)."""
+    n_time = len(seen)
+    rows = np.arange(n_time).reshape(-1, *[1] * (seen.ndim - 1))
+    before = np.maximum.accumulate(np.where(seen, rows, -1), axis=0)
+    after = np.minimum.accumulate(np.where(seen, rows, n_time)[::-1], axis=0)[::-1]
+    return before, after
+
+
 def neighbours_in_time(values: Floats, seen: Seen) -> tuple[Floats, Floats, Floats, Floats]:
     """Nearest seen values before and after each step of its own cell, itself left out, and how many steps away."""
     n_time = len(values)
-    steps = np.arange(n_time, dtype=np.int32).reshape(-1, *[1] * (values.ndim - 1))
-    last = np.maximum.accumulate(np.where(seen, steps, -1), axis=0)
-    following = np.minimum.accumulate(np.where(seen, steps, n_time)[::-1], axis=0)[::-1]
+    steps = np.arange(n_time).reshape(-1, *[1] * (values.ndim - 1))
+    last, following = nearest_seen(seen)
     nowhere = np.full((1, *values.shape[1:]), -1)
     last = np.concatenate([nowhere, last[:-1]])
     following = np.concatenate([following[1:], nowhere + 1 + n_time])

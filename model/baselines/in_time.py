@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from export.contract.interpolate import nearest_seen
+
 Floats = npt.NDArray[np.floating[Any]]
 Times = npt.NDArray[Any]
 
@@ -68,7 +70,7 @@ def linear_in_time(values: Floats, time: Times, max_gap: int | None = None) -> F
         max_gap: gaps of more steps in a row stay missing; None fills all.
     """
     observed = ~np.isnan(values)
-    before, after = _neighbours(observed)  # (T, ...) row of the nearest observed value; -1 and T where none
+    before, after = nearest_seen(observed)  # (T, ...) row of the nearest observed value; -1 and T where none
     has_before, has_after = before >= 0, after < len(values)
     left = np.where(has_before, before, after).clip(max=max(len(values) - 1, 0))
     right = np.where(has_after, after, left)
@@ -82,15 +84,6 @@ def linear_in_time(values: Floats, time: Times, max_gap: int | None = None) -> F
     if max_gap is not None:
         fillable &= after - before - 1 <= max_gap
     return np.where(observed, values, np.where(fillable, line, np.nan).astype(values.dtype))
-
-
-def _neighbours(observed: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Rows of the last observed value up to each row (-1: none) and of the first from it on (T: none), (T, ...)."""
-    n = len(observed)
-    rows = np.arange(n).reshape(-1, *(1 for _ in observed.shape[1:]))  # (T, 1, ...)
-    before = np.maximum.accumulate(np.where(observed, rows, -1), axis=0)
-    after = np.minimum.accumulate(np.where(observed, rows, n)[::-1], axis=0)[::-1]
-    return before, after
 
 
 def _means(values: Floats, observed: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:

@@ -82,37 +82,22 @@ class WindowSampler:
         assert record is not None
         return record
 
-    def example(self, record: TrainingRecord, rng: np.random.Generator) -> Example:
-        """One window of the record that has something to score and something to see."""
+    def example(self, rng: np.random.Generator, record: TrainingRecord | None = None) -> Example:
+        """One window, of the record or of one drawn for it, that has something to score and something to see."""
         for _ in range(MOST_TRIES):
-            example = self._example(record, rng)
+            around = record or draw_record(rng, self.cube, self.layout, self.config, self.only)
+            example = self._example(around, rng)
             if example is not None:
                 return example
         raise NothingObservedError("no window has a value to hide and another to see", got=sorted(self.cube.variables))
 
     def _draw_pool(self, pool: int) -> list[list[Example]]:
         rng, number = np.random.default_rng((self.seed, pool, 1, self.rank)), POOL * self.batch_size
-        if self.pools_a_record:
-            record = self.record(pool // self.pools_a_record)
-            examples = [self.example(record, rng) for _ in range(number)]
-        else:
-            examples = [self._example_alone(rng) for _ in range(number)]
+        record = self.record(pool // self.pools_a_record) if self.pools_a_record else None
+        examples = [self.example(rng, record) for _ in range(number)]
         examples.sort(key=lambda e: len(e.tokens.variable))
         batches = [examples[i : i + self.batch_size] for i in range(0, len(examples), self.batch_size)]
         return [batches[i] for i in np.random.default_rng((self.seed, pool)).permutation(POOL)]  # one for all ranks
-
-    def _example_alone(self, rng: np.random.Generator) -> Example:
-        """One window of a record of its own."""
-        for _ in range(MOST_TRIES):
-            record = draw_record(rng, self.cube, self.layout, self.config, self.only)
-            example = self._example(record, rng)
-            if example is not None:
-                return example
-        raise self._nothing()
-
-    def _nothing(self) -> NothingObservedError:
-        names = sorted(self.cube.variables)
-        return NothingObservedError("no window has a value to hide and another to see", got=names)
 
     def _example(self, record: TrainingRecord, rng: np.random.Generator) -> Example | None:
         size = (self.layout.window.steps, self.layout.window.rows, self.layout.window.columns)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from export.contract.interpolate import distance_in_space, neighbours_in_time
+from export.contract.interpolate import distance_in_space, nearest_seen, neighbours_in_time
 from model.metrics.measures import Scores, scores
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -21,11 +21,8 @@ DISTANCES = (1.0, 2.0, 4.0, 8.0)  # cells (grids) or steps (series), the same
 
 def gap_lengths(missing: Cells) -> Integers:
     """(T, ...) steps in a row that each missing value's own cell misses; 0 where nothing is missing."""
-    n = len(missing)
-    steps = np.arange(n).reshape(-1, *(1 for _ in missing.shape[1:]))
-    last_seen = np.maximum.accumulate(np.where(missing, -1, steps), axis=0)
-    next_seen = np.minimum.accumulate(np.where(missing, n, steps)[::-1], axis=0)[::-1]
-    return np.where(missing, next_seen - last_seen - 1, 0)
+    last, following = nearest_seen(~missing)
+    return np.where(missing, following - last - 1, 0)
 
 
 def distance_to_seen(seen: Cells) -> npt.NDArray[np.float32]:

@@ -8,8 +8,9 @@ import pytest
 from export.contract.cube import WaterCube
 from export.contract.layout import Layout
 from export.contract.tokens import Queries, Tokens
-from model.calibration import Z90, calibrate, dry_threshold, stretch
+from model.calibration import calibrate, dry_threshold, stretch
 from model.config import MaskingConfig
+from model.metrics.measures import Z90
 
 
 def test_a_spread_half_too_small_is_doubled(rng: np.random.Generator) -> None:
