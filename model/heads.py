@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from export.contract.guesses import DISTANCES, GUESSES
+from export.contract.guesses import DISTANCES, FAR, GUESSES, NEAR_CELLS, REGIONS
 
 SURELY_WET = 5.0  # standard deviations above zero: the dry share is 3e-7
 TRUST = 4.0  # power of a guess's usual error by which it is trusted less
@@ -117,13 +117,13 @@ class CellGuesses(NamedTuple):
 class GuessPrior(nn.Module):
     """How wrong each guess of each variable usually is: what a network that has learnt nothing weighs them by.
 
-    `error` (V, G): root mean squared errors in standard scores on hidden cells of the training data.
+    `error` (V, R, G): root mean squared errors in standard scores on hidden cells of the training data, by region.
     """
 
     def __init__(self, num_variables: int) -> None:
         super().__init__()
         self.error: Tensor
-        self.register_buffer("error", torch.ones(num_variables, len(GUESSES)))
+        self.register_buffer("error", torch.ones(num_variables, len(REGIONS), len(GUESSES)))
 
     def read(self, scores: Tensor, guessed: Tensor, distance: Tensor, variable: Tensor) -> CellGuesses:
         """Guesses as differences from an anchor, so that a storm far beyond the usual is read as a shower is.
@@ -139,12 +139,13 @@ class GuessPrior(nn.Module):
             index = GUESSES.index(name)
             anchor = torch.where(guessed[..., index : index + 1], scores[..., index : index + 1], anchor)
         relative = torch.where(guessed, scores - anchor, torch.zeros_like(scores))
-        logit = -TRUST * torch.log(self.error)[variable].unsqueeze(-2)  # (B, Q, 1, G)
+        usual = self.error.flatten(0, 1)[variable.unsqueeze(-1) * len(REGIONS) + _regions(distance)]  # (B, Q, P, G)
+        logit = -TRUST * torch.log(usual)
         logit = torch.where(guessed, logit, torch.full_like(relative, NO_GUESS))
         weight = logit.softmax(-1)
         middle = (weight * relative).sum(-1, keepdim=True)
         apart = (weight * (relative - middle).square()).sum(-1, keepdim=True)
-        error = (weight * self.error[variable].unsqueeze(-2)).sum(-1, keepdim=True)
+        error = (weight * usual).sum(-1, keepdim=True)
         known = [torch.asinh(MAGNIFIED * relative), guessed.to(scores.dtype), distance, torch.asinh(anchor)]
         known += [torch.log(apart + SMALLEST_SCALE**2), torch.log(error)]
         return CellGuesses(anchor, relative, logit, error, torch.cat(known, dim=-1))
@@ -172,6 +173,13 @@ class GuessHead(nn.Module):
         mix = ((out[..., :-2] + cells.logit).softmax(-1) * cells.relative).sum(-1)
         scale = cells.error.squeeze(-1) * torch.exp(out[..., -1].clamp(*LOG_SCALES)) + SMALLEST_SCALE
         return Standard(cells.anchor.squeeze(-1) + mix + out[..., -2] * scale, scale)
+
+
+def _regions(distance: Tensor) -> Tensor:
+    """As `export.contract.guesses.regions`: (B, Q, P) indices of cells with these distances (B, Q, P, D)."""
+    empty = distance[..., DISTANCES.index("frame_seen")] == 0
+    inner = distance[..., DISTANCES.index("cells_in_space")] > math.sqrt(NEAR_CELLS / FAR)
+    return torch.where(empty, torch.full_like(inner, 2, dtype=torch.int64), inner.long())
 
 
 def _density(u: Tensor) -> Tensor:

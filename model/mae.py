@@ -62,7 +62,7 @@ class CrossMAE(nn.Module):
         self.encoder.embedding.spread.copy_(torch.from_numpy(statistics.spread))
 
     def set_guess_errors(self, errors: np.ndarray) -> None:
-        """Tell the network how wrong each first guess usually is: (V, G), in each variable's standard scores."""
+        """Tell the network how wrong each first guess usually is: (V, R, G), in each variable's standard scores."""
         if self.prior is not None:
             self.prior.error.copy_(torch.from_numpy(errors))
 

@@ -45,6 +45,7 @@ from model.progress import Log, Progress, require_tensorboard
 from model.stopping import held_out_batches
 
 SAVE_EVERY_S = 60.0
+RECORDS_OF_ERRORS = 3  # in which the first guesses' usual errors are found
 
 
 class DivergedError(ArithmeticError):
@@ -182,7 +183,8 @@ class _Training:
         if resume:
             state.load(self.folder)
         elif self.layout.guesses:
-            errors = guess_errors(self.sampler.record(0), self.layout, self.spread)
+            records = [self.sampler.record(number) for number in reversed(range(RECORDS_OF_ERRORS))]
+            errors = guess_errors(records, self.layout, self.spread)
             for network in (state.network, state.averaged):
                 network.set_guess_errors(errors)
         self.network, self.optimizer = self.fabric.setup(state.network, state.optimizer)

@@ -5,9 +5,11 @@ Found after training on cells that were hidden (`model/calibration.py`), kept in
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, PositiveFloat, model_validator
 
 from export.contract.interpolate import distance_in_space, neighbours_in_time
 from export.contract.layout import Frozen
@@ -19,11 +21,32 @@ NEAR_STEPS = (1.0, 3.0)
 CLASSES = ("rim", "near", "inner", "far", "next step", "near steps", "far steps")
 
 
-class Calibration(Frozen):
-    """Of one variable, by distance class: factors on the standard deviation, and the fill below which a cell is dry."""
+class Stretch(Frozen):
+    """Factors on standard deviations: one at each of `std`, in the variable's units, and between them by log std."""
 
-    std_factor: tuple[float, ...] = Field(
-        default=(1.0,) * len(CLASSES), min_length=len(CLASSES), max_length=len(CLASSES)
+    std: tuple[PositiveFloat, ...] = Field(default=(1.0,), min_length=1)
+    factor: tuple[PositiveFloat, ...] = Field(default=(1.0,), min_length=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Stretch:
+        if len(self.std) != len(self.factor):
+            raise ValueError(f"{len(self.std)} std for {len(self.factor)} factors")
+        if any(low >= high for low, high in pairwise(self.std)):
+            raise ValueError("std must increase")
+        return self
+
+    def apply(self, std: np.ndarray) -> np.ndarray:
+        """Stretched standard deviations."""
+        size = np.log(np.maximum(std, self.std[0]))
+        factor = np.exp(np.interp(size, np.log(self.std), np.log(self.factor)))
+        return np.asarray(std * factor.astype(np.float32))
+
+
+class Calibration(Frozen):
+    """Of one variable, by distance class: how spreads are stretched, and the fill below which a cell is dry."""
+
+    stretch: tuple[Stretch, ...] = Field(
+        default=(Stretch(),) * len(CLASSES), min_length=len(CLASSES), max_length=len(CLASSES)
     )
     dry_below: tuple[float, ...] = Field(
         default=(0.0,) * len(CLASSES), min_length=len(CLASSES), max_length=len(CLASSES)
@@ -31,9 +54,12 @@ class Calibration(Frozen):
 
     def apply(self, mean: np.ndarray, std: np.ndarray, distance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Calibrated mean and standard deviation of cells of these distance classes; all of one shape."""
-        dry = mean < np.asarray(self.dry_below, np.float32)[distance]
-        factor = np.asarray(self.std_factor, np.float32)[distance]
-        return np.where(dry, np.float32(0), mean), std * factor
+        mean, std = mean.copy(), std.copy()
+        for number, (stretch, dry) in enumerate(zip(self.stretch, self.dry_below, strict=True)):
+            of = distance == number
+            std[of] = stretch.apply(std[of])
+            mean[of & (mean < dry)] = 0
+        return mean, std
 
 
 def distance_classes(valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.int8]:

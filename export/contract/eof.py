@@ -1,9 +1,10 @@
 """Empirical orthogonal functions of a gappy record, and what they say of its gaps.
 
-A record is scores in time times patterns in space plus noise. Scores and patterns have normal priors and are
-found in turn, each given the other's distribution (expectation and maximisation), so that a gap takes part in
-nothing and a pattern that the data do not support shrinks away. Source: Tipping and Bishop 1999 (probabilistic
-principal components); in the field's use: Beckers and Rixen 2003.
+A record is scores in time times patterns in space plus noise, each cell's own. Scores and patterns have normal
+priors and are found in turn, each given the other's distribution (expectation and maximisation), so that a gap takes
+part in nothing and a pattern that the data do not support shrinks away. Sources: Tipping and Bishop 1999
+(probabilistic principal components); Rubin and Thayer 1982 (factor analysis: a noise of its own for each cell); in the
+field's use: Beckers and Rixen 2003.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
 ROUNDS = 12  # of expectation and maximisation; the error under gaps changes little after eight
+PRIOR_STEPS = 10.0  # how many steps a cell needs before its own noise outweighs that of all cells
 LEAST_NOISE = 1e-6  # of the variance: no record is explained better
 
 
@@ -39,16 +41,16 @@ def eof_fill(values: Floats, mean: Floats, rank: int) -> Eof:
     anomaly = np.where(seen, values - mean, 0).astype(np.float32)
     variance = max(float(np.square(anomaly, dtype=np.float64).sum() / max(seen.sum(), 1)), 1e-30)
     patterns = _start(anomaly, rank)
-    prior, noise = np.full(rank, variance / rank), 0.1 * variance
+    prior, noise = np.full(rank, variance / rank), np.full(values.shape[1], 0.1 * variance)
     for _ in range(ROUNDS):
         scores, doubt = _scores(anomaly, weight, patterns, prior, noise)
         second = np.einsum("ti,tj->tij", scores, scores) + doubt
         prior = np.maximum(np.einsum("tii->i", second) / len(values), LEAST_NOISE * variance)
         patterns = _patterns(anomaly, weight, scores, second, noise)
         unexplained = np.square(anomaly - (scores @ patterns.T).astype(np.float32)) + _uncertainty(doubt, patterns)
-        noise = max(float((unexplained * weight).sum(dtype=np.float64) / max(seen.sum(), 1)), LEAST_NOISE * variance)
+        noise = np.maximum(_noise(unexplained * weight, weight), LEAST_NOISE * variance)
     scores, doubt = _scores(anomaly, weight, patterns, prior, noise)
-    std = np.sqrt(_uncertainty(doubt, patterns) + np.float32(noise))
+    std = np.sqrt(_uncertainty(doubt, patterns) + noise.astype(np.float32))
     return Eof((scores @ patterns.T).astype(np.float32) + mean, std.astype(np.float32))
 
 
@@ -66,24 +68,32 @@ def _start(anomaly: Floats, rank: int) -> Doubles:
 
 
 def _scores(
-    anomaly: Floats, weight: Floats, patterns: Doubles, prior: Doubles, noise: float
+    anomaly: Floats, weight: Floats, patterns: Doubles, prior: Doubles, noise: Doubles
 ) -> tuple[Doubles, Doubles]:
     """Mean (T, rank) and covariance (T, rank, rank) of the scores, given the patterns."""
     rank = patterns.shape[1]
-    outer = np.einsum("ni,nj->nij", patterns, patterns).reshape(len(patterns), -1).astype(np.float32)
-    precision = (weight @ outer).reshape(-1, rank, rank).astype(np.float64) / noise + np.diag(1 / prior)
+    trusted = patterns / noise[:, None]
+    outer = np.einsum("ni,nj->nij", patterns, trusted).reshape(len(patterns), -1).astype(np.float32)
+    precision = (weight @ outer).reshape(-1, rank, rank).astype(np.float64) + np.diag(1 / prior)
     doubt = np.linalg.inv(precision)
-    right = (anomaly @ patterns.astype(np.float32)).astype(np.float64) / noise
+    right = (anomaly @ trusted.astype(np.float32)).astype(np.float64)
     return np.asarray(np.einsum("tij,tj->ti", doubt, right)), doubt
 
 
-def _patterns(anomaly: Floats, weight: Floats, scores: Doubles, second: Doubles, noise: float) -> Doubles:
+def _patterns(anomaly: Floats, weight: Floats, scores: Doubles, second: Doubles, noise: Doubles) -> Doubles:
     """(N, rank): each cell's regression on the scores, with a prior of unit size."""
     rank = scores.shape[1]
     outer = second.reshape(len(second), -1).astype(np.float32)
-    gram = (weight.T @ outer).reshape(-1, rank, rank).astype(np.float64) + noise * np.eye(rank)
+    gram = (weight.T @ outer).reshape(-1, rank, rank).astype(np.float64) + noise[:, None, None] * np.eye(rank)
     right = (anomaly.T @ scores.astype(np.float32)).astype(np.float64)
     return np.asarray(np.linalg.solve(gram, right[..., None])[..., 0])
+
+
+def _noise(unexplained: Floats, weight: Floats) -> Doubles:
+    """(N,): each cell's mean of what patterns leave unexplained, drawn towards that of all cells."""
+    total, number = unexplained.sum(axis=0, dtype=np.float64), weight.sum(axis=0, dtype=np.float64)
+    usual = total.sum() / max(number.sum(), 1.0)
+    return np.asarray((total + PRIOR_STEPS * usual) / (number + PRIOR_STEPS))
 
 
 def _uncertainty(doubt: Doubles, patterns: Doubles) -> Floats:

@@ -143,7 +143,7 @@ class Record:
         start = 0 if n_time <= steps else max(0, part.time.start - RECORD_MARGIN)
         time = slice(start, min(n_time, start + steps + 2 * RECORD_MARGIN))
         wanted = names if layout.guesses else ()
-        made = {n: first_guesses(cube.variables[n].values[time], layout.spec(n)) for n in wanted}
+        made = {n: first_guesses(cube.variables[n].values[time], layout.spec(n), layout.place.step_s) for n in wanted}
         return cls(cube, time, made)
 
     def holds(self, part: Part) -> bool:

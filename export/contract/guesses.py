@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from export.contract.alike import similar_neighbours, similar_sites
 from export.contract.eof import eof_fill
 from export.contract.interpolate import (
     between,
@@ -22,14 +23,15 @@ from export.contract.interpolate import (
     harmonic,
     local_mean,
     neighbours_in_time,
-    similar_neighbours,
-    similar_sites,
 )
+from export.contract.seasons import seasonal
+from export.contract.space_time import autoregressive, space_time
 
 Floats = npt.NDArray[np.float32]
 Seen = npt.NDArray[np.bool_]
 
-# In the order of the last axis of `Guesses.values`. Gauges know no surfaces; `anomaly` is there what the others say.
+# In the order of the last axis of `Guesses.values`. Gauges know no surfaces; `anomaly` is there what the others say,
+# `in_time_corrected` and `space_time` what similar ones say with the error of that carried through time.
 GUESSES = (
     "before",
     "after",
@@ -37,6 +39,7 @@ GUESSES = (
     "in_time_corrected",
     "local_mean",
     "mean",
+    "seasonal",
     "harmonic",
     "biharmonic",
     "anomaly",
@@ -46,8 +49,13 @@ GUESSES = (
     "completed_before",
     "completed_after",
     "completed_in_time",
+    "space_time",
 )
 DISTANCES = ("steps_before", "steps_after", "cells_in_space", "frame_seen", "eof_spread", "similar_spread")
+# Where a cell is: few cells from one that is seen in its frame, further in, or in a frame that is empty (for gauges:
+# while another one is seen, or none). Which guess is good is another matter in each.
+REGIONS = ("near", "inner", "empty")
+NEAR_CELLS = 3.5
 FAR = 64.0  # steps or cells from which on a distance counts as unbounded
 FEW, MANY = 4, 16  # patterns
 STEPS_A_PATTERN = 4  # fewer steps than that support no further pattern
@@ -65,11 +73,21 @@ class Guesses:
         return Guesses(self.values[cells], self.distances[cells])
 
 
+def regions(distances: Floats) -> npt.NDArray[np.int64]:
+    """Index into REGIONS of the cells that have these distances, (..., D)."""
+    empty = distances[..., DISTANCES.index("frame_seen")] == 0
+    inner = distances[..., DISTANCES.index("cells_in_space")] > np.sqrt(NEAR_CELLS / FAR)
+    return np.where(empty, 2, inner.astype(np.int64))
+
+
 @np.errstate(invalid="ignore", divide="ignore", over="ignore")  # as in eof_fill: of matrix products, not of values
-def guess(visible: Floats, *, square_root: bool = False) -> Guesses:
+def guess(visible: Floats, *, square_root: bool = False, step_s: float | None = None) -> Guesses:
     """First guesses of every cell of `visible`, (T, H, W) or (T, N) with NaN where nothing is seen.
 
-    Likeness and patterns are found in the space of square roots where `square_root` says so.
+    Args:
+        visible: the record.
+        square_root: likeness and patterns are found in the space of square roots.
+        step_s: seconds from step to step; None where they are unknown, and so no seasons are.
     """
     seen = ~np.isnan(visible)
     if not seen.any():
@@ -78,9 +96,13 @@ def guess(visible: Floats, *, square_root: bool = False) -> Guesses:
     made: dict[str, Floats] = {}
     made["before"], made["after"], *steps = neighbours_in_time(visible, seen)
     made["in_time"] = between(made["before"], made["after"], *steps)
-    made["mean"] = np.broadcast_to(cell_means(visible, seen), visible.shape)
+    mean = cell_means(visible, seen)
+    course = None if step_s is None else seasonal(visible, mean, step_s)
+    made["mean"] = np.broadcast_to(mean, visible.shape)
+    made["seasonal"] = np.full(visible.shape, np.nan, np.float32) if course is None else course
     spreads = (_grid if visible.ndim == 3 else _series)(visible, seen, made, square_root)
-    completed = np.where(seen, visible, _middle(made["biharmonic"], made["anomaly"], made["few_eofs"]))
+    surface = made["biharmonic"] if visible.ndim == 3 else made["similar"]
+    completed = np.where(seen, visible, _middle(surface, made["anomaly"], made["few_eofs"]))
     completed[~seen.reshape(len(seen), -1).any(axis=1)] = np.nan
     made["completed_before"], made["completed_after"], *away = neighbours_in_time(completed, ~np.isnan(completed))
     made["completed_in_time"] = between(made["completed_before"], made["completed_after"], *away)
@@ -94,6 +116,8 @@ def _grid(visible: Floats, seen: Seen, made: dict[str, Floats], square_root: boo
     made["harmonic"], made["biharmonic"] = harmonic(visible), biharmonic(visible)
     made["anomaly"] = harmonic(visible - made["mean"]) + made["mean"]
     made["in_time_corrected"] = made["in_time"] + harmonic(visible - made["in_time"])
+    usually = _usually(made)
+    made["space_time"] = space_time(visible - usually) + usually
     roots = np.sqrt(np.maximum(visible, 0)) if square_root else visible
     value, spread = similar_neighbours(roots)
     made["similar"] = _squared(value, square_root)
@@ -115,22 +139,21 @@ def _grid(visible: Floats, seen: Seen, made: dict[str, Floats], square_root: boo
 def _series(visible: Floats, seen: Seen, made: dict[str, Floats], square_root: bool) -> tuple[Floats, Floats]:
     """Adds what the other sites say; returns the spread to expect of them and of patterns, in [0, 1]."""
     nothing = np.full(visible.shape, np.nan, np.float32)
-    made |= dict.fromkeys(("harmonic", "in_time_corrected"), nothing)
+    made |= dict.fromkeys(("harmonic", "biharmonic"), nothing)
     made["anomaly"] = _from_other_sites(visible, seen, made["mean"])
+    made["in_time_corrected"] = _between_sites(visible)
     roots = np.sqrt(np.maximum(visible, 0)) if square_root else visible
-    center = cell_means(roots, seen)
-    spread_of = np.sqrt(cell_means(np.square(roots - center), seen))
-    spread_of = np.where(spread_of > 0, spread_of, 1)
-    scores = ((roots - center) / spread_of).astype(np.float32)
+    scores, center, scale = _standard(roots)
     value, spread = similar_sites(scores)
-    made["similar"] = _squared(value * spread_of + center, square_root)
+    made["similar"] = _squared(value * scale + center, square_root)
+    usually = np.where(np.isnan(value), 0, value)
+    made["space_time"] = _squared((usually + autoregressive(scores - usually)) * scale + center, square_root)
     std = np.ones_like(visible)
     for name, rank in (("few_eofs", 1), ("many_eofs", FEW)):
         found = _eofs(scores, min(rank, visible.shape[1] - 1))
-        made[name] = nothing if found is None else _squared(found[0] * spread_of + center, square_root)
+        made[name] = nothing if found is None else _squared(found[0] * scale + center, square_root)
         std = std if found is None else found[1]
         made[name] = np.where(seen.any(axis=1, keepdims=True), made[name], np.nan)
-    made["biharmonic"] = made["similar"]
     return _share(std, 1.0), _share(spread, 1.0)
 
 
@@ -145,6 +168,27 @@ def _eofs(flat: Floats, rank: int) -> tuple[Floats, Floats] | None:
     return np.clip(
         found.mean, np.nanmin(flat), np.nanmax(flat)
     ), found.std  # patterns may run away where little is seen
+
+
+def _usually(made: dict[str, Floats]) -> Floats:
+    """What is usual at each step: the season's, or else the mean."""
+    return np.where(np.isnan(made["seasonal"]), made["mean"], made["seasonal"])
+
+
+def _standard(values: Floats) -> tuple[Floats, Floats, Floats]:
+    """Standard scores (T, N) of each site, and the center and scale (1, N) that turn them back."""
+    center = cell_means(values, ~np.isnan(values))
+    scale = np.sqrt(cell_means(np.square(values - center), ~np.isnan(values)))
+    scale = np.where(scale > 0, scale, 1)
+    return ((values - center) / scale).astype(np.float32), center, scale
+
+
+def _between_sites(visible: Floats) -> Floats:
+    """(T, N): what similar sites say, corrected by the line in time between the errors of that."""
+    scores, center, scale = _standard(visible)
+    value, _ = similar_sites(scores)
+    error = scores - value
+    return (value + between(*neighbours_in_time(error, ~np.isnan(error)))) * scale + center
 
 
 def _from_other_sites(visible: Floats, seen: Seen, mean: Floats) -> Floats:
@@ -170,8 +214,12 @@ def _distances(seen: Seen, steps: list[Floats], spreads: tuple[Floats, Floats]) 
         cells = distance_in_space(seen)
     else:
         cells = np.where(seen.sum(axis=1, keepdims=True) - seen > 0, 1.0, np.inf)
-    far = [np.sqrt(np.minimum(d, FAR) / FAR) for d in (*steps, cells)]
+    far = [_share_of_far(d) for d in (*steps, cells)]
     return np.stack([*far, np.broadcast_to(frame, seen.shape), *spreads], axis=-1).astype(np.float32)
+
+
+def _share_of_far(distance: Floats) -> Floats:
+    return np.sqrt(np.minimum(distance, FAR) / FAR)
 
 
 def _share(spread: Floats, usual: float) -> Floats:

@@ -5,23 +5,15 @@ Arrays are (T, H, W) or (T, N) float32 with NaN where nothing is seen; all are v
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import product
-
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
 Floats = npt.NDArray[np.float32]
 Seen = npt.NDArray[np.bool_]
-Cut = tuple[slice, slice, slice]
 
 RELAXATIONS = 24  # sweeps of a harmonic relaxation after the multigrid start; more change the third digit
 BIHARMONIC_STEPS = 100  # conjugate gradient steps a level; twice as many lower the error by half a percent
-REACH = 4  # cells: how far a similar neighbour may be
-PRIOR_PAIRS = 3.0  # how many common steps a pair of cells needs before its own likeness outweighs the grid's
-SHARPNESS = 3  # power of the difference by which a neighbour's weight falls
-LIKE_ENOUGH = 1e-3  # of the usual difference of neighbours: below it all are equally alike
 
 
 def nearest_seen(seen: Seen) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -123,50 +115,6 @@ def biharmonic(values: Floats) -> Floats:
     return filled
 
 
-def similar_neighbours(values: Floats) -> tuple[Floats, Floats]:
-    """What the cells around that are usually alike say, and the root mean squared difference to expect of them.
-
-    How alike two cells are is their mean squared difference over the steps that see both, drawn towards that of
-    all pairs at the same offset. Values (T, H, W) and spread, NaN where no neighbour within REACH is seen.
-    """
-    seen = ~np.isnan(values)
-    known, weight_of = np.where(seen, values, 0).astype(np.float32), seen.astype(np.float32)
-    pairs = [(a, b, _difference(known, weight_of, a, b)) for a, b in _pairs(values.shape)]
-    if not pairs:
-        return np.full(values.shape, np.nan, np.float32), np.full(values.shape, np.nan, np.float32)
-    usual = max(min(float(np.median(d)) for _, _, d in pairs), 1e-12)
-    total, weight, expected = (np.zeros(values.shape, np.float32) for _ in range(3))
-    for a, b, difference in pairs:
-        nearness = ((difference / usual + LIKE_ENOUGH) ** -SHARPNESS).astype(np.float32)
-        for here, there in ((a, b), (b, a)):
-            share = nearness * weight_of[there]
-            total[here] += share * known[there]
-            weight[here] += share
-            expected[here] += share * difference
-    some = weight > 0
-    weight = np.where(some, weight, 1)
-    return np.where(some, total / weight, np.nan), np.where(some, np.sqrt(expected / weight), np.nan)
-
-
-def similar_sites(values: Floats) -> tuple[Floats, Floats]:
-    """`similar_neighbours` for (T, N) sites, each of which may be like any other."""
-    seen = ~np.isnan(values)
-    known, number = np.where(seen, values, 0).astype(np.float64), seen.astype(np.float64)
-    common = number.T @ number
-    squares = (known**2).T @ number
-    difference = np.maximum(squares + squares.T - 2 * known.T @ known, 0)
-    others = ~np.eye(values.shape[1], dtype=bool)
-    prior = difference[others].sum() / max(common[others].sum(), 1.0) if others.any() else 1.0
-    difference = (difference + PRIOR_PAIRS * prior) / (common + PRIOR_PAIRS)
-    usual = max(float(np.median(difference[others])) if others.any() else 1.0, 1e-12)
-    nearness = np.where(others, (difference / usual + LIKE_ENOUGH) ** -SHARPNESS, 0)
-    weight = number @ nearness
-    some, weight = weight > 0, np.maximum(weight, 1e-300)
-    value = np.where(some, known @ nearness / weight, np.nan)
-    spread = np.where(some, np.sqrt(number @ (nearness * difference) / weight), np.nan)
-    return value.astype(np.float32), spread.astype(np.float32)
-
-
 def _smoothest(known: Floats, seen: Seen) -> Floats:
     """(T, H, W): `known` where `seen`, elsewhere the surface of least squared Laplacian."""
     height, width = known.shape[1:]
@@ -233,24 +181,3 @@ def _halve(values: Floats) -> Floats:
     padded = np.pad(values, ((0, 0), (0, height % 2), (0, width % 2)))
     blocks = padded.reshape(n_time, padded.shape[1] // 2, 2, padded.shape[2] // 2, 2)
     return blocks.sum(axis=(2, 4), dtype=np.float32)
-
-
-def _pairs(shape: tuple[int, ...]) -> Iterator[tuple[Cut, Cut]]:
-    """Slices of the cells at either end of every offset within REACH, each pair once."""
-    _, height, width = shape
-    every = slice(None)
-    for down, across in product(range(REACH + 1), range(-REACH, REACH + 1)):
-        if (down, across) <= (0, 0) or down >= height or abs(across) >= width:
-            continue
-        here = (every, slice(0, height - down), slice(max(0, -across), width - max(0, across)))
-        there = (every, slice(down, height), slice(max(0, across), width + min(0, across)))
-        yield here, there
-
-
-def _difference(known: Floats, seen: Floats, here: Cut, there: Cut) -> Floats:
-    """(h, w): mean squared difference of each pair of cells, drawn towards that of all pairs."""
-    both = seen[here] * seen[there]
-    squares = np.einsum("tyx,tyx->yx", np.square(known[here] - known[there]), both)
-    number = both.sum(axis=0)
-    usual = squares.sum() / max(float(number.sum()), 1.0)
-    return ((squares + PRIOR_PAIRS * usual) / (number + PRIOR_PAIRS)).astype(np.float32)

@@ -85,7 +85,7 @@ class TrainingData(Frozen):
 class Manifest(Frozen):
     """manifest.json."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     name: BundleName
     version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
     created: datetime

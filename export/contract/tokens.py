@@ -128,7 +128,7 @@ def tokenise(
         cells = cut_patches(wanted, spec, layout, False)
         patch = np.flatnonzero(cells.any(axis=1))
         if layout.guesses and len(patch):
-            made = known[spec.name] if known is not None else first_guesses(seen, spec)
+            made = known[spec.name] if known is not None else first_guesses(seen, spec, layout.place.step_s)
             guesses = _cut_guesses(made, spec, layout, patch)
         else:
             guesses = np.zeros((len(patch), layout.cells(spec), 0), np.float32)
@@ -263,9 +263,9 @@ def _seen(variable: Variable, visible: np.ndarray | None) -> np.ndarray:
     return variable.values if visible is None else np.where(visible, variable.values, np.float32(np.nan))
 
 
-def first_guesses(seen: np.ndarray, spec: VariableSpec) -> Guesses:
+def first_guesses(seen: np.ndarray, spec: VariableSpec, step_s: float) -> Guesses:
     """Classical first guesses of every cell of a record of one variable, (T, H, W) or (T, N), NaN = not seen."""
-    return guess(seen, square_root=spec.transform == "sqrt")
+    return guess(seen, square_root=spec.transform == "sqrt", step_s=step_s)
 
 
 def _cut_guesses(made: Guesses, spec: VariableSpec, layout: Layout, patch: np.ndarray) -> np.ndarray:

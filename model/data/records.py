@@ -6,14 +6,14 @@ left of it, and many windows are cut from both.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from export.contract.cube import WaterCube
-from export.contract.guesses import GUESSES, Guesses
-from export.contract.layout import Layout
+from export.contract.guesses import GUESSES, REGIONS, Guesses, regions
+from export.contract.layout import Layout, VariableSpec
 from export.contract.tokens import first_guesses
 from model.config import MaskingConfig
 from model.data.reading import LazyCube
@@ -30,6 +30,7 @@ MOST_TRIES = 100  # to hide something that has a value
 DRAWN = 3  # kinds of gaps, each with its ratio, that the runs of a record get in turn
 FEWEST_RUNS = 6  # of a record, about: a short one has shorter runs
 MOST_FRAMES = 0.5  # share of whole frames hidden at most, or none is left to go by
+FEWEST_CELLS = 30  # of a region, from which a guess has an error of its own there
 LEAST_ERROR = 1e-3  # spreads: no guess is trusted as if it never erred
 OWN_GAPS = 0.02  # share of a variable's cells missing from which its own gaps are worth moving
 
@@ -74,7 +75,7 @@ def draw_record(
     if layout.guesses:
         for name, variable in dynamic.items():
             seen = np.where(hidden[name], np.float32(np.nan), variable.values)
-            guesses[name] = first_guesses(seen, layout.spec(name))
+            guesses[name] = first_guesses(seen, layout.spec(name), layout.place.step_s)
     return TrainingRecord(record, hidden, guesses)
 
 
@@ -92,28 +93,40 @@ def draw_gaps(
     return hidden
 
 
-def guess_errors(record: TrainingRecord, layout: Layout, spread: np.ndarray) -> np.ndarray:
-    """(V, G) float32: root mean squared error of each first guess on the record's hidden cells, in units of `spread`.
+def guess_errors(records: Sequence[TrainingRecord], layout: Layout, spread: np.ndarray) -> np.ndarray:
+    """(V, R, G) float32: root mean squared error of each first guess on the records' hidden cells, region by region.
 
-    `spread` (V,) is each variable's standard deviation in the network's space, in which errors are taken. A guess
-    that was never made, or a variable without hidden cells, counts as one spread wrong.
+    In units of `spread` (V,), each variable's standard deviation in the network's space, in which errors are taken.
+    A guess that was hardly made in a region has its error over all of them; one never made counts as one spread wrong.
     """
-    errors = np.ones((len(layout.variables), len(GUESSES)), np.float32)
+    errors = np.ones((len(layout.variables), len(REGIONS), len(GUESSES)), np.float32)
     for number, spec in enumerate(layout.variables):
-        if spec.name not in record.hidden:
+        found = [_squared_errors(record, spec, spread[number]) for record in records if spec.name in record.hidden]
+        if not found:
             continue
-        truth, values = record.cube.variables[spec.name].values, record.guesses[spec.name].values
-        cells = record.hidden[spec.name] & ~np.isnan(truth)
-        if not cells.any():
-            continue
-        guessed, wanted = values[cells].astype(np.float64), truth[cells].astype(np.float64)
-        if spec.transform == "sqrt":
-            guessed, wanted = (np.sqrt(np.maximum(a, 0)) for a in (guessed, wanted))
-        squares = np.square((guessed - wanted[:, None]) / spread[number])
-        number_of = (~np.isnan(squares)).sum(axis=0)
-        mean = np.nansum(squares, axis=0) / np.maximum(number_of, 1)
-        errors[number] = np.where(number_of > 0, np.sqrt(mean) + LEAST_ERROR, 1.0)
+        squares, region = (np.concatenate(part) for part in zip(*found, strict=True))
+        every, _ = _root_mean(squares)
+        for place in range(len(REGIONS)):
+            own, number_of = _root_mean(squares[region == place])
+            errors[number, place] = np.where(number_of >= FEWEST_CELLS, own, every)
     return errors
+
+
+def _squared_errors(record: TrainingRecord, spec: VariableSpec, spread: float) -> tuple[np.ndarray, np.ndarray]:
+    """Of every guess (n, G), NaN where there is none, of the hidden cells that have a value; and their regions (n,)."""
+    truth, guesses = record.cube.variables[spec.name].values, record.guesses[spec.name]
+    cells = record.hidden[spec.name] & ~np.isnan(truth)
+    guessed, wanted = guesses.values[cells].astype(np.float64), truth[cells].astype(np.float64)
+    if spec.transform == "sqrt":
+        guessed, wanted = (np.sqrt(np.maximum(a, 0)) for a in (guessed, wanted))
+    return np.square((guessed - wanted[:, None]) / spread), regions(guesses.distances[cells])
+
+
+def _root_mean(squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(G,): root of the mean over the cells that have a guess, 1 if none has, and how many have one."""
+    number = (~np.isnan(squares)).sum(axis=0)
+    mean = np.nansum(squares, axis=0) / np.maximum(number, 1)
+    return np.where(number > 0, np.sqrt(mean) + LEAST_ERROR, 1.0), number
 
 
 def pools_a_record(cube: WaterCube | LazyCube) -> int:

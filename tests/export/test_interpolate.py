@@ -13,8 +13,6 @@ from export.contract.interpolate import (
     harmonic,
     local_mean,
     neighbours_in_time,
-    similar_neighbours,
-    similar_sites,
 )
 
 NAN = np.nan
@@ -58,27 +56,6 @@ def test_a_biharmonic_fill_keeps_what_is_seen_and_leaves_empty_frames(rng: np.ra
     np.testing.assert_array_equal(filled[~np.isnan(gappy)], gappy[~np.isnan(gappy)])
     assert np.isnan(filled[1]).all()
     assert np.isfinite(filled[[0, 2, 3]]).all()
-
-
-def test_similar_cells_speak_for_each_other_and_not_the_nearest(rng: np.random.Generator) -> None:
-    signal = rng.standard_normal((50, 2)).astype(np.float32)
-    values = signal[:, [0, 1, 0, 1]][:, None, :]  # cells 0 and 2, and 1 and 3, are the same
-    gappy = values.copy()
-    gappy[7, 0, 2] = NAN
-    filled, spread = similar_neighbours(gappy)
-    assert filled[7, 0, 2] == pytest.approx(values[7, 0, 0], abs=0.02)
-    assert spread[7, 0, 2] < 0.5
-    sites, of_sites = similar_sites(gappy[:, 0, :])
-    assert sites[7, 2] == pytest.approx(values[7, 0, 0], abs=0.02)
-    assert of_sites[7, 2] < 0.5
-
-
-def test_a_cell_without_neighbours_has_no_similar_one() -> None:
-    alone, spread = similar_neighbours(np.ones((3, 1, 1), np.float32))
-    assert np.isnan(alone).all() and np.isnan(spread).all()
-    far = np.full((2, 1, 12), NAN, np.float32)
-    far[:, 0, 0] = 1
-    assert np.isnan(similar_neighbours(far)[0][:, 0, 6:]).all()
 
 
 def test_the_line_between_neighbours_in_time() -> None:

@@ -59,7 +59,9 @@ def test_two_processes_give_the_gradients_of_one(
     network = CrossMAE(layout, TINY)
     statistics = choose_statistics(water, layout)
     network.set_statistics(statistics)
-    network.set_guess_errors(guess_errors(samplers[0].record(0), layout, statistics.spread[: len(layout.variables), 0]))
+    network.set_guess_errors(
+        guess_errors([samplers[0].record(0)], layout, statistics.spread[: len(layout.variables), 0])
+    )
     batch = stack_examples(examples)
     spread = network.encoder.embedding.spread[: len(layout.variables), 0]
     asked, target = torch.from_numpy(batch.queries.variable), torch.from_numpy(batch.target)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from export.contract.cube import WaterCube
-from export.contract.guesses import GUESSES
+from export.contract.guesses import GUESSES, regions
 from export.contract.layout import Layout
 from export.contract.tokens import Queries, Tokenised, Tokens, stack_queries, stack_tokens, tokenise
 from model.heads import PatchHead
@@ -251,7 +251,9 @@ def loop_cell(network: CrossMAE, queries: Queries, q: int, cell: int) -> LoopCel
     order = [GUESSES.index(name) for name in ("few_eofs", "anomaly", "completed_in_time", "in_time", "mean")]
     anchor = next((scores[g] for g in order if g in scores), torch.tensor(0.0))
     there, scores = set(scores), scores or dict.fromkeys(ALL, torch.tensor(0.0))  # without any: the variable's mean
-    errors = {g: network.prior.error[kind, g] if there else network.prior.error[kind].mean() for g in scores}
+    place = int(regions(queries.distance[q, cell]))
+    usual = network.prior.error[kind, place]
+    errors = {g: usual[g] if there else usual.mean() for g in scores}
     return LoopCell(there, scores, errors, torch.from_numpy(queries.distance[q, cell]), anchor)
 
 

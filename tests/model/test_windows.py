@@ -7,10 +7,10 @@ import pytest
 
 from export.contract.cube import Variable, WaterCube
 from export.contract.errors import NothingObservedError
-from export.contract.guesses import GUESSES
+from export.contract.guesses import GUESSES, regions
 from export.contract.layout import Layout
 from model.config import MaskingConfig
-from model.data.records import draw_record, guess_errors, hide
+from model.data.records import FEWEST_CELLS, draw_record, guess_errors, hide
 from model.data.windows import WindowSampler, held_out_steps, without_steps
 
 KINDS = ("patches", "clouds", "swaths", "squares", "frames")
@@ -127,13 +127,17 @@ def test_a_records_guesses_never_see_what_it_hides(water: WaterCube, layout: Lay
 
 def test_guess_errors_are_those_on_hidden_cells(water: WaterCube, layout: Layout) -> None:
     record = draw_record(np.random.default_rng(0), water, layout, MaskingConfig())
-    errors = guess_errors(record, layout, np.full(len(layout.variables), 2.0))
+    errors = guess_errors([record], layout, np.full(len(layout.variables), 2.0))
     number = [v.name for v in layout.variables].index("pet")
     at = record.hidden["pet"] & water.variables["pet"].valid
     guessed, truth = record.guesses["pet"].values[at][:, GUESSES.index("mean")], water.variables["pet"].values[at]
-    there = ~np.isnan(guessed)
-    expected = np.sqrt(np.mean(((guessed - truth)[there] / 2) ** 2))
-    assert errors[number, GUESSES.index("mean")] == pytest.approx(expected, abs=2e-3)
+    place = regions(record.guesses["pet"].distances[at])
+    assert set(place) == {0, 2}  # a small grid: near what is seen, or in an empty frame
+    for region in set(place):
+        there = (place == region) & ~np.isnan(guessed)
+        there = there if there.sum() >= FEWEST_CELLS else ~np.isnan(guessed)
+        expected = np.sqrt(np.mean(((guessed - truth)[there] / 2) ** 2))
+        assert errors[number, region, GUESSES.index("mean")] == pytest.approx(expected, abs=2e-3)
     assert (errors > 0).all()
 
 

@@ -1,0 +1,54 @@
+"""The usual course of the year and of the day at every cell of a gappy record."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float32]
+
+DAY_S, YEAR_S = 86_400.0, 365.2425 * 86_400.0
+HARMONICS = 2  # of each period: a wave and one twice as fast
+STEPS_A_PERIOD = 4.0  # fewer, and a period cannot be told
+PRIOR_STEPS = 40.0  # how many steps a cell needs before its own course outweighs that of all cells
+
+
+def seasonal(values: Floats, mean: Floats, step_s: float) -> Floats | None:
+    """`mean` (1, ...) with the usual course of year and day added, (T, ...); None where the record holds neither.
+
+    Waves are fitted by least squares to what each cell (T, ...) sees, drawn towards those of all cells together.
+
+    Args:
+        values: (T, H, W) or (T, N), NaN where nothing is seen.
+        mean: of each cell.
+        step_s: seconds from step to step.
+    """
+    waves = _waves(len(values), step_s)
+    if waves.shape[1] == 0:
+        return None
+    anomaly = (values - mean).reshape(len(values), -1)
+    seen = ~np.isnan(anomaly)
+    known, weight = np.where(seen, anomaly, 0).astype(np.float32), seen.astype(np.float32)
+    common = _fit(waves, known.sum(axis=1, keepdims=True), weight.sum(axis=1, keepdims=True))
+    rest = np.where(seen, known - (waves @ common).astype(np.float32), 0)
+    course = waves @ (common + _fit(waves, rest, weight))
+    return (course.reshape(values.shape) + mean).astype(np.float32)
+
+
+def _waves(steps: int, step_s: float) -> npt.NDArray[np.float64]:
+    """(T, K): ones, sines and cosines of the periods that the record holds whole and sees often enough, if any."""
+    time_s = np.arange(steps) * step_s
+    periods = [p for p in (YEAR_S, DAY_S) if steps * step_s >= 0.99 * p and p / step_s >= STEPS_A_PERIOD]
+    turns = [2 * np.pi * k * time_s / p for p in periods for k in range(1, HARMONICS + 1)]
+    if not turns:
+        return np.zeros((steps, 0))
+    return np.stack([np.ones(steps), *(wave(t) for t in turns for wave in (np.sin, np.cos))], axis=1)
+
+
+def _fit(waves: npt.NDArray[np.float64], total: Floats, weight: Floats) -> npt.NDArray[np.float64]:
+    """(K, N): coefficients of the waves for `total` (T, N), sums of `weight` (T, N) values each."""
+    number = waves.shape[1]
+    outer = np.einsum("ti,tj->tij", waves, waves).reshape(len(waves), -1)
+    gram = (weight.T @ outer).reshape(-1, number, number) + PRIOR_STEPS / 2 * np.eye(number)
+    right = total.T @ waves
+    return np.asarray(np.linalg.solve(gram, right[..., None])[..., 0].T)
