@@ -104,14 +104,16 @@ def harmonic(values: Floats) -> Floats:
 def biharmonic(values: Floats) -> Floats:
     """(T, H, W) with each frame's missing cells filled by the smoothest surface; NaN in empty frames.
 
-    The squared Laplacian over the frame is lowered by conjugate gradients, level by level from coarse to fine;
+    It stays within the range of what the frame sees, as a stiff surface overshoots. The squared Laplacian over the frame is lowered by conjugate gradients, level by level from coarse to fine;
     borders reflect. Source: Damelin and Hoang 2018 (inpainting by the biharmonic equation).
     """
     seen = ~np.isnan(values)
     some = seen.any(axis=(1, 2)) & ~seen.all(axis=(1, 2))
     filled = values.astype(np.float32, copy=True)
     if some.any():
-        filled[some] = _smoothest(np.where(seen, values, 0).astype(np.float32)[some], seen[some])
+        surface = _smoothest(np.where(seen, values, 0).astype(np.float32)[some], seen[some])
+        low, high = (f(values[some], axis=(1, 2), keepdims=True) for f in (np.nanmin, np.nanmax))
+        filled[some] = np.clip(surface, low, high)
     return filled
 
 
