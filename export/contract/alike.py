@@ -27,15 +27,19 @@ def similar_neighbours(values: Floats) -> tuple[Floats, Floats]:
     """What the cells around that are usually alike say, and the root mean squared difference to expect of them.
 
     How alike two cells are is their mean squared difference over the steps that see both, drawn towards that of
-    all pairs at the same offset. Values (T, H, W) and spread, NaN where no neighbour within REACH is seen.
+    all pairs at the same offset. Values (T, H, W) and spread, NaN where no neighbour within REACH is seen, and in
+    frames without a gap.
     """
     seen = ~np.isnan(values)
     known, weight_of = np.where(seen, values, 0).astype(np.float32), seen.astype(np.float32)
+    value, spread = (np.full(values.shape, np.nan, np.float32) for _ in range(2))
     pairs = [(a, b, _difference(known, weight_of, a, b)) for a, b in _pairs(values.shape)]
-    if not pairs:
-        return np.full(values.shape, np.nan, np.float32), np.full(values.shape, np.nan, np.float32)
+    gappy = ~seen.all(axis=(1, 2))
+    if not pairs or not gappy.any():
+        return value, spread
     usual = max(min(float(np.median(d)) for _, _, d in pairs), 1e-12)
-    total, weight, expected = (np.zeros(values.shape, np.float32) for _ in range(3))
+    known, weight_of = known[gappy], weight_of[gappy]
+    total, weight, expected = (np.zeros(known.shape, np.float32) for _ in range(3))
     for a, b, difference in pairs:
         nearness = ((difference / usual + LIKE_ENOUGH) ** -SHARPNESS).astype(np.float32)
         for here, there in ((a, b), (b, a)):
@@ -45,7 +49,9 @@ def similar_neighbours(values: Floats) -> tuple[Floats, Floats]:
             expected[here] += share * difference
     some = weight > 0
     weight = np.where(some, weight, 1)
-    return np.where(some, total / weight, np.nan), np.where(some, np.sqrt(expected / weight), np.nan)
+    value[gappy] = np.where(some, total / weight, np.nan)
+    spread[gappy] = np.where(some, np.sqrt(expected / weight), np.nan)
+    return value, spread
 
 
 def similar_sites(values: Floats) -> tuple[Floats, Floats]:

@@ -85,19 +85,9 @@ def harmonic(values: Floats) -> Floats:
     A coarse-to-fine start (Gortler et al. 1996, pull-push) and Jacobi sweeps; borders reflect.
     """
     seen = ~np.isnan(values)
-    filled = _pull_push(np.where(seen, values, 0).astype(np.float32), seen.astype(np.float32))
-    bordered = np.pad(filled, ((0, 0), (1, 1), (1, 1)))
-    inner = bordered[:, 1:-1, 1:-1]
-    for _ in range(RELAXATIONS):
-        bordered[:, 0], bordered[:, -1] = bordered[:, 1], bordered[:, -2]
-        bordered[:, :, 0], bordered[:, :, -1] = bordered[:, :, 1], bordered[:, :, -2]
-        around = bordered[:, :-2, 1:-1] + bordered[:, 2:, 1:-1]
-        around += bordered[:, 1:-1, :-2]
-        around += bordered[:, 1:-1, 2:]
-        around *= np.float32(0.25)
-        np.copyto(inner, around, where=~seen)
-    filled = inner.copy()
-    filled[~seen.any(axis=(1, 2))] = np.nan
+    some = _partly(seen)
+    filled = values.astype(np.float32, copy=True)
+    filled[some] = _relaxed(np.where(seen, values, 0).astype(np.float32)[some], seen[some])
     return filled
 
 
@@ -108,13 +98,34 @@ def biharmonic(values: Floats) -> Floats:
     borders reflect. Source: Damelin and Hoang 2018 (inpainting by the biharmonic equation).
     """
     seen = ~np.isnan(values)
-    some = seen.any(axis=(1, 2)) & ~seen.all(axis=(1, 2))
+    some = _partly(seen)
     filled = values.astype(np.float32, copy=True)
     if some.any():
         surface = _smoothest(np.where(seen, values, 0).astype(np.float32)[some], seen[some])
         low, high = (f(values[some], axis=(1, 2), keepdims=True) for f in (np.nanmin, np.nanmax))
         filled[some] = np.clip(surface, low, high)
     return filled
+
+
+def _partly(seen: Seen) -> Seen:
+    """(T,): frames with something to fill, and something to fill it from."""
+    part: Seen = seen.any(axis=(1, 2)) & ~seen.all(axis=(1, 2))
+    return part
+
+
+def _relaxed(known: Floats, seen: Seen) -> Floats:
+    """(T, H, W): `known` where `seen`, elsewhere as harmonic as RELAXATIONS make it."""
+    bordered = np.pad(_pull_push(known, seen.astype(np.float32)), ((0, 0), (1, 1), (1, 1)))
+    inner = bordered[:, 1:-1, 1:-1]
+    for _ in range(RELAXATIONS):
+        bordered[:, 0], bordered[:, -1] = bordered[:, 1], bordered[:, -2]
+        bordered[:, :, 0], bordered[:, :, -1] = bordered[:, :, 1], bordered[:, :, -2]
+        around = bordered[:, :-2, 1:-1] + bordered[:, 2:, 1:-1]
+        around += bordered[:, 1:-1, :-2]
+        around += bordered[:, 1:-1, 2:]
+        around *= np.float32(0.25)
+        np.copyto(inner, around, where=~seen)
+    return inner
 
 
 def _smoothest(known: Floats, seen: Seen) -> Floats:
