@@ -94,8 +94,9 @@ def harmonic(values: Floats) -> Floats:
 def biharmonic(values: Floats) -> Floats:
     """(T, H, W) with each frame's missing cells filled by the smoothest surface; NaN in empty frames.
 
-    It stays within the range of what the frame sees, as a stiff surface overshoots. The squared Laplacian over the frame is lowered by conjugate gradients, level by level from coarse to fine;
-    borders reflect. Source: Damelin and Hoang 2018 (inpainting by the biharmonic equation).
+    The squared Laplacian over the frame is lowered by conjugate gradients, level by level from coarse to fine;
+    borders reflect. Stiff as it is, it overshoots: it is held to the range of what the frame sees. Source: Damelin and
+    Hoang 2018 (inpainting by the biharmonic equation).
     """
     seen = ~np.isnan(values)
     some = _partly(seen)
