@@ -15,9 +15,9 @@ from export.contract.layout import Layout
 from model.baselines.fill import BaselineFill, is_rain_like
 from model.baselines.library import baselines_for
 from model.config import MaskingConfig
-from model.data.records import OWN_GAPS, hide
+from model.data.records import hide
 from model.evaluation import HIDDEN_SHARE, KINDS, OUTAGE
-from model.masking import moved_gaps
+from model.masking import has_gaps, moved_gaps
 from model.metrics.measures import Scores, scores, wet_threshold
 from model.metrics.spectra import psd_ratio
 from model.metrics.strata import distance_classes, length_classes, scores_by_class
@@ -150,9 +150,8 @@ def _hidden(rng: np.random.Generator, cube: WaterCube, layout: Layout, kind: str
         if spec.name not in cube.variables:
             continue
         valid = cube.variables[spec.name].valid
-        inside = valid.any(axis=0)
         if kind == OWN:
-            drawn = moved_gaps(valid, shift) if inside.any() and 1 - valid[:, inside].mean() > OWN_GAPS else None
+            drawn = moved_gaps(valid, shift) if has_gaps(valid) else None
         else:
             wanted = spec.kind == "grid" or kind == KINDS[0]
             drawn = hide(rng, kind, valid.shape, HIDDEN_SHARE, layout, MaskingConfig()) if wanted else None

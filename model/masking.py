@@ -17,6 +17,7 @@ Floats = npt.NDArray[np.floating[Any]]
 GridShape = tuple[int, int, int]
 
 REACH = 3.0  # standard deviations after which a Gaussian is as good as zero
+OWN_GAPS = 0.02  # share of values missing from which the data's own gaps are worth moving
 
 
 def count_hidden(n: int, ratio: float) -> int:
@@ -140,6 +141,12 @@ def gauge_outages(rng: np.random.Generator, shape: tuple[int, int], ratio: float
     """
     steps, sites = shape
     return whole_frames(rng, steps * sites, ratio, mean_run).reshape(sites, steps).T
+
+
+def has_gaps(valid: npt.NDArray[np.bool_]) -> bool:
+    """Whether (T, ...) values miss enough, where any is ever seen, for their own gaps to be worth moving."""
+    inside = valid.any(axis=0)
+    return bool(inside.any() and 1 - valid[:, inside].mean() > OWN_GAPS)
 
 
 def moved_gaps(valid: npt.NDArray[np.bool_], shift: int) -> Hidden:

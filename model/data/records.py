@@ -17,7 +17,7 @@ from export.contract.layout import Layout, VariableSpec
 from export.contract.tokens import first_guesses
 from model.config import MaskingConfig
 from model.data.reading import LazyCube
-from model.masking import clouds, gauge_outages, in_runs, moved_gaps, random_patches, squares, swaths, whole_frames
+from model.masking import clouds, gauge_outages, has_gaps, in_runs, moved_gaps, random_patches, squares, swaths, whole_frames
 
 RECORD_VALUES = (
     1_500_000  # of all variables in one record; more is cut to a run of steps, and then to a part of the grid
@@ -32,7 +32,6 @@ FEWEST_RUNS = 6  # of a record, about: a short one has shorter runs
 MOST_FRAMES = 0.5  # share of whole frames hidden at most, or none is left to go by
 FEWEST_CELLS = 30  # of a region, from which a guess has an error of its own there
 LEAST_ERROR = 1e-3  # spreads: no guess is trusted as if it never erred
-OWN_GAPS = 0.02  # share of a variable's cells missing from which its own gaps are worth moving
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,9 +142,7 @@ def hide_in_record(
     rng: np.random.Generator, valid: np.ndarray, layout: Layout, config: MaskingConfig, shift: int
 ) -> np.ndarray:
     """Bool of the shape of `valid`: runs of steps keep what they have, get the data's own gaps, or those of a kind."""
-    inside = valid.any(axis=0)
-    missing = 1 - valid.mean() / max(inside.mean(), 1e-9)
-    own = config.own_gaps if missing > OWN_GAPS else 0.0
+    own = config.own_gaps if has_gaps(valid) else 0.0
     touched = 1 - config.untouched
     shares = (config.untouched, touched * own, *[touched * (1 - own) / DRAWN] * (DRAWN - 1))
     run = max(1.0, min(HIDDEN_RUN, len(valid) / FEWEST_RUNS))
