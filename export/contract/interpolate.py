@@ -110,7 +110,7 @@ def biharmonic(values: Floats) -> Floats:
 
 def _partly(seen: Seen) -> Seen:
     """(T,): frames with something to fill, and something to fill it from."""
-    part: Seen = seen.any(axis=(1, 2)) & ~seen.all(axis=(1, 2))
+    part: Seen = np.logical_and(seen.any(axis=(1, 2)), ~seen.all(axis=(1, 2)))
     return part
 
 

@@ -17,7 +17,17 @@ from export.contract.layout import Layout, VariableSpec
 from export.contract.tokens import first_guesses
 from model.config import MaskingConfig
 from model.data.reading import LazyCube
-from model.masking import clouds, gauge_outages, has_gaps, in_runs, moved_gaps, random_patches, squares, swaths, whole_frames
+from model.masking import (
+    clouds,
+    gauge_outages,
+    has_gaps,
+    in_runs,
+    moved_gaps,
+    random_patches,
+    squares,
+    swaths,
+    whole_frames,
+)
 
 RECORD_VALUES = (
     1_500_000  # of all variables in one record; more is cut to a run of steps, and then to a part of the grid
