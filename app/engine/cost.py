@@ -1,8 +1,9 @@
 """What a request will cost, from counts of its tokens and queries, before anything of it is run.
 
-Seconds of a window are a sum of terms that attention is known to have: a constant, L, L x L (the encoder), Q, Q x L
-(the decoder) and N (cutting and first guesses), for L visible tokens, Q queries and N patches. Their weights are
-measured at warm-up; a factor that follows what requests then really take keeps them honest.
+Seconds of a window are a sum of terms that attention is known to have: a constant, L, L x L (the encoder), Q and Q x L
+(the decoder), for L visible tokens and Q queries. To them comes a term of the first guesses, which are made of every
+value of a record, G, however few are asked for. Their weights are measured at warm-up; a factor that follows what
+requests then really take keeps them honest.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from scipy.optimize import nnls
 from app.engine.model import Model, example_cube
 from app.errors import TooLargeError
 from export.contract.cube import WaterCube
-from export.contract.fill import Part, asked_cells, plan
+from export.contract.fill import Part, asked_cells, plan, served
 from export.contract.layout import Layout, VariableSpec
 
 TERMS = 6
@@ -56,13 +57,18 @@ def count_load(cube: WaterCube, layout: Layout, names: Sequence[str], max_gap: i
     static = _static_tokens(cube, layout)
     seen = [_Patches(cube, layout.spec(name), layout, cells) for name, cells in valid.items()]
     wanted = [_Patches(cube, layout.spec(name), layout, cells) for name, cells in asked.items()]
-    terms, windows, tokens, queries = np.zeros(TERMS), 0, 0, 0
-    for part in plan(cube, layout.window):
-        L, Q = sum(one.held(part) for one in seen), sum(one.held(part) for one in wanted)
-        if L == 0 or Q == 0:
+    asking = ((part, sum(one.held(part) for one in wanted)) for part in plan(cube, layout.window))
+    parts = {part: Q for part, Q in asking if Q > 0}
+    terms, windows, tokens, queries, record = np.zeros(TERMS), 0, 0, 0, None
+    guessed = _guessed_values(cube, layout, [name for name in names if asked[name].any()])
+    for part, steps in served(cube, layout, parts):
+        if steps != record:
+            record, terms[-1] = steps, terms[-1] + guessed * (steps.stop - steps.start)
+        L, Q = sum(one.held(part) for one in seen), parts[part]
+        if L == 0:
             continue
-        L, N = L + static, sum(one.number(part) for one in seen)
-        terms += (1.0, L, L * L, Q, Q * L, N)
+        L += static
+        terms[:-1] += (1.0, L, L * L, Q, Q * L)
         windows, tokens, queries = windows + 1, tokens + L, queries + Q
     return Load(windows, tokens, queries, tuple(float(term) for term in terms))
 
@@ -152,14 +158,6 @@ class _Patches:
             return 0
         return int(np.logical_or.reduceat(chunks, np.arange(0, len(chunks), self._patch.steps), axis=0).sum())
 
-    def number(self, part: Part) -> int:
-        """All patches of the window."""
-        steps = part.time.stop - part.time.start
-        if self._grid:
-            rows, columns = (axis.stop - axis.start for axis in (part.y, part.x))
-            return int(steps * -(-rows // self._patch.rows) * -(-columns // self._patch.columns))
-        return int(-(-steps // self._patch.steps) * self._place(part).shape[1])
-
     def _place(self, part: Part) -> np.ndarray:
         """At the window's place: patches held before each step (T + 1,), or the sites' cells (T, N)."""
         key = (part.y.start, part.x.start)
@@ -180,6 +178,11 @@ def _any_of_each(cells: np.ndarray, size: int) -> np.ndarray:
         more = cells[:, offset::size]
         some[:, : more.shape[1]] |= more
     return some
+
+
+def _guessed_values(cube: WaterCube, layout: Layout, names: Sequence[str]) -> int:
+    """Values of one step that first guesses are made of."""
+    return sum(cube.variables[name].values[0].size for name in names) if layout.guesses else 0
 
 
 def _static_tokens(cube: WaterCube, layout: Layout) -> int:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from export.contract.checkpoint import checkpoint
 from export.contract.eof import eof_fill
 from export.contract.interpolate import (
     between,
@@ -80,11 +81,15 @@ def guess(visible: Floats, *, square_root: bool = False) -> Guesses:
     made["in_time"] = between(made["before"], made["after"], *steps)
     made["mean"] = np.broadcast_to(cell_means(visible, seen), visible.shape)
     spreads = (_grid if visible.ndim == 3 else _series)(visible, seen, made, square_root)
+    checkpoint()
     completed = np.where(seen, visible, _middle(made["biharmonic"], made["anomaly"], made["few_eofs"]))
     completed[~seen.reshape(len(seen), -1).any(axis=1)] = np.nan
+    checkpoint()
     made["completed_before"], made["completed_after"], *away = neighbours_in_time(completed, ~np.isnan(completed))
     made["completed_in_time"] = between(made["completed_before"], made["completed_after"], *away)
+    checkpoint()
     made["local_mean"] = local_mean(completed)
+    checkpoint()
     values = np.stack([made[name] for name in GUESSES], axis=-1).astype(np.float32, copy=False)
     return Guesses(values, _distances(seen, steps, spreads))
 

@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from export.contract.checkpoint import checkpoint
+
 Floats = npt.NDArray[np.float32]
 Seen = npt.NDArray[np.bool_]
 Cut = tuple[slice, slice, slice]
@@ -83,6 +85,7 @@ def distance_in_space(seen: Seen) -> Floats:
     """Cells to the nearest seen cell of the same frame; infinite in empty frames."""
     distance = np.full(seen.shape, np.inf, np.float32)
     for step in np.flatnonzero(seen.any(axis=(1, 2))):
+        checkpoint()
         distance[step] = ndimage.distance_transform_edt(~seen[step])
     return distance
 
@@ -97,6 +100,7 @@ def harmonic(values: Floats) -> Floats:
     bordered = np.pad(filled, ((0, 0), (1, 1), (1, 1)))
     inner = bordered[:, 1:-1, 1:-1]
     for _ in range(RELAXATIONS):
+        checkpoint()
         bordered[:, 0], bordered[:, -1] = bordered[:, 1], bordered[:, -2]
         bordered[:, :, 0], bordered[:, :, -1] = bordered[:, :, 1], bordered[:, :, -2]
         around = bordered[:, :-2, 1:-1] + bordered[:, 2:, 1:-1]
@@ -137,6 +141,7 @@ def similar_neighbours(values: Floats) -> tuple[Floats, Floats]:
     usual = max(min(float(np.median(d)) for _, _, d in pairs), 1e-12)
     total, weight, expected = (np.zeros(values.shape, np.float32) for _ in range(3))
     for a, b, difference in pairs:
+        checkpoint()
         nearness = ((difference / usual + LIKE_ENOUGH) ** -SHARPNESS).astype(np.float32)
         for here, there in ((a, b), (b, a)):
             share = nearness * weight_of[there]
@@ -181,6 +186,7 @@ def _smoothest(known: Floats, seen: Seen) -> Floats:
     residual = -_laplacian(_laplacian(surface)) * free
     direction, rest = residual.copy(), _dot(residual, residual)
     for _ in range(BIHARMONIC_STEPS):
+        checkpoint()
         bent = _laplacian(_laplacian(direction)) * free
         length = rest / np.maximum(_dot(direction, bent), 1e-30)
         surface += length * direction
@@ -249,6 +255,7 @@ def _pairs(shape: tuple[int, ...]) -> Iterator[tuple[Cut, Cut]]:
 
 def _difference(known: Floats, seen: Floats, here: Cut, there: Cut) -> Floats:
     """(h, w): mean squared difference of each pair of cells, drawn towards that of all pairs."""
+    checkpoint()
     both = seen[here] * seen[there]
     squares = np.einsum("tyx,tyx->yx", np.square(known[here] - known[there]), both)
     number = both.sum(axis=0)

@@ -27,8 +27,9 @@ from app.main import create_app
 from app.settings import Settings
 from export.contract.cube import WaterCube
 from export.contract.dataset import read_dataset
-from export.contract.fill import Record, plan
+from export.contract.fill import reconstruct
 from export.contract.manifest import read_bundle
+from export.contract.tokens import Queries, Tokens
 from tests.app.problems import check_problem
 from tests.app.tiny import (
     ENCODER_SPEC,
@@ -257,14 +258,14 @@ async def test_estimate_counts_what_a_run_takes_and_runs_nothing(
     reply = await client.post("/estimate", content=body, headers={"Content-Type": form})
     told = reply.json()
     cube = read_dataset(sample(20), LAYOUT).cube
-    asked = {name: cube.gaps(name) for name in ("precipitation", "temperature", "river_flow")}
-    parts = [Record.around(cube, LAYOUT, p, list(asked)).tokenise(LAYOUT, p, asked) for p in plan(cube, LAYOUT.window)]
-    made = [part for part in parts if part is not None]
-    assert (told["windows"], told["tokens"], told["queries"]) == (
-        len(made),
-        sum(int(part.tokens.length) for part in made),
-        sum(int(part.queries.length) for part in made),
-    )
+    counts: list[tuple[int, int]] = []
+
+    def count(tokens: Tokens, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
+        counts.append((int(tokens.length), int(queries.length)))
+        return np.zeros(queries.asked.shape, np.float32), np.zeros(queries.asked.shape, np.float32)
+
+    reconstruct(cube, LAYOUT, count)
+    assert (told["windows"], told["tokens"], told["queries"]) == (len(counts), *map(sum, zip(*counts, strict=True)))
     assert told["predicted_s"] > 0
     assert told["body_bytes"] == len(body)
 
