@@ -90,7 +90,7 @@ def reconstruct(
     blends = {n: _Blend(cube.variables[n].values.shape) for n in names}
     asking = [part for part in plan(cube, layout.window) if _asks(cube, part, asked)]
     wanted, record = [name for name in names if asked[name].any()], None
-    for done, (part, time) in enumerate(served(cube, layout, asking)):
+    for done, (part, time) in enumerate(zip(asking, served(cube, layout, (p.time for p in asking)), strict=True)):
         if record is None or record.time != time:
             record = Record.over(cube, layout, time, wanted)
         _fill_part(record, layout, predict, part, asked, blends)
@@ -126,23 +126,23 @@ def asked_cells(cube: WaterCube, names: Sequence[str], max_gap: int | None) -> d
 
 def plan(cube: WaterCube, window: Window) -> Iterator[Part]:
     """Windows that cover the cube, each step, row and column at least once, neighbours half overlapping."""
-    n_time, height, width = cube.shape
-    axes = _spans(n_time, window.steps), _spans(height, window.rows), _spans(width, window.columns)
+    sizes = window.steps, window.rows, window.columns
+    axes = ([(part, _weights(part, n)) for part in spans(n, size)] for n, size in zip(cube.shape, sizes, strict=True))
     for (time, of_time), (y, of_y), (x, of_x) in product(*axes):
         yield Part(time, y, x, (of_time, of_y, of_x))
 
 
-def served(cube: WaterCube, layout: Layout, parts: Iterable[Part]) -> Iterator[tuple[Part, slice]]:
-    """Each part with the steps of the record that it is served from: all of the cube's, if they are not too many."""
+def served(cube: WaterCube, layout: Layout, times: Iterable[slice]) -> Iterator[slice]:
+    """The steps of the record that each window, by its own steps, is served from: all, if they are not too many."""
     n_time, height, width = cube.shape
     steps = max(RECORD_VALUES // max(height * width, len(cube.sites), 1), 2 * layout.window.steps)
-    time = slice(0, 0)
-    for part in parts:
-        inner = time.stop if time.stop == n_time else time.stop - RECORD_MARGIN  # far enough from an end not the cube's
-        if not time.start <= part.time.start <= part.time.stop <= inner:
-            start = 0 if n_time <= steps else max(0, part.time.start - RECORD_MARGIN)
-            time = slice(start, min(n_time, start + steps + 2 * RECORD_MARGIN))
-        yield part, time
+    record = slice(0, 0)
+    for time in times:
+        inner = record.stop - (0 if record.stop == n_time else RECORD_MARGIN)  # far from an end that is not the cube's
+        if not record.start <= time.start <= time.stop <= inner:
+            start = 0 if n_time <= steps else max(0, time.start - RECORD_MARGIN)
+            record = slice(start, min(n_time, start + steps + 2 * RECORD_MARGIN))
+        yield record
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ def _finish(
 ) -> Filled:
     spec, valid, inside = layout.spec(name), cube.variables[name].valid, cube.inside(name)
     mean, std = blend.moments()
-    if calibration is not None:
+    if calibration is not None and asked.any():
         mean, std = calibration.apply(mean, std, distance_classes(valid))
     filled = asked & ~np.isnan(mean)
     flag = np.where(inside, REFUSED, OUTSIDE) * np.ones(valid.shape, np.int8)
@@ -245,23 +245,27 @@ def _too_long(gaps: np.ndarray, max_gap: int | None) -> np.ndarray:
     return gaps & (after - before - 1 > max_gap)
 
 
-def _spans(length: int, size: int) -> list[tuple[slice, np.ndarray]]:
-    """Slices of at most `size` over `length`, half overlapping, each with its weights; one empty slice for no axis."""
+def spans(length: int, size: int) -> list[slice]:
+    """Slices of at most `size` over `length`, half overlapping; one empty slice for no axis."""
     if length <= size:
-        return [(slice(0, length), np.ones(max(length, 1)))]
+        return [slice(0, length)]
     number = -(-(length - size) // max(size // 2, 1)) + 1
-    starts = np.round(np.linspace(0, length - size, number)).astype(int)
+    starts = np.round(np.linspace(0, length - size, number)).astype(int).tolist()
+    return [slice(start, start + size) for start in starts]
+
+
+def _weights(part: slice, length: int) -> np.ndarray:
+    """Of each place in a slice of an axis: falling from its middle to an end that is not the axis's own."""
+    size = part.stop - part.start
+    if size == length:
+        return np.ones(max(size, 1))
     ramp = np.minimum(np.arange(1, size + 1), np.arange(size, 0, -1)).astype(np.float64)
-    weights = []
-    for start in starts:
-        weight = ramp / ramp.max()
-        half = size // 2
-        if start == 0:
-            weight = np.concatenate([np.ones(half), weight[half:]])
-        if start + size == length:
-            weight = np.concatenate([weight[:-half], np.ones(half)]) if half else weight
-        weights.append(weight)
-    return [(slice(int(s), int(s) + size), w) for s, w in zip(starts, weights, strict=True)]
+    weight, half = ramp / ramp.max(), size // 2
+    if part.start == 0:
+        weight[:half] = 1.0
+    if part.stop == length:
+        weight[size - half :] = 1.0
+    return weight
 
 
 def _cells(cube: WaterCube, name: str, part: Part) -> tuple[slice | np.ndarray, ...]:
