@@ -156,6 +156,8 @@ def _patches_held(
     starts, stops = (np.array([getattr(time, end) for time in times]) for end in ("start", "stop"))
     held = np.zeros((len(times), len(places)), np.int64)
     for name, of_variable in cells.items():
+        if not of_variable.any():
+            continue
         for number, (y, x) in enumerate(places):
             if layout.spec(name).kind == "grid":
                 held[:, number] += _grid_patches(of_variable[:, y, x], layout.patch, starts, stops)
