@@ -97,8 +97,8 @@ class Engine:
         """The gaps of `cube` filled by `model`, with the time that the request waited for its turn.
 
         `job` tells what is predicted, and its work is set here. Between two of its windows, and between the steps of
-        its first guesses, small jobs may go first, and the job stops there if it is told to. Small jobs of one model
-        are at work together, where batches of such windows may pay.
+        its first guesses, small jobs may go first for up to half of the time, and the job stops there if it is told to.
+        Small jobs of one model are at work together, where batches of such windows may pay.
         """
         queued_at = time.perf_counter()
 
@@ -113,7 +113,8 @@ class Engine:
             def pause() -> None:
                 nonlocal aside_s
                 job.control.check()
-                aside_s += self._let_small_pass(job)
+                if aside_s <= (time.perf_counter() - started) / 2:  # half of the time is the large job's own
+                    aside_s += self._let_small_pass(job)
 
             with checkpoints(pause):
                 outcome = model.run(cube, names, max_gap, progress, job.control, meeting)
