@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import signal
 import time
+from functools import partial
 from types import FrameType
+from typing import cast
 
 import uvicorn
 from fastapi import FastAPI
 
+from app.connection import TimedProtocol
 from app.service import Service
 from app.settings import Settings
 
@@ -21,10 +25,13 @@ ENGINE_DIED, REQUESTS_LOST = 70, 75  # sysexits: internal software error; tempor
 
 def serve_app(app: FastAPI, settings: Settings) -> int:
     """Serves until a signal, or until the engine dies; the process's exit code."""
+    protocol = partial(TimedProtocol, idle_s=settings.head_timeout_s, unread_s=settings.reply_timeout_s)
     config = uvicorn.Config(
         app,
         host=settings.host,
         port=settings.port,
+        http=cast(type[asyncio.Protocol], protocol),
+        ws="none",
         log_config=None,  # app.logs has the handlers
         access_log=False,  # app.middleware says it, with the request's id
         server_header=False,

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeVar
 
 import anyio
@@ -22,7 +21,7 @@ from app.engine.engine import Engine
 from app.engine.model import Model, Outcome
 from app.engine.queue import Job
 from app.engine.registry import Registry
-from app.engine.shelf import Shelf
+from app.engine.shelf import Shelf, Stock
 from app.metrics import Metrics
 from app.settings import Settings
 from app.tracing import Span, Tracing
@@ -133,18 +132,15 @@ class Service:
         """
         with self._stage("decode", control):
             started = time.perf_counter()
-            sent = await self._decode(body, reading, control)
             stock = self.shelf.stock
-            registry = stock.registry
-            model = registry.named(ask.bundle) if ask.bundle else registry.suiting(sent.variables)
-            prepared = await self._in_pool(partial(_prepare, sent, model, ask, stock.costs[model.sha256]))
+            if reading.isolated:
+                sent = await anyio.to_thread.run_sync(self.parser.parse, body, control, limiter=self.parsers)
+                prepared = await self._in_pool(lambda: _prepare(sent, stock, ask))
+            else:
+                most = self.settings.max_decoded_bytes
+                prepared = await self._in_pool(lambda: _prepare(reading.decode(body, most), stock, ask))
             self.metrics.decoded(reading.media_type, time.perf_counter() - started)
             return prepared
-
-    async def _decode(self, body: bytes, reading: Codec, control: Control) -> Sent:
-        if reading.isolated:
-            return await anyio.to_thread.run_sync(self.parser.parse, body, control, limiter=self.parsers)
-        return await self._in_pool(partial(reading.decode, body, self.settings.max_decoded_bytes))
 
     async def _in_pool(self, work: Callable[[], T]) -> T:
         return await anyio.to_thread.run_sync(work, limiter=self.pool)
@@ -160,9 +156,11 @@ class Service:
                 self.metrics.cancelled(control.reason, name)
 
 
-def _prepare(sent: Sent, model: Model, ask: Ask, cost: CostModel) -> Prepared:
+def _prepare(sent: Sent, stock: Stock, ask: Ask) -> Prepared:
+    registry = stock.registry
+    model = registry.named(ask.bundle) if ask.bundle else registry.suiting(sent.variables)
     dataset, read = read_sent(sent, model)
-    names = wanted_names(read, model, ask.variables)
+    names, cost = wanted_names(read, model, ask.variables), stock.costs[model.sha256]
     load = count_load(read.cube, model.layout, names, ask.max_gap)
     return Prepared(model, dataset, read, names, load, cost, cost.predict_s(load))
 

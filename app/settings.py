@@ -38,6 +38,8 @@ class Settings(BaseSettings):
     )
     deadline_s: float = Field(default=600.0, gt=0, description="time from a body's last byte to the reply; then 504")
     body_timeout_s: float = Field(default=60.0, gt=0, description="time for a body to come whole; then 408")
+    head_timeout_s: float = Field(default=10.0, gt=0, description="time for a request's head to come whole")
+    reply_timeout_s: float = Field(default=300.0, gt=0, description="time for a client to take its reply")
     interactive_s: float = Field(default=1.0, ge=0, description="predicted engine time up to which requests go first")
     ageing_s: float = Field(default=20.0, ge=0, description="wait after which a request goes first whatever its size")
     drain_s: float = Field(default=30.0, ge=0, description="time to finish accepted requests after SIGTERM")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import base64
-import importlib.util
+import http.client
 import json
 import os
+import signal
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -21,6 +24,7 @@ from app.codecs.negotiation import CODECS
 from app.engine.model import Model
 from app.service import read_sent, wanted_names
 from benchmarks.bodies import BUNDLE, FORMS, JSON, NPZ, THREADS, Body, body_of, gappy, open_model
+from benchmarks.echo import SIZE
 from benchmarks.harness import machine, markdown_table, median_s, percentiles_ms
 from benchmarks.load import ask_beside, ask_without_pause, rate_of
 from benchmarks.soak import kinds_of, soak
@@ -31,6 +35,7 @@ CLIENTS = (1, 4, 16, 64)
 BIG_STEPS = 693  # days of 2 variables on 27 x 14 cells: 2.1 MB of float32
 MIDDLE_STEPS, BULK_STEPS, BULK_CLIENTS = 12, 180, 8
 LITSERVE_PATH = "/predict"
+LITSERVE_VERSION = "import litserve; print(litserve.__version__)"
 
 
 def main(arguments: Sequence[str]) -> str:
@@ -39,13 +44,14 @@ def main(arguments: Sequence[str]) -> str:
     parser.add_argument("--seconds", type=float, default=20, help="of each level of load")
     parser.add_argument("--soak-seconds", type=float, default=300, help="of the soak; 0 leaves it out")
     parser.add_argument("--schema-examples", type=int, default=200, help="of each operation; 0 leaves it out")
+    parser.add_argument("--litserve-python", default=sys.executable, help="of an environment that has LitServe too")
     options = parser.parse_args(arguments)
     model = open_model()
     parts = [
         f"# The server\n\nWritten by `python -m benchmarks server`; one run, {THREADS} threads. {machine()}.",
         f"Levels of load {options.seconds:g} s each. Clients and server share the machine.",
         "## Beside the bare engine\n\n" + overhead(model),
-        "## Load\n\n" + load(model, options.seconds),
+        "## Load\n\n" + load(model, options.seconds, options.litserve_python),
         "## Small requests while bulk floods\n\n" + flood(model, options.seconds),
     ]
     if options.soak_seconds > 0:
@@ -68,28 +74,55 @@ def overhead(model: Model) -> str:
     """Requests of 2 MB without a gap, for which the graphs have nothing to do."""
     data = gappy(model.layout, BIG_STEPS, 27, 14, 0, missing=0.0)
     rows = []
-    with served() as server, httpx.Client(base_url=server.address, timeout=60) as client:
+    with served() as server, beside("benchmarks.echo") as echo:
         for form in FORMS:
             body = body_of(data, form)
             reading = read_sent(CODECS[form].decode(body.content, None), model)[1]
             names = wanted_names(reading, model, ())
-            engine_s = median_s(lambda of=reading, names=names: model.run(of.cube, names), REPEATS)  # type: ignore[misc]
-            headers = {"Content-Type": form}
-            whole_s = median_s(lambda b=body, h=headers: _post(client, "/reconstruct", b, h), REPEATS)  # type: ignore[misc]
-            unread_s = median_s(lambda b=body: client.post("/nothing", content=b.content), REPEATS)  # type: ignore[misc]
-            figures = {"request": whole_s, "engine alone": engine_s, "beside the engine": whole_s - engine_s}
-            figures["sending a body that nobody reads"] = unread_s
-            size = {"form": form, "MB": f"{len(body.content) / 1e6:.1f}"}
-            rows.append(size | {name: f"{1000 * seconds:.1f}" for name, seconds in figures.items()})
-    said = "A request without a gap, so that no graph runs, beside the engine's own part of it; milliseconds."
+            reply = post(server.address, body)
+            work: dict[str, Callable[[], object]] = {
+                "request": partial(post, server.address, body),
+                "engine alone": partial(model.run, reading.cube, names),
+                "HTTP alone": partial(post, echo, body, reply_bytes=len(reply)),
+            }
+            took = medians_s(work)
+            took["beside the engine"] = took["request"] - took["engine alone"]
+            size = {"form": form, "MB sent": megabytes(body.content), "MB answered": megabytes(reply)}
+            rows.append(size | {name: f"{1000 * seconds:.1f}" for name, seconds in took.items()})
+    said = (
+        "A request without a gap, so that no graph runs, beside the engine's own part of it, and beside a bare server"
+        f" that takes and gives as many bytes; milliseconds, medians of {REPEATS} in turn, the client's part included."
+    )
     return f"{said}\n\n{markdown_table(list(rows[0]), rows)}"
 
 
-def _post(client: httpx.Client, path: str, body: Body, headers: dict[str, str]) -> None:
-    client.post(path, content=body.content, headers=headers).raise_for_status()
+def medians_s(work: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+    """Median seconds of each, done in turn so that the machine's moods meet all alike."""
+    turns = [{name: median_s(do, 1) for name, do in work.items()} for _ in range(REPEATS)]
+    return {name: statistics.median(turn[name] for turn in turns) for name in work}
 
 
-def load(model: Model, seconds: float) -> str:
+def megabytes(content: bytes) -> str:
+    """The size of `content` as text."""
+    return f"{len(content) / 1e6:.1f}"
+
+
+def post(address: str, body: Body, reply_bytes: int = 0) -> bytes:
+    """The reply's body, by the standard library's client: a heavier one would be measured itself."""
+    connection = http.client.HTTPConnection(address.removeprefix("http://"))
+    try:
+        headers = {"Content-Type": body.form, SIZE: str(reply_bytes)}
+        connection.request("POST", "/reconstruct", body.content, headers)
+        reply = connection.getresponse()
+        content = reply.read()
+    finally:
+        connection.close()
+    if reply.status != 200:
+        raise RuntimeError(content[:500])
+    return content
+
+
+def load(model: Model, seconds: float, litserve_python: str) -> str:
     """Throughput and latency at growing numbers of clients, beside the engine alone and LitServe."""
     bodies = [body_of(gappy(model.layout, MIDDLE_STEPS, 27, 14, seed), NPZ) for seed in range(8)]
     cubes = [read_sent(CODECS[body.form].decode(body.content, None), model)[1] for body in bodies]
@@ -103,12 +136,14 @@ def load(model: Model, seconds: float) -> str:
     rows = [{"what": "the engine alone", "clients": "-", "a second": f"{bare:.2f}", "of the engine": "1.00", **_none()}]
     with served() as server:
         rows += [_level("hydrofill", server.address, bodies, clients, seconds, bare) for clients in CLIENTS]
-    if importlib.util.find_spec("litserve") is None:
+    found = subprocess.run([litserve_python, "-c", LITSERVE_VERSION], check=False, capture_output=True, text=True)
+    if found.returncode != 0:
         said = "LitServe is not installed here (the extra `litserve`), so it is left out."
     else:
-        said = "LitServe with the same graphs, reading and writing, one worker; npz as base64 in JSON."
+        version = found.stdout.strip()
+        said = f"LitServe {version} with the same graphs, reading and writing, one worker; npz as base64 in JSON."
         wrapped = [Body(JSON, json.dumps({"npz": base64.b64encode(b.content).decode()}).encode()) for b in bodies]
-        with litserve() as address:
+        with beside("benchmarks.litserve_app", litserve_python) as address:
             rows += [_level("LitServe", address, wrapped, n, seconds, bare, LITSERVE_PATH) for n in CLIENTS]
     return f"{MIDDLE_STEPS} days of 27 x 14 cells, two variables. {said}\n\n{markdown_table(list(rows[0]), rows)}"
 
@@ -178,21 +213,24 @@ def schema(examples: int) -> str:
 
 
 @contextmanager
-def litserve() -> Iterator[str]:
-    """The address of LitServe with the same graphs."""
+def beside(module: str, python: str = sys.executable) -> Iterator[str]:
+    """The address of another server, `python -m module PORT`."""
     port = free_port()
-    command = [sys.executable, "-m", "benchmarks.litserve_app", str(port)]
+    command = [python, "-m", module, str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         until = time.monotonic() + 120
-        while time.monotonic() < until:
+        while time.monotonic() < until and process.poll() is None:
             try:
                 if httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200:
                     break
             except httpx.TransportError:
                 pass
             time.sleep(0.2)
+        else:
+            raise RuntimeError(f"{module} does not start")
         yield f"http://127.0.0.1:{port}"
     finally:
-        os.killpg(process.pid, 15)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
         process.wait()

@@ -5,11 +5,13 @@ product has chooses its kernel, and what is left over of a vector takes another 
 of an even count of tokens and of a count of queries that ROWS divides were seen to answer alike, others not. So queries
 are always padded to that, for they do not see each other; tokens are not, for padding made more shapes differ. And
 whether it holds is tried, shape by shape: at warm-up over a ladder of window sizes, and where small windows meet while
-serving, some times both ways, with the answers of the windows alone sent. Only equal counts go together.
+serving, some times both ways, with the answers of the windows alone sent, and now and then again. Only equal counts
+go together.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -21,9 +23,12 @@ import onnxruntime
 from app.engine.sessions import Graphs
 from export.contract.tokens import Queries, Tokens, stack_queries, stack_tokens
 
+logger = logging.getLogger(__name__)
+
 ROWS = 4  # queries are padded to a multiple of this, by 3 at most
 SIZES = (8, 4, 2)  # windows of a batch: few, so that each shape is soon known
 TRIALS = 3  # agreeing runs, both ways, before a shape goes as a batch
+AGAIN = 32  # batches of such a shape from one more trial to the next
 PAYS = 0.9  # a batch takes at most this share of its windows' time alone
 PER_QUERY = tuple(one.name for one in fields(Queries) if one.name != "length")
 MAX_SHAPES = 4096  # that are remembered
@@ -59,6 +64,7 @@ class _Trial:
     refused: bool = False
     alone_s: float = 0.0
     together_s: float = 0.0
+    batches: int = 0
 
     @property
     def trusted(self) -> bool:
@@ -102,7 +108,8 @@ class Batches:
         if trial is None and len(self._trials) < MAX_SHAPES:
             trial = self._trials[key] = _Trial()
         if trial is not None and trial.trusted:
-            return run_together(self.graphs, windows)
+            trial.batches += 1
+            return self._try(trial, windows) if trial.batches % AGAIN == 0 else run_together(self.graphs, windows)
         if trial is not None and not trial.refused and trial.agreed < TRIALS:
             return self._try(trial, windows)
         return [run_alone(self.graphs, window) for window in windows]
@@ -112,6 +119,8 @@ class Batches:
         alone, alone_s = _timed(lambda: [run_alone(self.graphs, window) for window in windows])
         together, together_s = _timed(lambda: run_together(self.graphs, windows))
         same = all(one.same_bits(other) for one, other in zip(alone, together, strict=True))
+        if not same and trial.agreed:
+            logger.warning("windows of one shape that answered alike as a batch no longer do: they go alone")
         trial.refused = trial.refused or not same
         trial.agreed += same
         if trial.agreed != 1:  # the first run of a shape allocates

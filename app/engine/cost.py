@@ -1,8 +1,9 @@
 """What a request will cost, from counts of its tokens and queries, before anything of it is run.
 
-Seconds of a window are a sum of terms that attention is known to have: a constant, L, L x L (the encoder), Q, Q x L
-(the decoder) and N (cutting and first guesses), for L visible tokens, Q queries and N patches. Their weights are
-measured at warm-up; a factor that follows what requests then really take keeps them honest.
+Seconds of a window are a sum of terms that attention is known to have: a constant, L, L x L (the encoder), Q and Q x L
+(the decoder), for L visible tokens and Q queries. To them comes a term of the first guesses, which are made of every
+value of a record, G, however few are asked for. Their weights are measured at warm-up; a factor that follows what
+requests then really take keeps them honest.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from scipy.optimize import nnls
@@ -18,11 +20,12 @@ from scipy.optimize import nnls
 from app.engine.model import Model, example_cube
 from app.errors import TooLargeError
 from export.contract.cube import WaterCube
-from export.contract.fill import Part, asked_cells, plan
-from export.contract.layout import Layout, VariableSpec
+from export.contract.fill import asked_cells, served, spans
+from export.contract.layout import Layout, Patch
 
-TERMS = 6
 SHARES = ((1.0, 0.5), (1.0, 0.1), (0.5, 0.5), (0.5, 0.9), (0.25, 0.3), (0.1, 0.5))  # of a window's steps; present
+RECORD_WINDOWS = 8  # of a record with gaps in its first only, where guesses cost most
+RECORD_VALUES = 100_000  # of one step's worth at least: so that a start takes seconds
 REPEATS = 2
 MAX_WINDOWS = 100_000  # of one request: what can be counted within some seconds
 FOLLOW = 0.2  # how far one request moves the factor
@@ -53,18 +56,15 @@ def count_load(cube: WaterCube, layout: Layout, names: Sequence[str], max_gap: i
     _check_windows(cube, layout)
     asked = asked_cells(cube, names, max_gap)
     valid = {s.name: cube.variables[s.name].valid for s in layout.variables if s.name in cube.variables}
-    static = _static_tokens(cube, layout)
-    seen = [_Patches(cube, layout.spec(name), layout, cells) for name, cells in valid.items()]
-    wanted = [_Patches(cube, layout.spec(name), layout, cells) for name, cells in asked.items()]
-    terms, windows, tokens, queries = np.zeros(TERMS), 0, 0, 0
-    for part in plan(cube, layout.window):
-        L, Q = sum(one.held(part) for one in seen), sum(one.held(part) for one in wanted)
-        if L == 0 or Q == 0:
-            continue
-        L, N = L + static, sum(one.number(part) for one in seen)
-        terms += (1.0, L, L * L, Q, Q * L, N)
-        windows, tokens, queries = windows + 1, tokens + L, queries + Q
-    return Load(windows, tokens, queries, tuple(float(term) for term in terms))
+    times = spans(len(cube.time), layout.window.steps)
+    L, Q = _patches_held(cube, layout, valid, times), _patches_held(cube, layout, asked, times)  # (T, Y X) each
+    asking = [times[number] for number in np.flatnonzero(Q.any(axis=1))]
+    records = {(record.start, record.stop) for record in served(cube, layout, asking)}
+    guessed = _guessed_values(cube, layout, [name for name in names if asked[name].any()])
+    run = (L > 0) & (Q > 0)
+    L, Q = (L[run] + _static_tokens(cube, layout)).astype(np.float64), Q[run].astype(np.float64)
+    terms = (len(L), L.sum(), (L * L).sum(), Q.sum(), (Q * L).sum(), guessed * sum(b - a for a, b in records))
+    return Load(len(L), int(L.sum()), int(Q.sum()), tuple(float(term) for term in terms))
 
 
 class CostModel:
@@ -88,14 +88,14 @@ class CostModel:
 
 
 def calibrate(models: Mapping[str, Model]) -> dict[str, CostModel]:
-    """Each model's cost, measured on windows of several lengths and densities."""
+    """Each model's cost, measured on windows of several lengths and densities, and on a record of several windows."""
     return {name: CostModel(_measure(model)) for name, model in models.items()}
 
 
 def _measure(model: Model) -> np.ndarray:
     rows, seconds = [], []
-    for steps, present in SHARES:
-        cube = _thinned(example_cube(model.layout), steps, present)
+    window = example_cube(model.layout)
+    for cube in (_long_record(model.layout), *(_thinned(window, steps, present) for steps, present in SHARES)):
         names = [spec.name for spec in model.layout.variables]
         times = []
         for _ in range(REPEATS):
@@ -107,6 +107,19 @@ def _measure(model: Model) -> np.ndarray:
     took = np.array(seconds)
     weights, _ = nnls(np.array(rows) / took[:, None], np.ones(len(took)))  # relative errors count alike
     return np.asarray(weights)
+
+
+def _long_record(layout: Layout) -> WaterCube:
+    """Several windows in a row, with gaps in the first alone."""
+    one = example_cube(layout)
+    values = max(variable.values[0].size for variable in one.of_kind("grid", "series").values())
+    steps = max(layout.window.steps, min(RECORD_WINDOWS * layout.window.steps, RECORD_VALUES // values))
+    cube = example_cube(layout, steps)
+    whole = {}
+    for name, variable in cube.of_kind("grid", "series").items():
+        whole[name] = np.nan_to_num(variable.values, nan=float(np.nanmean(variable.values)))
+        whole[name][: layout.window.steps] = one.variables[name].values
+    return cube.with_values(whole)
 
 
 def _thinned(cube: WaterCube, steps: float, present: float) -> WaterCube:
@@ -125,8 +138,8 @@ def _thinned(cube: WaterCube, steps: float, present: float) -> WaterCube:
 
 def _check_windows(cube: WaterCube, layout: Layout) -> None:
     window = layout.window
-    spans = zip(cube.shape, (window.steps, window.rows, window.columns), strict=True)
-    number = math.prod(1 if n <= size else -(-(n - size) // max(size // 2, 1)) + 1 for n, size in spans)
+    axes = zip(cube.shape, (window.steps, window.rows, window.columns), strict=True)
+    number = math.prod(1 if n <= size else -(-(n - size) // max(size // 2, 1)) + 1 for n, size in axes)
     if number > MAX_WINDOWS:
         raise TooLargeError(
             "the request would take too long; ask for less at a time",
@@ -135,42 +148,40 @@ def _check_windows(cube: WaterCube, layout: Layout) -> None:
         )
 
 
-class _Patches:
-    """Counts of one variable's patches that hold a True cell, by window; the windows of one place share the work."""
+def _patches_held(
+    cube: WaterCube, layout: Layout, cells: Mapping[str, np.ndarray], times: Sequence[slice]
+) -> np.ndarray:
+    """(T, Y X): patches that hold a True cell, of all variables, in each window of `times` and of each place."""
+    places = list(product(spans(len(cube.y), layout.window.rows), spans(len(cube.x), layout.window.columns)))
+    starts, stops = (np.array([getattr(time, end) for time in times]) for end in ("start", "stop"))
+    held = np.zeros((len(times), len(places)), np.int64)
+    for name, of_variable in cells.items():
+        if not of_variable.any():
+            continue
+        for number, (y, x) in enumerate(places):
+            if layout.spec(name).kind == "grid":
+                held[:, number] += _grid_patches(of_variable[:, y, x], layout.patch, starts, stops)
+            else:
+                held[:, number] += _series_patches(of_variable[:, cube.sites_in(y, x)], layout.patch, starts, stops)
+    return held
 
-    def __init__(self, cube: WaterCube, spec: VariableSpec, layout: Layout, cells: np.ndarray) -> None:
-        self._cube, self._grid, self._patch, self._cells = cube, spec.kind == "grid", layout.patch, cells
-        self._places: dict[tuple[int, int], np.ndarray] = {}
 
-    def held(self, part: Part) -> int:
-        """Patches of the window that hold a True cell."""
-        here = self._place(part)
-        if self._grid:
-            return int(here[part.time.stop] - here[part.time.start])
-        chunks = here[part.time]
-        if not chunks.size:
-            return 0
-        return int(np.logical_or.reduceat(chunks, np.arange(0, len(chunks), self._patch.steps), axis=0).sum())
+def _grid_patches(cells: np.ndarray, patch: Patch, starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
+    """Frame by frame, of (T, H, W): how many hold a True cell from each start to its stop."""
+    here = _any_of_each(cells, patch.rows)
+    here = _any_of_each(here.transpose(0, 2, 1), patch.columns)
+    before = np.concatenate([[0], np.cumsum(np.count_nonzero(here, axis=(1, 2)))])
+    held: np.ndarray = before[stops] - before[starts]
+    return held
 
-    def number(self, part: Part) -> int:
-        """All patches of the window."""
-        steps = part.time.stop - part.time.start
-        if self._grid:
-            rows, columns = (axis.stop - axis.start for axis in (part.y, part.x))
-            return int(steps * -(-rows // self._patch.rows) * -(-columns // self._patch.columns))
-        return int(-(-steps // self._patch.steps) * self._place(part).shape[1])
 
-    def _place(self, part: Part) -> np.ndarray:
-        """At the window's place: patches held before each step (T + 1,), or the sites' cells (T, N)."""
-        key = (part.y.start, part.x.start)
-        if key not in self._places:
-            self._places[key] = self._sums(part) if self._grid else self._cells[:, self._cube.sites_in(part.y, part.x)]
-        return self._places[key]
-
-    def _sums(self, part: Part) -> np.ndarray:
-        here = _any_of_each(self._cells[:, part.y, part.x], self._patch.rows)
-        here = _any_of_each(here.transpose(0, 2, 1), self._patch.columns)
-        return np.concatenate([[0], np.cumsum(np.count_nonzero(here, axis=(1, 2)))])
+def _series_patches(cells: np.ndarray, patch: Patch, starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
+    """Site by site in chunks of steps that begin with each window, of (T, N)."""
+    before = np.concatenate([np.zeros((1, cells.shape[1]), np.int64), np.cumsum(cells, axis=0)])
+    first = starts[:, None] + np.arange(0, int((stops - starts).max()), patch.steps)
+    last = np.minimum(first + patch.steps, stops[:, None])
+    held: np.ndarray = (before[last] > before[np.minimum(first, last)]).sum(axis=(1, 2))
+    return held
 
 
 def _any_of_each(cells: np.ndarray, size: int) -> np.ndarray:
@@ -180,6 +191,11 @@ def _any_of_each(cells: np.ndarray, size: int) -> np.ndarray:
         more = cells[:, offset::size]
         some[:, : more.shape[1]] |= more
     return some
+
+
+def _guessed_values(cube: WaterCube, layout: Layout, names: Sequence[str]) -> int:
+    """Values of one step that first guesses are made of."""
+    return sum(cube.variables[name].values[0].size for name in names) if layout.guesses else 0
 
 
 def _static_tokens(cube: WaterCube, layout: Layout) -> int:

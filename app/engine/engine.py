@@ -16,6 +16,7 @@ from app.engine.batches import SIZES
 from app.engine.meeting import EngineStoppedError, Meeting
 from app.engine.model import Model, Outcome
 from app.engine.queue import Job, Policy, Waiting
+from export.contract.checkpoint import checkpoints
 from export.contract.cube import WaterCube
 
 logger = logging.getLogger(__name__)
@@ -95,8 +96,9 @@ class Engine:
     ) -> Outcome:
         """The gaps of `cube` filled by `model`, with the time that the request waited for its turn.
 
-        `job` tells what is predicted, and its work is set here; between two windows, small jobs may go first. Small
-        jobs of one model are at work together, where batches of such windows may pay.
+        `job` tells what is predicted, and its work is set here. Between two of its windows, and between the steps of
+        its first guesses, small jobs may go first for up to half of the time, and the job stops there if it is told to.
+        Small jobs of one model are at work together, where batches of such windows may pay.
         """
         queued_at = time.perf_counter()
 
@@ -104,13 +106,18 @@ class Engine:
             started = time.perf_counter()
             aside_s = 0.0
 
-            def between(done: int, total: int) -> None:
+            def progress(done: int, total: int) -> None:
+                job.done = done / total
+                pause()
+
+            def pause() -> None:
                 nonlocal aside_s
                 job.control.check()
-                job.done = done / total
-                aside_s += self._let_small_pass(job)
+                if aside_s <= (time.perf_counter() - started) / 2:  # half of the time is the large job's own
+                    aside_s += self._let_small_pass(job)
 
-            outcome = model.run(cube, names, max_gap, between, job.control, meeting)
+            with checkpoints(pause):
+                outcome = model.run(cube, names, max_gap, progress, job.control, meeting)
             run_s = (time.perf_counter() - started - aside_s) / members
             return replace(outcome, queue_s=started - queued_at + aside_s, run_s=run_s)
 
@@ -129,7 +136,8 @@ class Engine:
         if small is None:
             return 0.0
         started = time.perf_counter()
-        self._run(small)
+        with checkpoints():
+            self._run(small)
         return time.perf_counter() - started
 
     def _work(self) -> None:

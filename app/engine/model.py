@@ -113,20 +113,20 @@ def _warm_up(model: Model) -> None:
         raise BundleError("the graphs fill nothing", where=name)
 
 
-def example_cube(layout: Layout) -> WaterCube:
-    """A full window of every variable, about half of it missing."""
+def example_cube(layout: Layout, steps: int | None = None) -> WaterCube:
+    """A full window of every variable, or as long as told, about half of it missing."""
     place, window = layout.place, layout.window
-    steps = np.arange(window.steps) * np.timedelta64(round(place.step_s), "s")
+    since = np.arange(steps or window.steps) * np.timedelta64(round(place.step_s), "s")
     y = place.y_origin + place.y_spacing * np.arange(min(window.rows, place.rows))
     x = place.x_origin + place.x_spacing * np.arange(min(window.columns, place.columns))
     ids = np.arange(WARM_UP_SITES).astype(str)
     sites = Sites(ids, np.full(WARM_UP_SITES, y.mean()), np.full(WARM_UP_SITES, x.mean()))
-    sizes = {"time": len(steps), "y": len(y), "x": len(x), "site": WARM_UP_SITES}
+    sizes = {"time": len(since), "y": len(y), "x": len(x), "site": WARM_UP_SITES}
     rng = np.random.default_rng(0)
     specs = (*layout.variables, *layout.static)
     variables = {spec.name: _example_variable(spec, sizes, rng) for spec in specs}
     domain = {spec.name: np.ones((len(y), len(x)), bool) for spec in layout.variables if spec.kind == "grid"}
-    return WaterCube(WARM_UP_START + steps, y, x, sites, variables, domain)
+    return WaterCube(WARM_UP_START + since, y, x, sites, variables, domain)
 
 
 def _example_variable(spec: VariableSpec, sizes: Mapping[str, int], rng: np.random.Generator) -> Variable:

@@ -16,7 +16,8 @@ from app.control import Control
 from app.headers import PAGE_POLICY
 from app.openapi import problems
 from app.reference import reference_page
-from app.routes.state import ClientOf, ServiceOf
+from app.routes.state import ClientOf, PlaceOf, ServiceOf
+from app.routes.taken import TakenResponse
 from app.routes.watched import answer_body
 from app.service import Answer, Ask
 
@@ -47,7 +48,11 @@ async def docs(request: Request) -> Response:
 
 @router.post("/page/preview", responses=problems(400, 404, 413, 415, 422, 500, 503))
 async def preview(
-    request: Request, client: ClientOf, service: ServiceOf, bundle: Annotated[str | None, Query(max_length=64)] = None
+    request: Request,
+    client: ClientOf,
+    service: ServiceOf,
+    _: PlaceOf,
+    bundle: Annotated[str | None, Query(max_length=64)] = None,
 ) -> Response:
     """The body as the server reads it, in JSON: gaps are flagged as refused, nothing is filled."""
     headers = request.headers
@@ -60,7 +65,7 @@ async def preview(
         return await service.reconstruct(body, reading, json.CODEC, ask, client, control)
 
     answer = await answer_body(request, service, work)
-    return Response(answer.content, media_type=answer.media_type)
+    return TakenResponse(answer.content, answer.media_type, service.settings.reply_timeout_s)
 
 
 async def _file(path: str, request: Request) -> Response:

@@ -13,7 +13,8 @@ from starlette.responses import Response
 from app.codecs.negotiation import reading_codec, writing_codec
 from app.control import Control
 from app.openapi import problems, reply_body, request_body
-from app.routes.state import ClientOf, ServiceOf
+from app.routes.state import ClientOf, PlaceOf, ServiceOf
+from app.routes.taken import TakenResponse
 from app.routes.watched import answer_body
 from app.schemas import Estimate
 from app.service import Answer, Ask, Prepared
@@ -64,7 +65,7 @@ class ReconstructQuery(BaseModel):
     openapi_extra=request_body(),
 )
 async def reconstruct(
-    request: Request, client: ClientOf, service: ServiceOf, query: Annotated[ReconstructQuery, Query()]
+    request: Request, client: ClientOf, service: ServiceOf, _: PlaceOf, query: Annotated[ReconstructQuery, Query()]
 ) -> Response:
     """Observed values come back bit-identical; each gap is filled, with a standard deviation and a flag, or refused."""
     headers = request.headers
@@ -77,7 +78,8 @@ async def reconstruct(
         return await service.reconstruct(body, reading, writing, query.to_ask(), client, control)
 
     answer = await answer_body(request, service, work)
-    return Response(answer.content, media_type=answer.media_type, headers={"Server-Timing": _server_timing(answer)})
+    headers_out = {"Server-Timing": _server_timing(answer)}
+    return TakenResponse(answer.content, answer.media_type, service.settings.reply_timeout_s, headers_out)
 
 
 @router.post(
@@ -87,7 +89,7 @@ async def reconstruct(
     openapi_extra=request_body(),
 )
 async def estimate(
-    request: Request, _: ClientOf, service: ServiceOf, query: Annotated[ReconstructQuery, Query()]
+    request: Request, _: ClientOf, service: ServiceOf, __: PlaceOf, query: Annotated[ReconstructQuery, Query()]
 ) -> Estimate:
     """Takes the same body and answers tokens, queries, bytes and predicted seconds; runs nothing."""
     headers = request.headers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Annotated, cast
 
 from fastapi import Depends
@@ -42,5 +43,16 @@ def find_client(request: Request) -> str:
         raise
 
 
+async def hold_place(service: Annotated[Service, Depends(find_service)]) -> AsyncIterator[None]:
+    """Holds one of the places for requests with a body, until the reply has been taken.
+
+    Raises:
+        BusyError: there is none.
+    """
+    with service.admission.enter():
+        yield
+
+
 ClientOf = Annotated[str, Depends(find_client)]
 ServiceOf = Annotated[Service, Depends(find_service)]
+PlaceOf = Annotated[None, Depends(hold_place)]

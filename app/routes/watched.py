@@ -21,17 +21,14 @@ END_RETRY_S = 5.0  # another instance answers, or this one is back by then
 async def answer_body(
     request: Request, service: Service, work: Callable[[bytes, Control], Coroutine[Any, Any, T]]
 ) -> T:
-    """What `work` makes of the request's body, within all the server's limits: the only way in for a body.
+    """What `work` makes of the body of a request that holds a place: the only way in for a body.
 
     Raises:
-        BusyError: too many requests are inside. TooLargeError, BodyTimeoutError and those of `run_watched`.
+        TooLargeError, BodyTimeoutError and those of `run_watched`.
     """
     settings = service.settings
-    with service.admission.enter():
-        body = await read_body(request, settings.max_body_bytes, settings.body_timeout_s)
-        return await run_watched(
-            request, lambda control: work(body, control), settings.deadline_s, service.admission.ended
-        )
+    body = await read_body(request, settings.max_body_bytes, settings.body_timeout_s)
+    return await run_watched(request, lambda control: work(body, control), settings.deadline_s, service.admission.ended)
 
 
 async def run_watched(

@@ -11,6 +11,8 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
+from export.contract.checkpoint import checkpoint
+
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Cut = tuple[slice, slice, slice]
@@ -41,6 +43,7 @@ def similar_neighbours(values: Floats) -> tuple[Floats, Floats]:
     known, weight_of = known[gappy], weight_of[gappy]
     total, weight, expected = (np.zeros(known.shape, np.float32) for _ in range(3))
     for a, b, difference in pairs:
+        checkpoint()
         nearness = ((difference / usual + LIKE_ENOUGH) ** -SHARPNESS).astype(np.float32)
         for here, there in ((a, b), (b, a)):
             share = nearness * weight_of[there]
@@ -83,6 +86,7 @@ def _best_lags(known: Doubles, number: Doubles, others: npt.NDArray[np.bool_]) -
     together = (squares + PRIOR_PAIRS * usual) / (common + PRIOR_PAIRS)
     lag, least = np.zeros(common.shape, np.int64), LAG_GAIN * together
     for steps in sorted(range(-MOST_LAG, MOST_LAG + 1), key=abs)[1:]:
+        checkpoint()
         if abs(steps) < len(known):
             squares, common = _squares(known, number, steps)
             left = (squares + PRIOR_PAIRS * usual) / (common + PRIOR_PAIRS)
@@ -117,6 +121,7 @@ def _pairs(shape: tuple[int, ...]) -> Iterator[tuple[Cut, Cut]]:
 
 def _difference(known: Floats, seen: Floats, here: Cut, there: Cut) -> Floats:
     """(h, w): mean squared difference of each pair of cells, drawn towards that of all pairs."""
+    checkpoint()
     both = seen[here] * seen[there]
     squares = np.einsum("tyx,tyx->yx", np.square(known[here] - known[there]), both)
     number = both.sum(axis=0)

@@ -69,7 +69,7 @@ def coordinate_values(dataset: xr.Dataset, dimension: Dimension) -> np.ndarray:
     """
     if dimension.coordinate is None:
         return np.arange(dataset.sizes[dimension.name], dtype=np.float64)
-    values = dataset[dimension.coordinate].values
+    values = dataset.variables[dimension.coordinate].values
     if not np.issubdtype(values.dtype, np.number):
         raise CoordinateError("is not numeric", where=dimension.coordinate, got=values.dtype)
     return values.astype(np.float64)
@@ -79,7 +79,7 @@ def coordinate_units(dataset: xr.Dataset, dimension: Dimension) -> str:
     """Units of a grid axis: `m`, `degrees_north`, ...; "" where not given."""
     if dimension.coordinate is None:
         return ""
-    units = str(dataset[dimension.coordinate].attrs.get("units", ""))
+    units = str(dataset.variables[dimension.coordinate].attrs.get("units", ""))
     return "degrees" if UNITS.match(units) else units
 
 
@@ -89,7 +89,7 @@ def time_values(dataset: xr.Dataset, name: str) -> np.ndarray:
     Raises:
         CoordinateError: it is not a CF time, or in a calendar with days that the common one lacks.
     """
-    times = dataset[name]
+    times = dataset.variables[name]
     if np.issubdtype(times.dtype, np.datetime64):
         years = times.values.astype("datetime64[Y]").astype(np.int64) + 1970
         known = years[~np.isnat(times.values)]
@@ -116,8 +116,8 @@ def site_place(dataset: xr.Dataset, dim: str, axis: Literal["y", "x"]) -> np.nda
         CoordinateError: no coordinate on `dim` gives it.
     """
     for name, on_axis in _coordinates_on(dataset, dim):
-        if on_axis == axis and np.issubdtype(dataset[name].dtype, np.number):
-            return dataset[name].values.astype(np.float64)
+        if on_axis == axis and np.issubdtype(dataset.variables[name].dtype, np.number):
+            return dataset.variables[name].values.astype(np.float64)
     raise CoordinateError(f"sites have no {axis}", where=dim, expected=f"a coordinate such as site_{axis}({dim})")
 
 
@@ -125,7 +125,7 @@ def site_names(dataset: xr.Dataset, dimension: Dimension) -> np.ndarray:
     """Identifiers of the sites, (N,) strings; their numbers where the file names none."""
     if dimension.coordinate is None:
         return np.arange(dataset.sizes[dimension.name]).astype(str)
-    return dataset[dimension.coordinate].values.astype(str)
+    return dataset.variables[dimension.coordinate].values.astype(str)
 
 
 def one_of(dimensions: Iterable[Dimension], axis: Axis) -> Dimension | None:
@@ -149,14 +149,14 @@ def _coordinates_on(dataset: xr.Dataset, dim: str) -> list[tuple[str, Axis]]:
 
 
 def _axis_of(dataset: xr.Dataset, name: str, coordinate: bool) -> Axis | None:
-    attrs = dataset[name].attrs
+    attrs = dataset.variables[name].attrs
     if (standard := str(attrs.get("standard_name", ""))) in STANDARD_NAMES:
         return STANDARD_NAMES[standard]
     if (letter := str(attrs.get("axis", "")).upper()) in AXIS_ATTRIBUTE:
         return AXIS_ATTRIBUTE[letter]
     if side := UNITS.match(str(attrs.get("units", ""))):
         return "y" if side["side"].lower().startswith("n") else "x"
-    if np.issubdtype(dataset[name].dtype, np.datetime64):
+    if np.issubdtype(dataset.variables[name].dtype, np.datetime64):
         return "time" if coordinate else None
     return _axis_by_name(name) if coordinate else None
 

@@ -67,7 +67,7 @@ def read_dataset(dataset: xr.Dataset, layout: Layout | None = None) -> Reading:
     variables, converted = {}, {}
     for name, source in chosen.items():
         spec = layout.spec(name) if layout else None
-        variables[name], converted[name] = _read_variable(dataset[source], dimensions, name, spec)
+        variables[name], converted[name] = _read_variable(dataset.variables[source], source, dimensions, name, spec)
     cube = WaterCube(
         time=time_values(dataset, time.coordinate),
         y=coordinate_values(dataset, y) if y else NO_GRID,
@@ -102,12 +102,14 @@ def write_fill(
     dimensions = recognise(dataset)
     for name, fill in filled.items():
         source = reading.source[name]
-        original, convert = dataset[source], reading.converted[name]
+        original, convert = dataset.variables[source], reading.converted[name]
         order = _ordered(original, dimensions, reading.cube.variables[name].kind)
 
         def as_written(
-            values: np.ndarray, original: xr.DataArray = original, order: tuple[str, ...] = order
+            values: np.ndarray, original: xr.Variable = original, order: tuple[str, ...] = order
         ) -> np.ndarray:
+            if original.dims == order:
+                return values
             extra = tuple(d for d in original.dims if d not in order)  # of length 1, or it would not be a field
             widened = values.reshape(*(1 for _ in extra), *values.shape)
             return xr.Variable((*extra, *order), widened).transpose(*original.dims).values
@@ -115,7 +117,7 @@ def write_fill(
         flag = as_written(fill.flag)
         values = original.values
         if np.issubdtype(values.dtype, np.floating):  # integers cannot be missing: nothing to fill
-            mean = as_written(convert.invert(fill.mean)).astype(values.dtype)
+            mean = as_written(convert.invert(fill.mean)).astype(values.dtype, copy=False)
             kept = np.full_like(values, np.nan) if only_gaps else values
             values = np.where(flag == FILLED, mean, kept)
         beside = ([f"{source}_std"] if uncertainty else []) + [f"{source}_flag"]
@@ -123,7 +125,7 @@ def write_fill(
         encoding = {"_FillValue": np.array(np.nan, values.dtype)} if values.dtype.kind == "f" else {}
         made[source] = xr.Variable(original.dims, values, attributes, encoding)
         if uncertainty:
-            spread = as_written(convert.invert_spread(fill.std)).astype(np.float32)
+            spread = as_written(convert.invert_spread(fill.std)).astype(np.float32, copy=False)
             made[f"{source}_std"] = xr.Variable(original.dims, spread, _std_attributes(original, source))
         made[f"{source}_flag"] = xr.Variable(original.dims, flag, _flag_attributes(source))
     done = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} hydrofill: gaps of {', '.join(filled)} filled"
@@ -144,13 +146,13 @@ def typical_step_s(cube: WaterCube) -> float | None:
 
 
 def _wanted(dataset: xr.Dataset, layout: Layout) -> dict[str, str]:
+    data = {str(n): str(v.attrs.get("standard_name")) for n, v in dataset.variables.items() if n not in dataset.coords}
     chosen = {}
     for spec in (*layout.variables, *layout.static):
-        if spec.name in dataset.data_vars:
+        if spec.name in data:
             chosen[spec.name] = spec.name
             continue
-        same = [str(n) for n, v in dataset.data_vars.items() if str(v.attrs.get("standard_name")) == spec.standard_name]
-        same = [n for n in same if not n.endswith(COMPANIONS)]
+        same = [n for n, standard in data.items() if standard == spec.standard_name and not n.endswith(COMPANIONS)]
         if spec.standard_name and len(same) == 1:
             chosen[spec.name] = same[0]
     return chosen if any(s.name in chosen for s in layout.variables) else {}
@@ -161,44 +163,45 @@ def _everything(dataset: xr.Dataset, dimensions: Mapping[str, Dimension]) -> dic
     for name, variable in dataset.data_vars.items():
         flags = "flag_values" in variable.attrs or "flag_masks" in variable.attrs
         numeric = np.issubdtype(variable.dtype, np.floating) or np.issubdtype(variable.dtype, np.integer)
-        if numeric and not flags and not str(name).endswith(COMPANIONS) and _kind(variable, dimensions) is not None:
+        kind = _kind(variable.variable, str(name), dimensions)
+        if numeric and not flags and not str(name).endswith(COMPANIONS) and kind is not None:
             chosen[str(name)] = str(name)
     return chosen
 
 
-def _kind(variable: xr.DataArray, dimensions: Mapping[str, Dimension]) -> Kind | None:
+def _kind(variable: xr.Variable, name: str, dimensions: Mapping[str, Dimension]) -> Kind | None:
     """What the dimensions make of a variable, dimensions of length 1 that are no axis left out; None if nothing."""
     axes = {dimensions[str(d)].axis for d in variable.dims if str(d) in dimensions}
     extra = [d for d in variable.dims if str(d) not in dimensions and variable.sizes[d] != 1]
     if extra or variable.dims == () or len(axes) < sum(str(d) in dimensions for d in variable.dims):
         return None
-    if len(variable.dims) == 1 and variable.name is not None and _is_coordinate(variable):
+    if len(variable.dims) == 1 and _is_coordinate(name):
         return None
     return next((kind for kind, wanted in DIMS.items() if axes == set(wanted)), None)
 
 
-def _is_coordinate(variable: xr.DataArray) -> bool:
-    name = str(variable.name).lower()
-    return name.endswith(("_x", "_y", "_lat", "_lon", "_row", "_col")) or name in ("x", "y", "lat", "lon")
+def _is_coordinate(name: str) -> bool:
+    low = name.lower()
+    return low.endswith(("_x", "_y", "_lat", "_lon", "_row", "_col")) or low in ("x", "y", "lat", "lon")
 
 
 def _dimensions_of(
     dataset: xr.Dataset, dimensions: Mapping[str, Dimension], sources: Sequence[str] | object
 ) -> list[Dimension]:
-    names = dict.fromkeys(str(d) for source in cast(Sequence[str], sources) for d in dataset[source].dims)
+    names = dict.fromkeys(str(d) for source in cast(Sequence[str], sources) for d in dataset.variables[source].dims)
     return [dimensions[name] for name in names if name in dimensions]
 
 
-def _ordered(variable: xr.DataArray, dimensions: Mapping[str, Dimension], kind: Kind) -> tuple[str, ...]:
+def _ordered(variable: xr.Variable, dimensions: Mapping[str, Dimension], kind: Kind) -> tuple[str, ...]:
     """The variable's own dimension names in the order of its kind."""
     by_axis = {dimensions[str(d)].axis: str(d) for d in variable.dims if str(d) in dimensions}
     return tuple(by_axis[cast(Axis, axis)] for axis in DIMS[kind])
 
 
 def _read_variable(
-    variable: xr.DataArray, dimensions: Mapping[str, Dimension], name: str, spec: VariableSpec | None
+    variable: xr.Variable, source: str, dimensions: Mapping[str, Dimension], name: str, spec: VariableSpec | None
 ) -> tuple[Variable, Conversion]:
-    kind = _kind(variable, dimensions)
+    kind = _kind(variable, source, dimensions)
     if kind is None or (spec is not None and kind != spec.kind):
         raise StructureError(
             "has the wrong dimensions",
@@ -212,7 +215,7 @@ def _read_variable(
         raise StructureError("is not numeric", where=name, got=variable.dtype)
     order = _ordered(variable, dimensions, kind)
     with np.errstate(over="ignore"):  # beyond float32 becomes infinite, which the cube refuses by name
-        narrow = variable.transpose(..., *order).values.astype(np.float32)
+        narrow = variable.transpose(..., *order).values.astype(np.float32, copy=False)
     values = narrow.reshape([variable.sizes[d] for d in order])
     units = str(variable.attrs.get("units", ""))
     change = conversion(units, spec.units, name) if spec is not None and spec.units else Conversion()
@@ -240,12 +243,13 @@ def _read_domains(
 ) -> dict[str, np.ndarray]:
     domains = {}
     for name, source in chosen.items():
-        mask = dataset.get(f"{source}_domain")
-        if mask is None:
+        beside = f"{source}_domain"
+        if beside not in dataset.variables:
             continue
-        if _kind(mask, dimensions) != "static_grid" or mask.dtype.kind not in "biuf":
+        mask = dataset.variables[beside]
+        if _kind(mask, beside, dimensions) != "static_grid" or mask.dtype.kind not in "biuf":
             raise StructureError(
-                "must be numeric on the grid", where=str(mask.name), got=(mask.dims, mask.dtype), expected="(y, x)"
+                "must be numeric on the grid", where=beside, got=(mask.dims, mask.dtype), expected="(y, x)"
             )
         values = mask.transpose(*_ordered(mask, dimensions, "static_grid")).values
         domains[name] = np.isfinite(values) & (values != 0)
@@ -271,6 +275,8 @@ def _with_mask_domain(cube: WaterCube) -> WaterCube:
     """
     domains = dict(cube.domain)
     masks = [v.values == 1 for v in cube.of_kind("static_grid").values() if np.isin(v.values, (0, 1)).all()]
+    if not masks:
+        return cube
     for name, variable in cube.of_kind("grid").items():
         alive = variable.valid.any(axis=0)
         fitting = [mask for mask in masks if not (alive & ~mask).any()]
@@ -302,7 +308,7 @@ def _cell_numbers(axis: np.ndarray, origin: float, spacing: float, number: int) 
     return np.clip(nearest, 0, number - 1).astype(np.int64), on_grid
 
 
-def _std_attributes(variable: xr.DataArray, source: str) -> dict[str, str]:
+def _std_attributes(variable: xr.Variable, source: str) -> dict[str, str]:
     attrs = {"long_name": f"standard deviation of the filled {source}, 0 where observed"}
     if "units" in variable.attrs:
         attrs["units"] = variable.attrs["units"]

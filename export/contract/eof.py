@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from export.contract.checkpoint import checkpoint
+
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
@@ -43,10 +45,13 @@ def eof_fill(values: Floats, mean: Floats, rank: int) -> Eof:
     patterns = _start(anomaly, rank)
     prior, noise = np.full(rank, variance / rank), np.full(values.shape[1], 0.1 * variance)
     for _ in range(ROUNDS):
+        checkpoint()
         scores, doubt = _scores(anomaly, weight, patterns, prior, noise)
         second = np.einsum("ti,tj->tij", scores, scores) + doubt
         prior = np.maximum(np.einsum("tii->i", second) / len(values), LEAST_NOISE * variance)
+        checkpoint()
         patterns = _patterns(anomaly, weight, scores, second, noise)
+        checkpoint()
         unexplained = np.square(anomaly - (scores @ patterns.T).astype(np.float32)) + _uncertainty(doubt, patterns)
         noise = np.maximum(_noise(unexplained * weight, weight), LEAST_NOISE * variance)
     scores, doubt = _scores(anomaly, weight, patterns, prior, noise)

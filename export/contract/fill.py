@@ -6,8 +6,9 @@ the server answers are one computation.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Protocol
 
 import numpy as np
@@ -42,14 +43,21 @@ class Filled:
     flag: np.ndarray
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Part:
-    """One window of a cube, with a weight (steps, rows, columns) that falls towards its inner borders."""
+    """One window of a cube, with weights along each of its axes that fall towards its inner borders."""
 
     time: slice
     y: slice
     x: slice
-    weight: np.ndarray
+    weights: tuple[np.ndarray, np.ndarray, np.ndarray]
+
+    @property
+    def weight(self) -> np.ndarray:
+        """(steps, rows, columns): the product of the axes' weights."""
+        of_time, of_y, of_x = self.weights
+        weight: np.ndarray = of_time[:, None, None] * of_y[None, :, None] * of_x[None, None, :]
+        return weight
 
 
 def reconstruct(
@@ -80,13 +88,14 @@ def reconstruct(
     if only is not None:
         asked = {name: wanted & only[name] for name, wanted in asked.items()}
     blends = {n: _Blend(cube.variables[n].values.shape) for n in names}
-    parts, record = list(plan(cube, layout.window)), None
-    for done, part in enumerate(parts):
-        if record is None or not record.holds(part):
-            record = Record.around(cube, layout, part, names)
+    asking = [part for part in plan(cube, layout.window) if _asks(cube, part, asked)]
+    wanted, record = [name for name in names if asked[name].any()], None
+    for done, (part, time) in enumerate(zip(asking, served(cube, layout, (p.time for p in asking)), strict=True)):
+        if record is None or record.time != time:
+            record = Record.over(cube, layout, time, wanted)
         _fill_part(record, layout, predict, part, asked, blends)
         if progress is not None:
-            progress(done + 1, len(parts))
+            progress(done + 1, len(asking))
     calibration = calibration or {}
     return {n: _finish(cube, layout, n, blends[n], asked[n], calibration.get(n)) for n in names}
 
@@ -117,18 +126,30 @@ def asked_cells(cube: WaterCube, names: Sequence[str], max_gap: int | None) -> d
 
 def plan(cube: WaterCube, window: Window) -> Iterator[Part]:
     """Windows that cover the cube, each step, row and column at least once, neighbours half overlapping."""
+    sizes = window.steps, window.rows, window.columns
+    axes = ([(part, _weights(part, n)) for part in spans(n, size)] for n, size in zip(cube.shape, sizes, strict=True))
+    for (time, of_time), (y, of_y), (x, of_x) in product(*axes):
+        yield Part(time, y, x, (of_time, of_y, of_x))
+
+
+def served(cube: WaterCube, layout: Layout, times: Iterable[slice]) -> Iterator[slice]:
+    """The steps of the record that each window, by its own steps, is served from: all, if they are not too many."""
     n_time, height, width = cube.shape
-    for time, of_time in _spans(n_time, window.steps):
-        for y, of_y in _spans(height, window.rows):
-            for x, of_x in _spans(width, window.columns):
-                yield Part(time, y, x, of_time[:, None, None] * of_y[None, :, None] * of_x[None, None, :])
+    steps = max(RECORD_VALUES // max(height * width, len(cube.sites), 1), 2 * layout.window.steps)
+    record = slice(0, 0)
+    for time in times:
+        inner = record.stop - (0 if record.stop == n_time else RECORD_MARGIN)  # far from an end that is not the cube's
+        if not record.start <= time.start <= time.stop <= inner:
+            start = 0 if n_time <= steps else max(0, time.start - RECORD_MARGIN)
+            record = slice(start, min(n_time, start + steps + 2 * RECORD_MARGIN))
+        yield record
 
 
 @dataclass(frozen=True)
 class Record:
     """A run of steps of a cube, all of its cells, with the first guesses made over it; windows are cut from it.
 
-    guesses: by variable, of the cells within `time`; empty in a layout without guesses.
+    guesses: by variable, of the cells within `time`; of those asked for, and empty in a layout without guesses.
     """
 
     cube: WaterCube
@@ -136,30 +157,15 @@ class Record:
     guesses: Mapping[str, Guesses]
 
     @classmethod
-    def around(cls, cube: WaterCube, layout: Layout, part: Part, names: Sequence[str]) -> Record:
-        """The record that `part` and those after it are served from: all of the cube, if it is not too long."""
-        n_time, height, width = cube.shape
-        steps = max(RECORD_VALUES // max(height * width, len(cube.sites), 1), 2 * layout.window.steps)
-        start = 0 if n_time <= steps else max(0, part.time.start - RECORD_MARGIN)
-        time = slice(start, min(n_time, start + steps + 2 * RECORD_MARGIN))
+    def over(cls, cube: WaterCube, layout: Layout, time: slice, names: Sequence[str]) -> Record:
+        """The record of the steps in `time`, with guesses of the variables in `names`."""
         wanted = names if layout.guesses else ()
         made = {n: first_guesses(cube.variables[n].values[time], layout.spec(n), layout.place.step_s) for n in wanted}
         return cls(cube, time, made)
 
-    def holds(self, part: Part) -> bool:
-        """Whether the part lies within, and far enough from an end that is not the cube's own."""
-        last = len(self.cube.time)
-        return (
-            self.time.start <= part.time.start
-            and part.time.stop <= self.time.stop
-            and (self.time.stop == last or part.time.stop <= self.time.stop - RECORD_MARGIN)
-        )
-
     def tokenise(self, layout: Layout, part: Part, asked: Mapping[str, np.ndarray]) -> Tokenised | None:
-        """One window's tokens and queries; None when it asks for nothing or sees nothing."""
+        """One window's tokens and queries; None when it sees nothing."""
         local = {name: wanted[_cells(self.cube, name, part)] for name, wanted in asked.items()}
-        if not any(wanted.any() for wanted in local.values()):
-            return None
         window, known = self.cube.window(part.time, part.y, part.x), None
         if layout.guesses:
             shifted = replace(part, time=slice(part.time.start - self.time.start, part.time.stop - self.time.start))
@@ -167,6 +173,10 @@ class Record:
         tokenised = tokenise(window, layout, asked=local, known=known)
         dynamic = tokenised.tokens.variable < len(layout.variables)
         return tokenised if dynamic.any() else None
+
+
+def _asks(cube: WaterCube, part: Part, asked: Mapping[str, np.ndarray]) -> bool:
+    return any(wanted[_cells(cube, name, part)].any() for name, wanted in asked.items())
 
 
 def _fill_part(
@@ -218,7 +228,7 @@ def _finish(
 ) -> Filled:
     spec, valid, inside = layout.spec(name), cube.variables[name].valid, cube.inside(name)
     mean, std = blend.moments()
-    if calibration is not None:
+    if calibration is not None and asked.any():
         mean, std = calibration.apply(mean, std, distance_classes(valid))
     filled = asked & ~np.isnan(mean)
     flag = np.where(inside, REFUSED, OUTSIDE) * np.ones(valid.shape, np.int8)
@@ -235,23 +245,27 @@ def _too_long(gaps: np.ndarray, max_gap: int | None) -> np.ndarray:
     return gaps & (after - before - 1 > max_gap)
 
 
-def _spans(length: int, size: int) -> list[tuple[slice, np.ndarray]]:
-    """Slices of at most `size` over `length`, half overlapping, each with its weights; one empty slice for no axis."""
+def spans(length: int, size: int) -> list[slice]:
+    """Slices of at most `size` over `length`, half overlapping; one empty slice for no axis."""
     if length <= size:
-        return [(slice(0, length), np.ones(max(length, 1)))]
+        return [slice(0, length)]
     number = -(-(length - size) // max(size // 2, 1)) + 1
-    starts = np.round(np.linspace(0, length - size, number)).astype(int)
+    starts = np.round(np.linspace(0, length - size, number)).astype(int).tolist()
+    return [slice(start, start + size) for start in starts]
+
+
+def _weights(part: slice, length: int) -> np.ndarray:
+    """Of each place in a slice of an axis: falling from its middle to an end that is not the axis's own."""
+    size = part.stop - part.start
+    if size == length:
+        return np.ones(max(size, 1))
     ramp = np.minimum(np.arange(1, size + 1), np.arange(size, 0, -1)).astype(np.float64)
-    weights = []
-    for start in starts:
-        weight = ramp / ramp.max()
-        half = size // 2
-        if start == 0:
-            weight = np.concatenate([np.ones(half), weight[half:]])
-        if start + size == length:
-            weight = np.concatenate([weight[:-half], np.ones(half)]) if half else weight
-        weights.append(weight)
-    return [(slice(int(s), int(s) + size), w) for s, w in zip(starts, weights, strict=True)]
+    weight, half = ramp / ramp.max(), size // 2
+    if part.start == 0:
+        weight[:half] = 1.0
+    if part.stop == length:
+        weight[size - half :] = 1.0
+    return weight
 
 
 def _cells(cube: WaterCube, name: str, part: Part) -> tuple[slice | np.ndarray, ...]:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from export.contract.alike import similar_neighbours, similar_sites
+from export.contract.checkpoint import checkpoint
 from export.contract.eof import eof_fill
 from export.contract.interpolate import (
     between,
@@ -101,12 +102,16 @@ def guess(visible: Floats, *, square_root: bool = False, step_s: float | None = 
     made["mean"] = np.broadcast_to(mean, visible.shape)
     made["seasonal"] = np.full(visible.shape, np.nan, np.float32) if course is None else course
     spreads = (_grid if visible.ndim == 3 else _series)(visible, seen, made, square_root)
+    checkpoint()
     surface = made["biharmonic"] if visible.ndim == 3 else made["similar"]
     completed = np.where(seen, visible, _middle(surface, made["anomaly"], made["few_eofs"]))
     completed[~seen.reshape(len(seen), -1).any(axis=1)] = np.nan
+    checkpoint()
     made["completed_before"], made["completed_after"], *away = neighbours_in_time(completed, ~np.isnan(completed))
     made["completed_in_time"] = between(made["completed_before"], made["completed_after"], *away)
+    checkpoint()
     made["local_mean"] = local_mean(completed)
+    checkpoint()
     values = np.stack([made[name] for name in GUESSES], axis=-1).astype(np.float32, copy=False)
     return Guesses(values, _distances(seen, steps, spreads))
 

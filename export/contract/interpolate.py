@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from export.contract.checkpoint import checkpoint
+
 Floats = npt.NDArray[np.float32]
 Seen = npt.NDArray[np.bool_]
 
@@ -75,6 +77,7 @@ def distance_in_space(seen: Seen) -> Floats:
     """Cells to the nearest seen cell of the same frame; infinite in empty frames."""
     distance = np.full(seen.shape, np.inf, np.float32)
     for step in np.flatnonzero(seen.any(axis=(1, 2))):
+        checkpoint()
         distance[step] = ndimage.distance_transform_edt(~seen[step])
     return distance
 
@@ -119,6 +122,7 @@ def _relaxed(known: Floats, seen: Seen) -> Floats:
     bordered = np.pad(_pull_push(known, seen.astype(np.float32)), ((0, 0), (1, 1), (1, 1)))
     inner = bordered[:, 1:-1, 1:-1]
     for _ in range(RELAXATIONS):
+        checkpoint()
         bordered[:, 0], bordered[:, -1] = bordered[:, 1], bordered[:, -2]
         bordered[:, :, 0], bordered[:, :, -1] = bordered[:, :, 1], bordered[:, :, -2]
         around = bordered[:, :-2, 1:-1] + bordered[:, 2:, 1:-1]
@@ -143,6 +147,7 @@ def _smoothest(known: Floats, seen: Seen) -> Floats:
     residual = -_laplacian(_laplacian(surface)) * free
     direction, rest = residual.copy(), _dot(residual, residual)
     for _ in range(BIHARMONIC_STEPS):
+        checkpoint()
         bent = _laplacian(_laplacian(direction)) * free
         length = rest / np.maximum(_dot(direction, bent), 1e-30)
         surface += length * direction

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from export.contract.checkpoint import checkpoint
 from export.contract.interpolate import neighbours_in_time
 
 Floats = npt.NDArray[np.float32]
@@ -33,6 +34,7 @@ def space_time(anomaly: Floats) -> Floats:
     direction, energy = towards, float(np.vdot(residual, towards))
     least = ACCURATE * energy
     for _ in range(STEPS):
+        checkpoint()
         if energy <= least:
             break
         bent = _precision(direction, ties, pull) * free

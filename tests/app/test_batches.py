@@ -15,13 +15,13 @@ from fastapi import FastAPI
 
 from app.control import StoppedError
 from app.engine import batches
-from app.engine.batches import ROWS, TRIALS, Answer, Batches, Window, run_alone, run_together, window_of
+from app.engine.batches import AGAIN, ROWS, TRIALS, Answer, Batches, Window, run_alone, run_together, window_of
 from app.engine.engine import Engine
 from app.engine.ladder import climb
 from app.engine.meeting import EngineStoppedError, Meeting
 from app.engine.model import Model, Outcome, load_model
 from app.engine.queue import Job, Policy, Waiting
-from app.engine.sessions import Runtime
+from app.engine.sessions import Graphs, Runtime
 from app.main import create_app
 from app.settings import Settings
 from export.contract.dataset import read_dataset
@@ -95,6 +95,22 @@ def test_a_shape_that_changes_a_bit_never_goes_as_a_batch(model: Model, monkeypa
     for _ in range(TRIALS + 2):
         assert all(a.same_bits(b) for a, b in zip(shelf.run(made), expected, strict=True))
     assert climb(model) == 0
+
+
+def test_a_shape_that_begins_to_change_bits_is_found_out_and_goes_alone(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "PAYS", 1e9)
+    made, shelf = windows(model, 2), Batches(model.graphs, max_tokens=10**6)
+    for _ in range(TRIALS + 1):
+        shelf.run(made)
+
+    def off_by_a_bit(graphs: Graphs, some: Sequence[Window]) -> list[Answer]:
+        return [replace(one, mean=np.nextafter(one.mean, np.float32(9e9))) for one in run_together(graphs, some)]
+
+    monkeypatch.setattr(batches, "run_together", off_by_a_bit)
+    sizes = [shelf.run(made)[0].beside for _ in range(AGAIN + 2)]
+    assert sizes == [2] * (AGAIN - 2) + [1] * 4
 
 
 def test_a_shape_that_does_not_pay_never_goes_as_a_batch(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,12 @@ def ask(address: str, body: bytes, form: str = NPZ) -> int:
     return reply.status_code
 
 
+def connected(address: str) -> socket.socket:
+    """A bare connection, for clients that no library would be."""
+    host, port = address.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=60)
+
+
 def waiting(address: str) -> float:
     """Requests that wait for the engine."""
     text = httpx.get(f"{address}/metrics").text
@@ -146,16 +152,41 @@ def test_server_open_to_the_network_without_keys_is_refused(bundles: Path, tmp_p
 
 
 def test_client_that_sends_a_byte_a_second_is_answered_and_harms_nobody(bundles: Path, tmp_path: Path) -> None:
-    with serving(bundles, tmp_path, body_timeout_s=1) as served:
-        host, port = served.address.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=10) as slow:
-            head = ("POST /reconstruct HTTP/1.1", "Host: x", f"Content-Type: {JSON}", "Content-Length: 99", "", "{")
-            slow.sendall("\r\n".join(head).encode())
-            assert ask(served.address, body_of(sample(), JSON), JSON) == 200
-            slow.settimeout(0.2)
-            told = b""
-            while not told:
-                slow.sendall(b" ")
-                with suppress(TimeoutError):
-                    told = slow.recv(100)
-            assert told.startswith(b"HTTP/1.1 408")
+    with serving(bundles, tmp_path, body_timeout_s=1) as served, connected(served.address) as slow:
+        head = ("POST /reconstruct HTTP/1.1", "Host: x", f"Content-Type: {JSON}", "Content-Length: 99", "", "{")
+        slow.sendall("\r\n".join(head).encode())
+        assert ask(served.address, body_of(sample(), JSON), JSON) == 200
+        slow.settimeout(0.2)
+        told = b""
+        while not told:
+            slow.sendall(b" ")
+            with suppress(TimeoutError):
+                told = slow.recv(100)
+        assert told.startswith(b"HTTP/1.1 408")
+
+
+def test_head_that_comes_a_byte_a_second_ends_with_its_connection(bundles: Path, tmp_path: Path) -> None:
+    with serving(bundles, tmp_path, head_timeout_s=1) as served, connected(served.address) as slow:
+        started = time.monotonic()
+        with suppress(ConnectionError):
+            for byte in b"GET /healthz HTTP/1.1\r\nX-Slow: 1234567890\r\n":
+                slow.sendall(bytes([byte]))
+                time.sleep(0.1)
+        assert 0.9 < time.monotonic() - started < 4
+        assert httpx.get(f"{served.address}/healthz").status_code == 200
+
+
+def test_reply_that_nobody_takes_holds_its_place_but_not_for_ever(bundles: Path, tmp_path: Path) -> None:
+    small, large = body_of(sample(), NPZ), body_of(sample(20_000, 8, 8).fillna(1.0), NPZ)
+    with serving(bundles, tmp_path, max_requests=1, reply_timeout_s=3) as served, connected(served.address) as lazy:
+        head = f"POST /reconstruct HTTP/1.1\r\nHost: x\r\nContent-Type: {NPZ}\r\nContent-Length: {len(large)}\r\n\r\n"
+        lazy.sendall(head.encode() + large)
+        assert lazy.recv(20).startswith(b"HTTP/1.1 200")
+        assert ask(served.address, small) == 503
+        time.sleep(3.5)
+        assert ask(served.address, small) == 200
+        taken = 0
+        with suppress(ConnectionError):
+            while part := lazy.recv(2**20):
+                taken += len(part)
+        assert taken < len(large)

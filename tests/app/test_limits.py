@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, MutableMapping
+from collections.abc import AsyncIterator, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,9 @@ from app.main import create_app
 from app.settings import Settings
 from export.contract.cube import WaterCube
 from export.contract.dataset import read_dataset
-from export.contract.fill import Record, plan
+from export.contract.fill import reconstruct
 from export.contract.manifest import read_bundle
+from export.contract.tokens import Queries, Tokens
 from tests.app.problems import check_problem
 from tests.app.tiny import (
     ENCODER_SPEC,
@@ -45,6 +46,7 @@ from tests.app.tiny import (
 )
 
 CPU = Runtime("cpu", 1)
+GUESSING = LAYOUT.model_copy(update={"guesses": True})
 QUICK = 0.05  # seconds within which a core must be free
 
 
@@ -94,6 +96,19 @@ def slow_bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("slow")
     write_bundle(folder, encoder=slow_encoder(400))
     return folder
+
+
+@pytest.fixture
+def guessing(tmp_path: Path) -> Model:
+    return load_model(read_bundle(write_bundle(tmp_path, layout=GUESSING)), CPU)
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    started = Engine()
+    started.start()
+    yield started
+    started.stop()
 
 
 @pytest.fixture
@@ -162,6 +177,32 @@ async def test_client_that_goes_away_frees_the_engine_at_once(slow_app: FastAPI)
     assert (await request)[0]["status"] == 499
     metrics = slow_app.state.service.metrics.text().decode()
     assert 'hydrofill_cancellations_total{reason="client",stage="engine"} 1.0' in metrics
+
+
+@pytest.mark.anyio
+async def test_first_guesses_are_left_at_once_when_nobody_awaits_them(guessing: Model, engine: Engine) -> None:
+    cube, names = read_dataset(sample(3000, 8, 8), GUESSING).cube, ["precipitation"]
+    job = Job(lambda: None, predicted_s=100.0)
+    request = asyncio.ensure_future(engine.reconstruct(guessing, cube, names, None, job))
+    await until(lambda: engine._running)
+    await asyncio.sleep(0.2)
+    assert job.done == 0
+    request.cancel()
+    assert await until(lambda: not engine._running) < 4 * QUICK
+    with pytest.raises(StoppedError):
+        job.future.result()
+
+
+@pytest.mark.anyio
+async def test_small_request_passes_while_guesses_of_a_large_one_are_made(guessing: Model, engine: Engine) -> None:
+    cube, names = read_dataset(sample(3000, 8, 8), GUESSING).cube, ["precipitation"]
+    large = Job(lambda: None, predicted_s=100.0)
+    request = asyncio.ensure_future(engine.reconstruct(guessing, cube, names, None, large))
+    await until(lambda: engine._running)
+    await asyncio.sleep(0.1)
+    assert await engine.call(lambda: large.done) == 0
+    request.cancel()
+    await asyncio.gather(request, return_exceptions=True)
 
 
 @pytest.mark.anyio
@@ -257,16 +298,25 @@ async def test_estimate_counts_what_a_run_takes_and_runs_nothing(
     reply = await client.post("/estimate", content=body, headers={"Content-Type": form})
     told = reply.json()
     cube = read_dataset(sample(20), LAYOUT).cube
-    asked = {name: cube.gaps(name) for name in ("precipitation", "temperature", "river_flow")}
-    parts = [Record.around(cube, LAYOUT, p, list(asked)).tokenise(LAYOUT, p, asked) for p in plan(cube, LAYOUT.window)]
-    made = [part for part in parts if part is not None]
-    assert (told["windows"], told["tokens"], told["queries"]) == (
-        len(made),
-        sum(int(part.tokens.length) for part in made),
-        sum(int(part.queries.length) for part in made),
-    )
+    counts: list[tuple[int, int]] = []
+
+    def count(tokens: Tokens, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
+        counts.append((int(tokens.length), int(queries.length)))
+        return np.zeros(queries.asked.shape, np.float32), np.zeros(queries.asked.shape, np.float32)
+
+    reconstruct(cube, LAYOUT, count)
+    assert (told["windows"], told["tokens"], told["queries"]) == (len(counts), *map(sum, zip(*counts, strict=True)))
     assert told["predicted_s"] > 0
     assert told["body_bytes"] == len(body)
+
+
+def test_cost_counts_every_value_that_guesses_are_made_of_however_few_are_asked_for() -> None:
+    cube = read_dataset(sample(40), GUESSING).cube
+    whole = {name: np.nan_to_num(v.values) for name, v in cube.of_kind("grid", "series").items()}
+    names = ["precipitation", "temperature", "river_flow"]
+    assert count_load(cube.with_values(whole), GUESSING, names, None).terms == (0,) * 6
+    whole["temperature"][30, 2, 2] = np.nan
+    assert count_load(cube.with_values(whole), GUESSING, names, None).terms[-1] == 40 * 4 * 6
 
 
 @pytest.mark.anyio

@@ -12,8 +12,9 @@ from export.contract.cube import Variable, WaterCube
 from export.contract.dataset import read_dataset
 from export.contract.errors import BundleError, NothingObservedError, UnknownVariableError
 from export.contract.fill import FILLED, OBSERVED, OUTSIDE, REFUSED, plan, reconstruct
-from export.contract.layout import Layout, Window
-from export.contract.tokens import Queries, Tokens
+from export.contract.guesses import Guesses
+from export.contract.layout import Layout, VariableSpec, Window
+from export.contract.tokens import Queries, Tokens, first_guesses
 
 
 class Recorder:
@@ -79,6 +80,24 @@ def test_a_gap_longer_than_allowed_is_refused_whole(dataset: xr.Dataset, layout:
     assert (flow.flag[5:12, 0] == REFUSED).all()
     assert np.isnan(flow.mean[5:12, 0]).all()
     assert (reconstruct(cube, layout, Recorder(), max_gap=7)["river_flow"].flag[5:12, 0] == FILLED).all()
+
+
+def test_first_guesses_are_made_of_what_is_asked_for_alone(
+    dataset: xr.Dataset, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guessed = []
+
+    def note(seen: np.ndarray, spec: VariableSpec) -> Guesses:
+        guessed.append(spec.name)
+        return first_guesses(seen, spec)
+
+    monkeypatch.setattr("export.contract.fill.first_guesses", note)
+    cube = read_dataset(dataset, layout).cube
+    whole = cube.with_values({"pet": np.nan_to_num(cube.variables["pet"].values)})
+    reconstruct(whole, layout, Recorder(), names=["pet"])
+    assert guessed == []
+    reconstruct(whole, layout, Recorder())
+    assert guessed == ["precipitation", "river_flow"]
 
 
 def test_a_window_where_nothing_is_observed_is_refused_and_never_asked(dataset: xr.Dataset, layout: Layout) -> None:
