@@ -53,6 +53,16 @@ class Parity(Frozen):
     shapes: tuple[dict[str, int], ...] = Field(min_length=1)
 
 
+class Optimised(Frozen):
+    """How far the graphs were optimised when they were exported, and by which release of ONNX Runtime.
+
+    `extended` is what runs on any processor; a server that loads them optimises no more.
+    """
+
+    level: Literal["none", "extended"]
+    onnxruntime: str
+
+
 class Skill(Frozen):
     """Scores of one variable under one kind of gap on held-out cells, physical units.
 
@@ -85,7 +95,7 @@ class TrainingData(Frozen):
 class Manifest(Frozen):
     """manifest.json."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     name: BundleName
     version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
     created: datetime
@@ -95,6 +105,7 @@ class Manifest(Frozen):
     encoder: GraphSpec
     decoder: GraphSpec
     opset: int
+    optimised: Optimised
     parity: Parity
     skill: tuple[Skill, ...]
     calibration: dict[str, Calibration] = Field(default_factory=dict)
