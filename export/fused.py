@@ -1,10 +1,13 @@
 """The network's layers as ONNX Runtime runs them best, weights and results the same.
 
-Attention is its fused operator, which is fastest without a mask. What is padding is told by one more coordinate of every head instead: 1 in each query, 0 in the keys to read, BARRED in
-the others. Their weight in the softmax is then nothing, and keys that are made ready once need no lengths beside them.
+Attention is its fused operator, which is fastest without a mask. What is padding is told by one more coordinate of
+every head instead: 1 in each query, 0 in the keys to read, BARRED in the others. Their weight in the softmax is
+then nothing, and keys that are made ready once need no lengths beside them.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +34,7 @@ class FusedSelfAttention(nn.Module):
         self.proj = plain.proj
 
     def forward(self, x: Tensor, real: Tensor) -> Tensor:
+        """What tokens (B, L, D) read of the real ones, (B, L, D)."""
         key = barred(self.key(x), real, self.num_heads)
         return self.proj(_fused(self.query(x), key, self.value(x), self.num_heads, self.width))
 
@@ -65,31 +69,35 @@ class RowsLinear(nn.Module):
         self.linear = plain
 
     def forward(self, x: Tensor) -> Tensor:
+        """(..., in) to (..., out)."""
         rows = self.linear(x.flatten(0, -2))
         return rows.reshape(*x.shape[:-1], rows.shape[-1])
 
 
 def fuse(network: CrossMAE) -> None:
     """Changes `network`, in place: fused attention wherever lengths alone say what is read, linear layers over rows."""
-    _fuse_attention(network)
-    for module in list(network.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, nn.Linear) and not isinstance(module, RowsLinear | WeightedFeatureMaps):
-                setattr(module, name, RowsLinear(child))
+    apart = set() if network.config.fusion == "joint" else set(network.encoder.modules())
+
+    def attention(module: nn.Module) -> nn.Module:
+        if isinstance(module, SelfAttention) and module not in apart:
+            return FusedSelfAttention(module)
+        if isinstance(module, CrossAttention) and bars_keys(network.config):
+            return FusedCrossAttention(module)
+        return module
+
+    _replace(network, attention)
+    mixes = {module.linear for module in network.modules() if isinstance(module, WeightedFeatureMaps)}
+    _replace(network, lambda m: RowsLinear(m) if isinstance(m, nn.Linear) and m not in mixes else m)
 
 
-def _fuse_attention(network: CrossMAE) -> None:
-    config = network.config
-    if config.fusion == "joint":
-        for encoding in network.encoder.blocks:
-            encoding.attn = FusedSelfAttention(encoding.attn)
-    for block in network.decoder.blocks:
-        if config.decoder == "full":
-            block.attn = FusedSelfAttention(block.attn)
-        elif config.decoder_self_attention:
-            block.self_attn = FusedSelfAttention(block.self_attn)
-        if bars_keys(config):
-            block.cross_attn = FusedCrossAttention(block.cross_attn)
+def _replace(module: nn.Module, made_of: Callable[[nn.Module], nn.Module]) -> None:
+    """Puts `made_of` each module below `module` in its place; what it changes is not looked into."""
+    for name, child in list(module.named_children()):
+        made = made_of(child)
+        if made is child:
+            _replace(child, made_of)
+        else:
+            setattr(module, name, made)
 
 
 def bars_keys(config: NetworkConfig) -> bool:

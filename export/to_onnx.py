@@ -84,7 +84,7 @@ class DecoderGraph(nn.Module):
         ready = [Ready(given[f"{KEY}{n}"], given[f"{VALUE}{n}"]) for n in range(config.decoder_depth)]
         real: Keys = None
         if not bars_keys(config):
-            length = given.get("memory_length", given.get("length"))
+            length = given["memory_length"] if "memory_length" in given else given["length"]
             real = keys_of(asked.variable, given["memory_variable"], length, len(network.layout.variables))
         return decoder.read(x, ready, real, asked.length)
 

@@ -70,14 +70,18 @@ class CrossDecoder(nn.Module):
         """Keys and values of the memory's tokens (B, M, W) for each layer: made once, read by any number of queries."""
         depth = len(self.blocks)
         own = tokens.chunk(depth, -1) if self.has_layer_memories else [tokens] * depth
-        return [block.cross_attn.ready(one) for block, one in zip(self.blocks, own, strict=True)]
+        return [block.ready(one) for block, one in zip(self._layers, own, strict=True)]
 
     def read(self, x: Tensor, ready: Sequence[Ready], real: Keys, length: Tensor) -> Tensor:
         """The answers of queries (B, Q, D), of which `length` (B,) are real, from a memory made ready."""
         real_queries = padding_of(length, x.shape[1])
-        for block, one in zip(self.blocks, ready, strict=True):
+        for block, one in zip(self._layers, ready, strict=True):
             x = block.read(x, one, real, real_queries)
         return self.norm(x)
+
+    @property
+    def _layers(self) -> list[CrossBlock]:
+        return [block for block in self.blocks if isinstance(block, CrossBlock)]
 
 
 class Canvas(nn.Module):

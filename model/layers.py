@@ -139,10 +139,14 @@ class CrossBlock(nn.Module):
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
 
     def forward(self, x: Tensor, memory: Tensor, real: Keys = None, real_queries: Tensor | None = None) -> Tensor:
-        return self.read(x, self.cross_attn.ready(memory), real, real_queries)
+        return self.read(x, self.ready(memory), real, real_queries)
+
+    def ready(self, memory: Tensor) -> Ready:
+        """The memory's keys and values, which serve any number of queries."""
+        return self.cross_attn.ready(memory)
 
     def read(self, x: Tensor, ready: Ready, real: Keys, real_queries: Tensor | None) -> Tensor:
-        """The same of a memory made ready."""
+        """What `forward` gives, of a memory made ready."""
         if self.reads_queries:
             x = x + self.self_attn(self.norm0(x), real_queries)
         x = x + self.cross_attn.read(self.norm1(x), ready, real)
