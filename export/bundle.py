@@ -9,6 +9,7 @@ from pathlib import Path
 
 from export.card import model_card
 from export.contract.manifest import CARD, DECODER, ENCODER, MANIFEST, Bundle, Manifest, digest, read_bundle
+from export.optimise import optimise, optimised
 from export.parity import check_parity
 from export.to_onnx import OPSET, graph_specs, to_onnx
 from model.checkpoint import Run
@@ -24,6 +25,7 @@ def write_bundle(run: Run, folder: Path, version: str) -> Bundle:
         ValueError: the name or version is not allowed.
     """
     encoder, decoder = to_onnx(run.network)
+    encoder, decoder = optimise(encoder), optimise(decoder)
     parity = check_parity(run.network, encoder, decoder)
     card = model_card(run, folder.name, parity).encode()
     encoder_spec, decoder_spec = graph_specs(run.network)
@@ -38,6 +40,7 @@ def write_bundle(run: Run, folder: Path, version: str) -> Bundle:
         encoder=encoder_spec,
         decoder=decoder_spec,
         opset=OPSET,
+        optimised=optimised(),
         parity=parity,
         skill=run.skill,
         calibration=run.calibration,

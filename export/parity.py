@@ -61,7 +61,7 @@ def run_graphs(encoder: bytes, decoder: bytes) -> Graphs:
         told = dict(
             zip(outputs, first.run(outputs, {i.name: getattr(tokens, i.name) for i in first.get_inputs()}), strict=True)
         )
-        told["length"] = told.get("memory_length", tokens.length)
+        told["length"] = tokens.length
         asked = {i.name: i.name.removeprefix("query_") for i in second.get_inputs() if i.name not in told}
         wanted = {i.name for i in second.get_inputs()}
         feed = {n: v for n, v in told.items() if n in wanted} | {n: getattr(queries, q) for n, q in asked.items()}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import onnx
 import torch
@@ -14,18 +15,26 @@ from torch.export import Dim
 from export.contract.guesses import DISTANCES, GUESSES
 from export.contract.manifest import GraphSpec, TensorSpec
 from export.contract.tokens import PLACE_FEATURES
-from model.decoder import Asked
-from model.fusion import Memory
+from export.fused import barred, bars_keys, fuse
+from model.config import NetworkConfig
+from model.decoder import Asked, CrossDecoder
+from model.fusion import Memory, keys_of
+from model.layers import Keys, Ready, real_tokens
 from model.mae import CrossMAE
 
 OPSET = 20
 TRACED = (2, 7, 5, 9)  # batch, visible, queries, memory: small, and none of them 1, which would be taken for a constant
 
+KEY, VALUE = "memory_key_", "memory_value_"
 BATCH, VISIBLE, QUERIES, MEMORY = "batch", "visible", "queries", "remembered"
 
 
 class EncoderGraph(nn.Module):
-    """What encoder.onnx computes: its inputs in the order of `graph_specs`."""
+    """What encoder.onnx computes: its inputs in the order of `graph_specs`.
+
+    A memory that is read by cross-attention goes out as each decoder layer's keys and values, so that chunks of queries
+    share them.
+    """
 
     def __init__(self, network: CrossMAE) -> None:
         super().__init__()
@@ -34,8 +43,14 @@ class EncoderGraph(nn.Module):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """The encoder's outputs, in the order of its specification."""
-        memory = self.network.encode(*inputs)
+        memory, decoder = self.network.encode(*inputs), self.network.decoder
         by_name = {"memory": memory.tokens, "memory_length": memory.length, "memory_variable": memory.variable}
+        for number, ready in enumerate(decoder.ready(memory.tokens) if isinstance(decoder, CrossDecoder) else []):
+            key = ready.key
+            if bars_keys(self.network.config):
+                real = real_tokens(memory.length, key.shape[1])
+                key = barred(key, real, self.network.config.decoder_num_heads)
+            by_name |= {f"{KEY}{number}": key, f"{VALUE}{number}": ready.value}
         return tuple(by_name[name] for name in self.names)
 
 
@@ -50,31 +65,37 @@ class DecoderGraph(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of every cell."""
         given = dict(zip(self.names, inputs, strict=True))
-        variable, tokens = given["query_variable"], given["memory"]
-        nothing = tokens.new_zeros(1)
+        variable = given["query_variable"]
+        nothing = given["query_place"].new_zeros(1)
         asked = Asked(
             variable,
             given["query_place"],
-            given.get("query_length", torch.full_like(given["length"], 1)),  # read by queries that read each other
+            given.get("query_length", variable.new_ones(variable.shape[0])),  # read by queries that read each other
             *(given.get(f"query_{name}", nothing) for name in ("guess", "guessed", "distance")),
         )
-        memory = Memory(tokens, given["length"], given.get("memory_variable", variable))
-        predicted = self.network.decode(memory, asked)
+        x, cells = self.network.ask(asked)
+        predicted = self.network.tell(self._answer(x, asked, given), cells, variable)
         return predicted.mean(), predicted.std()
+
+    def _answer(self, x: Tensor, asked: Asked, given: Mapping[str, Tensor]) -> Tensor:
+        network, config, decoder = self.network, self.network.config, self.network.decoder
+        if not isinstance(decoder, CrossDecoder):
+            return decoder(x, Memory(given["memory"], given["length"], asked.variable), asked)
+        ready = [Ready(given[f"{KEY}{n}"], given[f"{VALUE}{n}"]) for n in range(config.decoder_depth)]
+        real: Keys = None
+        if not bars_keys(config):
+            length = given["memory_length"] if "memory_length" in given else given["length"]
+            real = keys_of(asked.variable, given["memory_variable"], length, len(network.layout.variables))
+        return decoder.read(x, ready, real, asked.length)
 
 
 def graph_specs(network: CrossMAE) -> tuple[GraphSpec, GraphSpec]:
     """Names, types and dims of the tensors of encoder.onnx and decoder.onnx; words are dynamic.
 
-    The memory is as long as the visible tokens, unless the encoder says otherwise by `memory_length`.
+    The decoder is given the encoder's outputs and, where it asks for it, the visible tokens' `length`.
     """
     config, cells, places = network.config, network.layout.token_size, len(PLACE_FEATURES)
-    long: str | int = MEMORY if config.fusion == "pooled" else VISIBLE
-    if config.memory == "pooled" and config.decoder == "cross":
-        long = 1
-    memory = TensorSpec(name="memory", dtype="float32", dims=(BATCH, long, config.memory_width))
     length = TensorSpec(name="length", dtype="int64", dims=(BATCH,))
-    kinds = [TensorSpec(name="memory_variable", dtype="int64", dims=(BATCH, long))] if config.fusion != "joint" else []
     inputs = (
         TensorSpec(name="values", dtype="float32", dims=(BATCH, VISIBLE, cells)),
         TensorSpec(name="valid", dtype="bool", dims=(BATCH, VISIBLE, cells)),
@@ -82,8 +103,8 @@ def graph_specs(network: CrossMAE) -> tuple[GraphSpec, GraphSpec]:
         TensorSpec(name="place", dtype="float32", dims=(BATCH, VISIBLE, places)),
         length,
     )
-    own_length = long != VISIBLE or config.static != "token"
-    counted = [TensorSpec(name="memory_length", dtype="int64", dims=(BATCH,))] if own_length else []
+    memory = _memory(config)
+    counted = () if bars_keys(config) or any(t.name == "memory_length" for t in memory) else (length,)
     asked = (
         TensorSpec(name="query_variable", dtype="int64", dims=(BATCH, QUERIES)),
         TensorSpec(name="query_place", dtype="float32", dims=(BATCH, QUERIES, places)),
@@ -91,8 +112,32 @@ def graph_specs(network: CrossMAE) -> tuple[GraphSpec, GraphSpec]:
         *_known(network, (BATCH, QUERIES, cells)),
     )
     answers = tuple(TensorSpec(name=n, dtype="float32", dims=(BATCH, QUERIES, cells)) for n in ("mean", "std"))
-    encoder = GraphSpec(inputs=inputs, outputs=(memory, *counted, *kinds))
-    return encoder, GraphSpec(inputs=(memory, length, *kinds, *asked), outputs=answers)
+    encoder = GraphSpec(inputs=inputs, outputs=memory)
+    return encoder, GraphSpec(inputs=(*memory, *counted, *asked), outputs=answers)
+
+
+def _memory(config: NetworkConfig) -> tuple[TensorSpec, ...]:
+    """What the encoder hands to the decoder.
+
+    The memory is as long as the visible tokens, unless `memory_length` says otherwise.
+    """
+    long: str | int = MEMORY if config.fusion == "pooled" else VISIBLE
+    if config.memory == "pooled" and config.decoder == "cross":
+        long = 1
+    own_length = not bars_keys(config) and (long != VISIBLE or config.static != "token")
+    told = [TensorSpec(name="memory_length", dtype="int64", dims=(BATCH,))] if own_length else []
+    if config.decoder == "full":
+        return (TensorSpec(name="memory", dtype="float32", dims=(BATCH, long, config.memory_width)), *told)
+    if not bars_keys(config):
+        told.append(TensorSpec(name="memory_variable", dtype="int64", dims=(BATCH, long)))
+    dim = config.decoder_dim
+    widths = {KEY: dim + config.decoder_num_heads if bars_keys(config) else dim, VALUE: dim}
+    ready = (
+        TensorSpec(name=f"{name}{number}", dtype="float32", dims=(BATCH, long, width))
+        for number in range(config.decoder_depth)
+        for name, width in widths.items()
+    )
+    return (*ready, *told)
 
 
 def _known(network: CrossMAE, cells: tuple[str | int, ...]) -> tuple[TensorSpec, ...]:
@@ -109,6 +154,8 @@ def _known(network: CrossMAE, cells: tuple[str | int, ...]) -> tuple[TensorSpec,
 def to_onnx(network: CrossMAE) -> tuple[bytes, bytes]:
     """Encoder and decoder graphs as the bytes of single files, weights inside."""
     encoder, decoder = graph_specs(network)
+    network = copy.deepcopy(network)
+    fuse(network)
     return _export(EncoderGraph(network), encoder), _export(DecoderGraph(network), decoder)
 
 

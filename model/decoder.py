@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from model.config import NetworkConfig
 from model.fusion import Memory, keys_of
-from model.layers import NORM_EPS, CrossBlock, EncoderBlock, Keys, padding_of, real_tokens
+from model.layers import NORM_EPS, CrossBlock, EncoderBlock, Keys, Ready, padding_of, real_tokens
 from model.positions import PlaceEncoding
 
 
@@ -63,12 +64,24 @@ class CrossDecoder(nn.Module):
         real: Keys = padding_of(memory.length, memory.tokens.shape[1])
         if self.fusion != "joint":
             real = keys_of(asked.variable, memory.variable, memory.length, self.num_variables)
-        real_queries = padding_of(asked.length, x.shape[1])
+        return self.read(x, self.ready(memory.tokens), real, asked.length)
+
+    def ready(self, tokens: Tensor) -> list[Ready]:
+        """Keys and values of the memory's tokens (B, M, W) for each layer: made once, read by any number of queries."""
         depth = len(self.blocks)
-        tokens = memory.tokens.chunk(depth, -1) if self.has_layer_memories else [memory.tokens] * depth
-        for block, own in zip(self.blocks, tokens, strict=True):
-            x = block(x, own, real, real_queries)
+        own = tokens.chunk(depth, -1) if self.has_layer_memories else [tokens] * depth
+        return [block.ready(one) for block, one in zip(self._layers, own, strict=True)]
+
+    def read(self, x: Tensor, ready: Sequence[Ready], real: Keys, length: Tensor) -> Tensor:
+        """The answers of queries (B, Q, D), of which `length` (B,) are real, from a memory made ready."""
+        real_queries = padding_of(length, x.shape[1])
+        for block, one in zip(self._layers, ready, strict=True):
+            x = block.read(x, one, real, real_queries)
         return self.norm(x)
+
+    @property
+    def _layers(self) -> list[CrossBlock]:
+        return [block for block in self.blocks if isinstance(block, CrossBlock)]
 
 
 class Canvas(nn.Module):

@@ -51,6 +51,13 @@ class Group(NamedTuple):
 Keys = Tensor | Sequence[Group] | None
 
 
+class Ready(NamedTuple):
+    """Keys and values (B, L, D) of a memory, projected for one decoder layer."""
+
+    key: Tensor
+    value: Tensor
+
+
 class SelfAttention(nn.Module):
     """Multi-head attention of tokens (B, L, D) to each other, or to the `real` ones."""
 
@@ -76,8 +83,16 @@ class CrossAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, memory: Tensor, real: Keys = None) -> Tensor:
+        return self.read(x, self.ready(memory), real)
+
+    def ready(self, memory: Tensor) -> Ready:
+        """The memory's keys and values, which serve any number of queries."""
         key, value = self.kv(memory).chunk(2, dim=-1)
-        return self.proj(_attend(self.q(x), key, value, self.num_heads, real))
+        return Ready(key, value)
+
+    def read(self, x: Tensor, ready: Ready, real: Keys) -> Tensor:
+        """What queries (B, Q, D) read of a memory made ready."""
+        return self.proj(_attend(self.q(x), ready.key, ready.value, self.num_heads, real))
 
 
 class Mlp(nn.Module):
@@ -124,9 +139,17 @@ class CrossBlock(nn.Module):
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
 
     def forward(self, x: Tensor, memory: Tensor, real: Keys = None, real_queries: Tensor | None = None) -> Tensor:
+        return self.read(x, self.ready(memory), real, real_queries)
+
+    def ready(self, memory: Tensor) -> Ready:
+        """The memory's keys and values, which serve any number of queries."""
+        return self.cross_attn.ready(memory)
+
+    def read(self, x: Tensor, ready: Ready, real: Keys, real_queries: Tensor | None) -> Tensor:
+        """What `forward` gives, of a memory made ready."""
         if self.reads_queries:
             x = x + self.self_attn(self.norm0(x), real_queries)
-        x = x + self.cross_attn(self.norm1(x), memory, real)
+        x = x + self.cross_attn.read(self.norm1(x), ready, real)
         return x + self.mlp(self.norm2(x))
 
 

@@ -81,15 +81,20 @@ class CrossMAE(nn.Module):
 
     def decode(self, memory: Memory, asked: Asked) -> Predictive:
         """Memory and queries -> the distribution of every cell of every query, (B, Q, P)."""
-        if isinstance(self.head, GuessHead) and self.prior is not None:
-            cells = self._cells(self.prior, asked)
-            answer = self.decoder(self.queries(asked, cells.features.flatten(-2)), memory, asked)
-            loc, scale = self.head(answer, cells)
-        else:
-            loc, scale = self.head(self.decoder(self.queries(asked, None), memory, asked), asked.variable)
+        x, cells = self.ask(asked)
+        return self.tell(self.decoder(x, memory, asked), cells, asked.variable)
+
+    def ask(self, asked: Asked) -> tuple[Tensor, CellGuesses | None]:
+        """Embedded queries (B, Q, D), and the first guesses of their cells in a network that has them."""
+        cells = None if self.prior is None else self._cells(self.prior, asked)
+        return self.queries(asked, None if cells is None else cells.features.flatten(-2)), cells
+
+    def tell(self, answer: Tensor, cells: CellGuesses | None, variable: Tensor) -> Predictive:
+        """The decoder's answers (B, Q, D) to queries for `variable` (B, Q) as distributions, (B, Q, P)."""
+        loc, scale = self.head(answer, variable if cells is None else cells)
         embedding = self.encoder.embedding
-        center, spread = embedding.center[asked.variable], embedding.spread[asked.variable]  # (B, Q, P)
-        censored = embedding.square_root[asked.variable].unsqueeze(-1)
+        center, spread = embedding.center[variable], embedding.spread[variable]  # (B, Q, P)
+        censored = embedding.square_root[variable].unsqueeze(-1)
         return Predictive(center + spread * loc, spread * scale, censored)
 
     def forward(self, tokens: Tokens, queries: Queries) -> Predictive:

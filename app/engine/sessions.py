@@ -15,21 +15,30 @@ from export.contract.layout import Layout
 from export.contract.manifest import Bundle, GraphSpec, TensorSpec
 from export.contract.tokens import PLACE_FEATURES, Queries, Tokens
 
-# Queries in one run of the decoder: enough to keep the cores busy, few enough that their attention to a full
-# window's memory stays within some hundred MB.
-QUERIES_A_RUN = 4096
+# Queries in one run of the decoder: enough to keep the cores busy, few enough that a layer of them stays in the cache.
+QUERIES_A_RUN = 2048
 
-# What this server feeds and reads, by the tensors' names; those in `..._MAY` are there in some networks only.
+# What this server feeds and reads, by the tensors' names; those in `..._MAY` are there in some networks only. What the
+# encoder answers goes to the decoder, whatever its names.
 ENCODER_INPUTS = frozenset({"values", "valid", "variable", "place", "length"})
-ENCODER_OUTPUTS = frozenset({"memory"})
-ENCODER_OUTPUTS_MAY = frozenset({"memory_length", "memory_variable"})
-DECODER_INPUTS = frozenset({"memory", "length", "query_variable", "query_place"})
-DECODER_INPUTS_MAY = frozenset({"memory_variable", "query_length", "query_guess", "query_guessed", "query_distance"})
+DECODER_INPUTS = frozenset({"query_variable", "query_place"})
+DECODER_INPUTS_MAY = frozenset({"length", "query_length", "query_guess", "query_guessed", "query_distance"})
 DECODER_OUTPUTS = frozenset({"mean", "std"})
 NONE_MORE: frozenset[str] = frozenset()
-QUERY = "query_"
+QUERY, LENGTH = "query_", "length"
 DTYPES = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(bool)": "bool"}
 PROVIDERS: Mapping[str, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+OPTIONS: Mapping[str, Mapping[str, str]] = {
+    "cpu": {},
+    # Shapes change from window to window: no search for the fastest kernel of each. Float32 means float32.
+    "cuda": {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"},
+}
+# How far a graph is optimised while it is loaded: no further, where its bundle says that this was done.
+LEVELS: Mapping[str, Any] = {
+    "none": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    "extended": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+}
+Told = Mapping[str, onnxruntime.OrtValue]  # what the decoder is told of the visible tokens, where the graphs run
 
 
 class ProviderError(ValueError):
@@ -56,12 +65,14 @@ class Graphs:
         name, manifest = bundle.manifest.name, bundle.manifest
         encoder, decoder = manifest.encoder, manifest.decoder
         _check_roles(name, encoder.inputs, ENCODER_INPUTS, NONE_MORE)
-        _check_roles(name, encoder.outputs, ENCODER_OUTPUTS, ENCODER_OUTPUTS_MAY)
-        _check_roles(name, decoder.inputs, DECODER_INPUTS, DECODER_INPUTS_MAY)
+        told = frozenset(tensor.name for tensor in encoder.outputs)
+        _check_roles(name, decoder.inputs, DECODER_INPUTS | told, DECODER_INPUTS_MAY)
         _check_roles(name, decoder.outputs, DECODER_OUTPUTS, NONE_MORE)
         _check_sizes(name, (*encoder.inputs, *decoder.inputs, *decoder.outputs), manifest.layout)
-        self._encoder = _open(name, "encoder.onnx", bundle.encoder, encoder, runtime)
-        self._decoder = _open(name, "decoder.onnx", bundle.decoder, decoder, runtime)
+        level = LEVELS[manifest.optimised.level]
+        self._encoder = _open(name, "encoder.onnx", bundle.encoder, encoder, runtime, level)
+        self._decoder = _open(name, "decoder.onnx", bundle.decoder, decoder, runtime, level)
+        self._device = runtime.provider
         self._told = [tensor.name for tensor in encoder.outputs]
         self._asked = [tensor.name for tensor in decoder.inputs]
         self._queries = [name for name in self._asked if name.startswith(QUERY)]
@@ -71,17 +82,17 @@ class Graphs:
         """Most queries in one run of the decoder; None where queries read each other, so that all must go together."""
         return None if f"{QUERY}length" in self._asked else QUERIES_A_RUN
 
-    def encode(self, tokens: Tokens, options: onnxruntime.RunOptions | None = None) -> dict[str, np.ndarray]:
+    def encode(self, tokens: Tokens, options: onnxruntime.RunOptions | None = None) -> Told:
         """What the decoder is told of the visible tokens, by name, with a batch axis of 1."""
         return self._encode({name: getattr(tokens, name)[None] for name in ENCODER_INPUTS}, options)
 
-    def encode_batch(self, tokens: Tokens) -> dict[str, np.ndarray]:
+    def encode_batch(self, tokens: Tokens) -> Told:
         """The same of tokens that have a batch axis (B, L, ...)."""
         return self._encode({name: getattr(tokens, name) for name in ENCODER_INPUTS}, None)
 
     def decode(
         self,
-        told: Mapping[str, np.ndarray],
+        told: Told,
         queries: Queries,
         part: slice,
         options: onnxruntime.RunOptions | None = None,
@@ -94,23 +105,41 @@ class Graphs:
         mean, std = self._decode(told, feed, options)
         return mean[0], std[0]
 
-    def decode_batch(self, told: Mapping[str, np.ndarray], queries: Queries) -> tuple[np.ndarray, np.ndarray]:
+    def decode_batch(self, told: Told, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation (B, Q, P) for queries that have a batch axis (B, Q, ...)."""
         return self._decode(told, {name: getattr(queries, name.removeprefix(QUERY)) for name in self._queries}, None)
 
-    def _encode(self, feed: Mapping[str, np.ndarray], options: onnxruntime.RunOptions | None) -> dict[str, np.ndarray]:
-        told = dict(zip(self._told, self._encoder.run(self._told, feed, options), strict=True))
-        return {"length": told.get("memory_length", feed["length"]), **told}
+    def _encode(self, feed: Mapping[str, np.ndarray], options: onnxruntime.RunOptions | None) -> Told:
+        binding = self._encoder.io_binding()
+        held = _contiguous(feed)
+        for name, values in held.items():
+            binding.bind_cpu_input(name, values)
+        for name in self._told:
+            binding.bind_output(name, self._device)
+        self._encoder.run_with_iobinding(binding, options)
+        told = dict(zip(self._told, binding.get_outputs(), strict=True))
+        return {LENGTH: onnxruntime.OrtValue.ortvalue_from_numpy(held[LENGTH], self._device), **told}
 
     def _decode(
-        self,
-        told: Mapping[str, np.ndarray],
-        queries: Mapping[str, np.ndarray],
-        options: onnxruntime.RunOptions | None,
+        self, told: Told, queries: Mapping[str, np.ndarray], options: onnxruntime.RunOptions | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        feed = {name: told[name] for name in self._asked if not name.startswith(QUERY)}
-        mean, std = self._decoder.run(["mean", "std"], {**feed, **queries}, options)
+        binding = self._decoder.io_binding()
+        held = _contiguous(queries)
+        for name, values in held.items():
+            binding.bind_cpu_input(name, values)
+        for name in self._asked:
+            if not name.startswith(QUERY):
+                binding.bind_ortvalue_input(name, told[name])
+        for name in ("mean", "std"):
+            binding.bind_output(name)
+        self._decoder.run_with_iobinding(binding, options)
+        mean, std = binding.copy_outputs_to_cpu()
         return mean, std
+
+
+def _contiguous(feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays that can be bound as they lie; whoever binds them holds them until the run is over."""
+    return {name: np.ascontiguousarray(values) for name, values in feed.items()}
 
 
 def check_provider(runtime: Runtime) -> None:
@@ -124,7 +153,7 @@ def check_provider(runtime: Runtime) -> None:
         raise ProviderError(f"{runtime.provider_name} is not available here; there are {', '.join(available)}")
 
 
-def _open(name: str, file: str, content: bytes, spec: GraphSpec, runtime: Runtime) -> Any:
+def _open(name: str, file: str, content: bytes, spec: GraphSpec, runtime: Runtime, level: Any) -> Any:
     """A session over the graph's bytes; given no path, it can read no other file.
 
     Raises:
@@ -132,13 +161,16 @@ def _open(name: str, file: str, content: bytes, spec: GraphSpec, runtime: Runtim
         ProviderError: the provider does not start.
     """
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = runtime.threads
+    options.graph_optimization_level = level
+    options.intra_op_num_threads = runtime.threads if runtime.provider == "cpu" else 1
     options.inter_op_num_threads = 1
     # Threads that wait by spinning starve those of their neighbours.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # what fails is raised, and told once
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=[runtime.provider_name])
+        session = onnxruntime.InferenceSession(
+            content, options, providers=[(runtime.provider_name, dict(OPTIONS[runtime.provider]))]
+        )
     except Exception as error:  # the runtime's errors share no class but this
         raise BundleError(f"{file} is not a graph that can be run", where=name) from error
     if session.get_providers()[0] != runtime.provider_name:

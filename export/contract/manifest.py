@@ -18,6 +18,7 @@ from export.contract.layout import Frozen, Layout
 MANIFEST = "manifest.json"
 ENCODER, DECODER, CARD = "encoder.onnx", "decoder.onnx", "MODEL_CARD.md"
 MANIFEST_BYTES = 4 * 2**20  # far above any real manifest; what is read before anything is known of it
+SCHEMA_VERSION: Literal[3] = 3  # 3: keys and values from encoder to decoder, graphs saved optimised
 BUNDLE_NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 
 BundleName = Annotated[str, Field(pattern=BUNDLE_NAME)]
@@ -53,6 +54,16 @@ class Parity(Frozen):
     shapes: tuple[dict[str, int], ...] = Field(min_length=1)
 
 
+class Optimised(Frozen):
+    """How far the graphs were optimised when they were exported, and by which release of ONNX Runtime.
+
+    `extended` is what runs on any processor; a server that loads them optimises no more.
+    """
+
+    level: Literal["none", "extended"]
+    onnxruntime: str
+
+
 class Skill(Frozen):
     """Scores of one variable under one kind of gap on held-out cells, physical units.
 
@@ -85,7 +96,7 @@ class TrainingData(Frozen):
 class Manifest(Frozen):
     """manifest.json."""
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[3] = SCHEMA_VERSION
     name: BundleName
     version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
     created: datetime
@@ -95,6 +106,7 @@ class Manifest(Frozen):
     encoder: GraphSpec
     decoder: GraphSpec
     opset: int
+    optimised: Optimised
     parity: Parity
     skill: tuple[Skill, ...]
     calibration: dict[str, Calibration] = Field(default_factory=dict)
@@ -127,6 +139,7 @@ def read_bundle(folder: Path) -> Bundle:
         BundleError: a file is missing, altered or unreadable, or the manifest is not of this schema.
     """
     content = _read(folder, MANIFEST, MANIFEST_BYTES)
+    _check_schema(content, folder.name)
     try:
         manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
@@ -147,6 +160,22 @@ def read_bundle(folder: Path) -> Bundle:
         except ValueError as error:
             raise BundleError(str(error), where=folder.name) from error
     return Bundle(manifest, digest(content).sha256, files[ENCODER], files[DECODER])
+
+
+def _check_schema(content: bytes, name: str) -> None:
+    """Returns unless the manifest is of another schema, in which case nothing else of it need be right.
+
+    Raises:
+        BundleError: it is; says what to do.
+    """
+    try:
+        document = json.loads(content)
+    except ValueError:
+        return  # what is wrong with it is told by whoever reads it whole
+    found = document.get("schema_version") if isinstance(document, dict) else None
+    if isinstance(found, int) and found != SCHEMA_VERSION:
+        problem = f"{MANIFEST} is of another schema_version: export the run again"
+        raise BundleError(problem, where=name, got=found, expected=SCHEMA_VERSION)
 
 
 def _read(folder: Path, name: str, limit: int) -> bytes:

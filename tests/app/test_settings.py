@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import Settings, SettingsError, check_address, read_settings
+from app.settings import Settings, SettingsError, check_address, read_settings, usable_cores
 from app.version import VERSION
 
 
@@ -56,6 +56,28 @@ def test_threads_are_the_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatch)
     assert read_settings(threads=1).graph_threads == 1
     monkeypatch.delattr(os, "sched_getaffinity")
     assert read_settings().graph_threads == os.cpu_count()
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu.max": "150000 100000"}, 2),
+        ({"cpu.max": "max 100000"}, 3),
+        ({"cpu.max": "900000 100000"}, 3),
+        ({"cpu.max": "10000 100000"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "100000", "cpu/cpu.cfs_period_us": "100000"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 3),
+        ({}, 3),
+    ],
+)
+def test_a_control_group_limits_the_cores(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, files: dict[str, str], cores: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 3, 5}, raising=False)
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    assert usable_cores(tmp_path) == cores
 
 
 def test_printed_settings_can_be_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
