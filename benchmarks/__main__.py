@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-RESULTS = Path("docs/results")
+from benchmarks.harness import RESULTS
+
 BENCHMARKS = ("speed", "model", "server")  # modules whose `main` takes the options and returns the page
 
 
