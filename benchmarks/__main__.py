@@ -1,22 +1,23 @@
-"""`python -m benchmarks [NAME] [OPTIONS]`: measures, prints, writes docs/results/NAME.md; without a name, all of it."""
+"""`python -m benchmarks [NAME] [OPTIONS]`: measures, prints, writes docs/results/NAME.md; without one, all but `device`."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-RESULTS = Path("docs/results")
-BENCHMARKS = ("speed", "model", "server")  # modules whose `main` takes the options and returns the page
+from benchmarks.harness import RESULTS
+
+EVERY = ("speed", "model", "server")  # modules whose `main` takes the options and returns the page
+BENCHMARKS = (*EVERY, "device")
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run one benchmark with its options, or all of them; each figure is a median within this run."""
+    """Run one benchmark with its options, or all but `device`; each figure is a median within this run."""
     named = bool(arguments) and arguments[0] in BENCHMARKS
     if arguments and not named:
         raise SystemExit(f"error: {arguments[0]} is no benchmark; there are {', '.join(BENCHMARKS)}")
-    for name in arguments[:1] or BENCHMARKS:
+    for name in arguments[:1] or EVERY:
         text = importlib.import_module(f"benchmarks.{name}").main(arguments[1:])
         RESULTS.mkdir(parents=True, exist_ok=True)
         (RESULTS / f"{name}.md").write_text(text, encoding="utf-8")

@@ -124,18 +124,27 @@ def example_cube(layout: Layout, steps: int | None = None) -> WaterCube:
     sizes = {"time": len(since), "y": len(y), "x": len(x), "site": WARM_UP_SITES}
     rng = np.random.default_rng(0)
     specs = (*layout.variables, *layout.static)
-    variables = {spec.name: _example_variable(spec, sizes, rng) for spec in specs}
-    domain = {spec.name: np.ones((len(y), len(x)), bool) for spec in layout.variables if spec.kind == "grid"}
+    domain = {v.name: _corner(layout, v.name, len(y), len(x)) for v in layout.variables if v.kind == "grid"}
+    variables = {spec.name: _example_variable(spec, sizes, rng, domain.get(spec.name)) for spec in specs}
     return WaterCube(WARM_UP_START + since, y, x, sites, variables, domain)
 
 
-def _example_variable(spec: VariableSpec, sizes: Mapping[str, int], rng: np.random.Generator) -> Variable:
+def _corner(layout: Layout, name: str, rows: int, columns: int) -> np.ndarray:
+    """Where the variable lives in the first window of the training grid; everywhere, if it does not live there."""
+    inside = layout.domain[name].to_array()[:rows, :columns] if name in layout.domain else np.zeros(0, bool)
+    return inside if inside.any() else np.ones((rows, columns), bool)
+
+
+def _example_variable(
+    spec: VariableSpec, sizes: Mapping[str, int], rng: np.random.Generator, inside: np.ndarray | None
+) -> Variable:
     shape = tuple(sizes[dim] for dim in DIMS[spec.kind])
     low = 0.0 if spec.lower is None else spec.lower
     high = low + 1.0 if spec.upper is None else spec.upper
     values = rng.uniform(low, high, shape).astype(np.float32)
     if "time" in DIMS[spec.kind]:
-        hidden = rng.random(shape) < 0.5
-        hidden.flat[0] = False
+        lives = np.broadcast_to(True if inside is None else inside, shape)
+        hidden = ~lives | (rng.random(shape) < 0.5)
+        hidden.flat[np.flatnonzero(lives)[0]] = False
         values[hidden] = np.nan
     return Variable(name=spec.name, kind=spec.kind, values=values, units=spec.units)

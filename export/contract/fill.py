@@ -208,19 +208,25 @@ class _Blend:
         self.second = np.zeros(shape)
 
     def add(self, cells: tuple[slice | np.ndarray, ...], mean: np.ndarray, std: np.ndarray, weight: np.ndarray) -> None:
-        answered = ~np.isnan(mean)
-        share = np.where(answered, weight, 0.0)
-        mean, std = (np.where(answered, a, 0.0).astype(np.float64) for a in (mean, std))
-        self.weight[cells] += share
-        self.first[cells] += share * mean
-        self.second[cells] += share * (std**2 + mean**2)
+        answered = ~np.isnan(mean)  # often few of the window's cells: no others are touched
+        share = np.broadcast_to(weight, mean.shape)[answered]
+        mean, std = (a[answered].astype(np.float64) for a in (mean, std))
+        sums = (self.weight, share), (self.first, share * mean), (self.second, share * (std**2 + mean**2))
+        for total, more in sums:
+            part = total[cells]
+            part[answered] += more
+            if not np.may_share_memory(part, total):  # sites are picked by index, which copies them
+                total[cells] = part
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation, NaN where no window answered."""
-        with np.errstate(invalid="ignore"):
-            mean = self.first / self.weight
-            variance = self.second / self.weight - mean**2
-        return mean.astype(np.float32), np.sqrt(np.maximum(variance, 0.0)).astype(np.float32)
+        answered = self.weight > 0
+        weight, first, second = (total[answered] for total in (self.weight, self.first, self.second))
+        middle = first / weight
+        mean, std = (np.full(answered.shape, np.nan, np.float32) for _ in range(2))
+        mean[answered] = middle
+        std[answered] = np.sqrt(np.maximum(second / weight - middle**2, 0.0))
+        return mean, std
 
 
 def _finish(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from export.contract.cube import Variable, WaterCube
+from export.contract.cube import Sites, Variable, WaterCube
 from export.contract.dataset import read_dataset
 from export.contract.errors import BundleError, NothingObservedError, UnknownVariableError
 from export.contract.fill import FILLED, OBSERVED, OUTSIDE, REFUSED, plan, reconstruct
@@ -169,3 +169,33 @@ def test_progress_is_told_to_the_end(dataset: xr.Dataset, layout: Layout) -> Non
         read_dataset(dataset, layout).cube, layout, Recorder(), progress=lambda done, total: told.append((done, total))
     )
     assert told[-1][0] == told[-1][1] == len(told)
+
+
+class Disagreeing:
+    """A network of which every other window answers 1, the others 0."""
+
+    def __init__(self) -> None:
+        self.windows = 0
+
+    def __call__(self, tokens: Tokens, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
+        self.windows += 1
+        answer = np.full(queries.asked.shape, self.windows % 2, np.float32)
+        return answer, np.ones_like(answer)
+
+
+@pytest.mark.parametrize("size", [8, 13])
+def test_windows_that_disagree_meet_without_a_seam(layout: Layout, size: int) -> None:
+    values = np.full((1, 6, 50), np.nan, np.float32)
+    values[:, 0] = 1.0
+    time = np.array(["2012-08-01"], "datetime64[ns]")
+    rain = Variable("precipitation", "grid", values, "mm day-1")
+    place = layout.place
+    y = place.y_origin + place.y_spacing * np.arange(6)
+    x = place.x_origin + place.x_spacing * np.arange(50)
+    inside = {"precipitation": np.ones((6, 50), bool)}
+    cube = WaterCube(time, y, x, Sites(np.zeros(0, str), np.zeros(0), np.zeros(0)), {rain.name: rain}, inside)
+    network = Disagreeing()
+    filled = reconstruct(cube, small(layout, 1, 6, size), network)["precipitation"].mean[0, 1:]
+    assert network.windows > 3
+    assert filled.min() < 0.1 and filled.max() > 0.9  # each window rules its middle
+    assert np.abs(np.diff(filled, axis=1)).max() <= 1.5 * 2 / size  # and fades over half of its size

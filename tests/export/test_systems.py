@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+import onnx
 import pytest
 import torch
 
 from export.contract.layout import Layout
-from export.parity import check_parity
+from export.optimise import optimise
+from export.parity import check_parity, random_batch, run_graphs
 from export.to_onnx import graph_specs, to_onnx
 from model.config import NetworkConfig
 from model.mae import CrossMAE
@@ -27,6 +30,9 @@ SYSTEMS: dict[str, tuple[NetworkConfig, bool]] = {
 }
 
 
+READY = ["memory_key_0", "memory_value_0", "memory_key_1", "memory_value_1"]  # of two decoder layers
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_graphs_of_every_system_equal_the_network(layout: Layout, system: str) -> None:
@@ -40,14 +46,14 @@ def test_graphs_of_every_system_equal_the_network(layout: Layout, system: str) -
 @pytest.mark.parametrize(
     ("system", "outputs", "more_inputs"),
     [
-        ("crossmae", ["memory"], set()),
-        ("plan_a", ["memory", "memory_length"], set()),
-        ("water_fm_small", ["memory"], {"query_length"}),
-        ("crossmae_wfm", ["memory"], set()),
+        ("crossmae", READY, set()),
+        ("plan_a", READY, set()),
+        ("water_fm_small", ["memory"], {"memory", "length", "query_length"}),
+        ("crossmae_wfm", READY, set()),
         (
             "all at once",
-            ["memory", "memory_length", "memory_variable"],
-            {"query_length", "memory_variable", "query_guess", "query_guessed", "query_distance"},
+            [*READY, "memory_length", "memory_variable"],
+            {"query_length", "query_guess", "query_guessed", "query_distance"},
         ),
     ],
 )
@@ -57,5 +63,34 @@ def test_graphs_take_and_give_only_what_their_system_needs(
     config, guesses = SYSTEMS[system]
     encoder, decoder = graph_specs(CrossMAE(layout.model_copy(update={"guesses": guesses}), config))
     assert [t.name for t in encoder.outputs] == outputs
-    always = {"memory", "length", "query_variable", "query_place"}
-    assert {t.name for t in decoder.inputs} == always | more_inputs
+    always = {"query_variable", "query_place"}
+    assert {t.name for t in decoder.inputs} == {*outputs} | always | more_inputs
+
+
+def test_attention_by_lengths_alone_is_fused_and_has_no_mask(layout: Layout) -> None:
+    network = CrossMAE(layout.model_copy(update={"guesses": False}), TINY).eval()
+    for graph, number in zip(to_onnx(network), (TINY.depth, TINY.decoder_depth), strict=True):
+        nodes = [n for n in onnx.load_from_string(graph).graph.node if n.op_type == "MultiHeadAttention"]
+        assert len(nodes) == number
+        assert all(len([name for name in node.input if name]) == 3 for node in nodes)  # queries, keys, values
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("system", ["crossmae", "crossmae_wfm", "water_fm_small"])
+def test_what_lies_in_padding_changes_no_bit(layout: Layout, system: str) -> None:
+    torch.manual_seed(0)
+    config, _ = SYSTEMS[system]
+    network = CrossMAE(layout.model_copy(update={"guesses": False}), config).eval()
+    encoder, decoder = (optimise(graph) for graph in to_onnx(network))
+    tokens, queries = random_batch(network, 4, 130, 36, seed=5)
+    padding = np.arange(130)[None, :] >= tokens.length[:, None]
+    assert padding.any()
+    rng, changed = np.random.default_rng(0), {}
+    for name in ("values", "valid", "variable", "place"):
+        old = getattr(tokens, name)
+        other = rng.permutation(old.reshape(-1, *old.shape[2:])).reshape(old.shape)
+        changed[name] = np.where(padding.reshape(padding.shape + (1,) * (old.ndim - 2)), other, old)
+    run = run_graphs(encoder, decoder)
+    real = np.arange(36)[None, :] < queries.length[:, None]
+    for ours, theirs in zip(run(tokens, queries), run(replace(tokens, **changed), queries), strict=True):
+        assert ours[real].tobytes() == theirs[real].tobytes()

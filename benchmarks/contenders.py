@@ -1,0 +1,249 @@
+"""The design's network on every runtime it is compared on: encoder and decoder as functions without arguments."""
+
+from __future__ import annotations
+
+import copy
+import io
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+
+from app.engine.sessions import LEVELS, QUERIES_A_RUN
+from export.contract.layout import Layout, Patch, Place, VariableSpec, Window
+from export.contract.tokens import Queries, Tokens
+from export.optimise import optimise
+from export.parity import random_batch
+from export.to_onnx import OPSET, to_onnx
+from model.config import NetworkConfig
+from model.decoder import Asked
+from model.fusion import Memory
+from model.mae import CrossMAE
+
+STEPS, ROWS, COLUMNS, SIDE = 90, 290, 180, 10  # the design's window and patch
+VISIBLE, QUERIES = 2115, 6345  # of 90 x 94 land patches, 75 % hidden
+THREADS = 2
+DESIGN = NetworkConfig(
+    embed_dim=256, depth=6, num_heads=4, decoder_dim=128, decoder_depth=4, decoder_num_heads=2
+)  # heads 64 wide
+TOKEN_INPUTS = ("values", "valid", "variable", "place", "length")
+Work = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Encoder and decoder of one contender, each ready to run on the same window."""
+
+    encode: Work
+    decode: Work
+
+
+def design_layout() -> Layout:
+    """One gridded variable on the design's grid, without first guesses."""
+    warmth = VariableSpec(name="temperature", kind="grid", units="degC")  # the graph does the work of rain all the same
+    return Layout(
+        variables=(warmth,),
+        patch=Patch(rows=SIDE, columns=SIDE, steps=8),
+        window=Window(steps=STEPS, rows=ROWS, columns=COLUMNS),
+        place=Place(rows=ROWS, columns=COLUMNS, step_s=86_400.0),
+        guesses=False,
+    )
+
+
+def design_network(config: NetworkConfig = DESIGN) -> CrossMAE:
+    """Untrained: time does not depend on the weights."""
+    torch.manual_seed(0)
+    return CrossMAE(design_layout(), config).eval()
+
+
+def work(config: NetworkConfig, cells: int, visible: int, queries: int) -> tuple[float, float]:
+    """Floating-point operations of encoder and cross decoder: matrix products of layers and attention, nothing else.
+
+    A token is embedded by its own type's weights alone; keys and values of the memory count for the encoder's graph.
+    """
+    D, d, L, Q = config.embed_dim, config.decoder_dim, visible, queries
+    layer = 2 * L * (4 + 2 * config.mlp_ratio) * D * D + 4 * L * L * D
+    ready = config.decoder_depth * 2 * L * D * 2 * d
+    encoder = 2 * L * (2 * cells + 1) * D + config.depth * layer + ready
+    block = 2 * Q * (2 + 2 * config.mlp_ratio) * d * d + 4 * Q * L * d
+    return encoder, config.decoder_depth * block + 2 * Q * d * 2 * cells
+
+
+def session(graph: bytes, level: str, threads: int = THREADS) -> onnxruntime.InferenceSession:
+    """As the server opens it."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.graph_optimization_level = LEVELS[level]
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def our_graphs(network: CrossMAE) -> tuple[bytes, bytes]:
+    """The graphs of a bundle."""
+    encoder, decoder = to_onnx(network)
+    return optimise(encoder), optimise(decoder)
+
+
+def ours(graphs: tuple[bytes, bytes], tokens: Tokens, queries: Queries, chunk: int = QUERIES_A_RUN) -> Pair:
+    """The graphs of a bundle, queries in chunks."""
+    first, second = (session(graph, "extended") for graph in graphs)
+    return _chunked(first, second, tokens, queries, chunk)
+
+
+def plain(graphs: tuple[bytes, bytes], tokens: Tokens, queries: Queries) -> Pair:
+    """A plain export as ONNX Runtime opens it by default, all queries at once."""
+    first, second = (session(graph, "none") for graph in graphs)
+    return _chunked(first, second, tokens, queries, queries.variable.shape[1])
+
+
+def eager(network: CrossMAE, tokens: Tokens, queries: Queries) -> Pair:
+    """torch, as training evaluates."""
+    given, asked = _as_tensors(network, tokens, queries)
+    with torch.inference_mode():
+        memory = network.encode(*given)
+    return Pair(_inference(lambda: network.encode(*given)), _inference(lambda: _moments(network.decode(memory, asked))))
+
+
+def compiled(network: CrossMAE, tokens: Tokens, queries: Queries) -> Pair:
+    """torch.compile at these very shapes."""
+    given, asked = _as_tensors(network, tokens, queries)
+    encode = torch.compile(network.encode, dynamic=False)
+    decode = torch.compile(lambda memory, asked: _moments(network.decode(memory, asked)), dynamic=False)
+    with torch.inference_mode():
+        memory = Memory(*(t.clone() for t in encode(*given)))
+    return Pair(_inference(lambda: encode(*given)), _inference(lambda: decode(memory, asked)))
+
+
+def openvino(graphs: tuple[bytes, bytes], tokens: Tokens, queries: Queries) -> Pair:
+    """A plain export, which OpenVINO reads; it knows no contributed operators. Shapes dynamic, as ONNX Runtime's."""
+    import openvino as ov
+
+    core = ov.Core()
+    settings = {"INFERENCE_NUM_THREADS": THREADS, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    first, second = (core.compile_model(core.read_model(model=io.BytesIO(graph)), "CPU", settings) for graph in graphs)
+    given = {name: getattr(tokens, name) for name in TOKEN_INPUTS}
+    wanted = {port.get_any_name() for port in first.inputs}
+    given = {name: values for name, values in given.items() if name in wanted}
+    memory = first(given)[0]
+    asked = {"memory": memory, "length": tokens.length, **_asked_arrays(queries)}
+    names = {port.get_any_name() for port in second.inputs}
+    asked = {name: values for name, values in asked.items() if name in names}
+    return Pair(lambda: first(given), lambda: second(asked))
+
+
+def batch(network: CrossMAE, visible: int = VISIBLE, queries: int = QUERIES, size: int = 1) -> tuple[Tokens, Queries]:
+    """Random windows, all of full length."""
+    made = [random_batch(network, 1, visible, queries, seed) for seed in range(size)]
+
+    def joined(parts: Sequence[Tokens] | Sequence[Queries]) -> dict[str, np.ndarray]:
+        return {name: np.concatenate([getattr(p, name) for p in parts]) for name in vars(parts[0])}
+
+    return Tokens(**joined([t for t, _ in made])), Queries(**joined([q for _, q in made]))
+
+
+def plain_graphs(network: CrossMAE) -> tuple[bytes, bytes]:
+    """`torch.onnx.export` of the network as it is: memory between the graphs, masks, no optimisation."""
+    network = copy.deepcopy(network)
+    tokens, queries = random_batch(network, 2, 7, 5, seed=0)
+    given, asked = _as_tensors(network, tokens, queries)
+    with torch.inference_mode():
+        memory = network.encode(*given).tokens
+    size, visible, queried = Dim("batch", min=1), Dim("visible", min=1), Dim("queries", min=1)
+    token_dims = tuple({0: size, 1: visible} if t.ndim > 1 else {0: size} for t in given)
+    asked_dims = ({0: size, 1: visible}, {0: size}, {0: size, 1: queried}, {0: size, 1: queried})
+    first = _export(_PlainEncoder(network), given, token_dims, TOKEN_INPUTS, ["memory"])
+    read = (memory, given[4], asked.variable, asked.place)
+    names = ("memory", "length", "query_variable", "query_place")
+    return first, _export(_PlainDecoder(network), read, asked_dims, names, ["mean", "std"])
+
+
+class _PlainEncoder(nn.Module):
+    def __init__(self, network: CrossMAE) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *given: Tensor) -> Tensor:
+        return self.network.encode(*given).tokens
+
+
+class _PlainDecoder(nn.Module):
+    def __init__(self, network: CrossMAE) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *given: Tensor) -> tuple[Tensor, Tensor]:
+        memory, length, variable, place = given
+        nothing = place.new_zeros(1)
+        asked = Asked(variable, place, torch.ones_like(length), nothing, nothing, nothing)
+        return _moments(self.network.decode(Memory(memory, length, variable), asked))
+
+
+def _export(
+    graph: nn.Module,
+    examples: Sequence[Tensor],
+    dims: tuple[Mapping[int, Dim], ...],
+    names: Sequence[str],
+    answers: Sequence[str],
+) -> bytes:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            graph.eval(),
+            tuple(examples),
+            dynamo=True,
+            dynamic_shapes=(dims,),
+            input_names=list(names),
+            output_names=list(answers),
+            opset_version=OPSET,
+            verbose=False,
+        )
+    assert program is not None
+    content = io.BytesIO()
+    onnx.save_model(program.model_proto, content)
+    return content.getvalue()
+
+
+def _chunked(
+    first: onnxruntime.InferenceSession,
+    second: onnxruntime.InferenceSession,
+    tokens: Tokens,
+    queries: Queries,
+    chunk: int,
+) -> Pair:
+    names = [output.name for output in first.get_outputs()]
+    given = {i.name: getattr(tokens, i.name) for i in first.get_inputs()}
+    told = dict(zip(names, first.run(names, given), strict=True)) | {"length": tokens.length}
+    inputs = [i.name for i in second.get_inputs()]
+    feeds = []
+    for start in range(0, queries.variable.shape[1], chunk):
+        part = {n: v[:, start : start + chunk] if v.ndim > 1 else v for n, v in _asked_arrays(queries).items()}
+        feeds.append({name: told[name] if name in told else part[name] for name in inputs})
+    return Pair(lambda: first.run(names, given), lambda: [second.run(["mean", "std"], feed) for feed in feeds])
+
+
+def _asked_arrays(queries: Queries) -> dict[str, np.ndarray]:
+    return {f"query_{name}": getattr(queries, name) for name in vars(queries)}
+
+
+def _as_tensors(network: CrossMAE, tokens: Tokens, queries: Queries) -> tuple[list[Tensor], Asked]:
+    given = network.tensors(*(getattr(tokens, name) for name in TOKEN_INPUTS))
+    known = (queries.guess, queries.guessed, queries.distance)
+    return given, Asked(*network.tensors(queries.variable, queries.place, queries.length, *known))
+
+
+def _moments(predicted: object) -> tuple[Tensor, Tensor]:
+    return predicted.mean(), predicted.std()  # type: ignore[attr-defined]
+
+
+def _inference(work: Work) -> Work:
+    def run() -> object:
+        with torch.inference_mode():
+            return work()
+
+    return run

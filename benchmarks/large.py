@@ -1,0 +1,152 @@
+"""Whole fills, file in and file out or window after window; each case in a process of its own, for its peak memory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from app.engine.model import Model, load_model
+from app.engine.sessions import Runtime
+from app.files import fill_file
+from benchmarks.contenders import COLUMNS, QUERIES, ROWS, SIDE, STEPS, THREADS, VISIBLE, design_network
+from benchmarks.harness import median_s
+from benchmarks.window import BUNDLE, full_window
+from export.bundle import write_bundle
+from export.contract.dataset import read_dataset
+from export.contract.fill import plan
+from export.contract.layout import Domain
+from export.contract.manifest import TrainingData, read_bundle
+from export.contract.tokens import tokenise
+from model.checkpoint import Run
+from model.config import RunConfig
+
+LAND = 94  # patches of a frame, of 29 x 18
+WINDOWS = (2, 4, 8, 16)  # side by side in one row, each half over the last
+START = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def in_a_process(*case: str) -> dict[str, float]:
+    """What a case of `main` measured."""
+    command = [sys.executable, "-m", "benchmarks.large", *case]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return measured
+
+
+def tiles(number: int) -> dict[str, float]:
+    """A grid of `number` windows of the shipped bundle, half of it missing: seconds, those in the graphs, memory."""
+    model = load_model(read_bundle(BUNDLE), Runtime("cpu", THREADS))
+    window = model.layout.window
+    cube = full_window(model.layout, columns=window.columns + (number - 1) * (window.columns // 2))
+    assert sum(1 for _ in plan(cube, window)) == number
+    before = _peak_mib()
+    times, graphs = [], []
+    for _ in range(3):
+        started = time.perf_counter()
+        outcome = model.run(cube)
+        times.append(time.perf_counter() - started)
+        graphs.append(outcome.encode_s + outcome.decode_s)
+    own = sum(v.values.nbytes for v in cube.variables.values()) / 2**20
+    peak = _peak_mib()
+    return {
+        "windows": number,
+        "seconds": float(np.median(times)),
+        "graphs_s": float(np.median(graphs)),
+        "cube_mib": own,
+        "peak_mib": peak,
+        "more_mib": peak - before,
+    }
+
+
+def whole_fill() -> dict[str, float]:
+    """A NetCDF file at the design's size through the server's own codec and engine, beside the graphs' seconds."""
+    network = design_network()
+    with tempfile.TemporaryDirectory() as folder:
+        source, target, bundle = (Path(folder) / name for name in ("gappy.nc", "filled.nc", "design"))
+        domain = {spec.name: Domain.from_array(land()) for spec in network.layout.variables}
+        layout = network.layout.model_copy(update={"domain": domain})
+        data = TrainingData(title="none", source="none", licence="none", start=START, end=START, frames=1)
+        run = Run(Path(folder), RunConfig(), layout, data, network, (), {})
+        model = load_model(write_bundle(run, bundle, "1.0.0"), Runtime("cpu", THREADS))
+        design_file().to_netcdf(source, engine="h5netcdf")
+        times, graphs = [], []
+        for _ in range(5):
+            started = time.perf_counter()
+            graphs.append(_graph_seconds(model, source, target))
+            times.append(time.perf_counter() - started)
+        cube = read_dataset(design_file(), layout).cube
+        cut = tokenise(cube, layout)
+        answers = np.zeros(cut.queries.asked.shape, np.float32)
+        tokens_s = median_s(lambda: tokenise(cube, layout)) + 2 * median_s(lambda: cut.join(answers))
+        with xr.open_dataset(target, engine="h5netcdf") as filled:
+            assert int((filled["temperature_flag"] == 1).sum()) == QUERIES * SIDE * SIDE
+    ratios = [whole / inside for whole, inside in zip(times, graphs, strict=True)]
+    return {
+        "seconds": float(np.median(times)),
+        "graphs_s": float(np.median(graphs)),
+        "tokens_s": tokens_s,  # joined twice, means and spreads
+        "ratio": float(np.median(ratios)),
+        "peak_mib": _peak_mib(),
+    }
+
+
+def land() -> np.ndarray:
+    """(H, W) bool: the design's land patches, somewhere on its grid."""
+    chosen = np.zeros(ROWS // SIDE * COLUMNS // SIDE, bool)
+    chosen[np.random.default_rng(1).choice(len(chosen), LAND, replace=False)] = True
+    return np.kron(chosen.reshape(ROWS // SIDE, COLUMNS // SIDE), np.ones((SIDE, SIDE), bool))
+
+
+def design_file() -> xr.Dataset:
+    """90 days of one variable on 290 x 180 cells, of which 94 patches are land, 75 % of those hidden."""
+    rng = np.random.default_rng(0)
+    inside, cells = land(), np.ones((SIDE, SIDE), bool)
+    patches = inside[::SIDE, ::SIDE]
+    where = np.flatnonzero(np.broadcast_to(patches, (STEPS, *patches.shape)))
+    seen = np.zeros((STEPS, *patches.shape), bool)
+    seen.flat[rng.choice(where, VISIBLE, replace=False)] = True
+    values = rng.normal(0, 1, (STEPS, ROWS, COLUMNS)).astype(np.float32)
+    values[~np.stack([np.kron(frame, cells) for frame in seen])] = np.nan
+    return xr.Dataset(
+        {
+            "temperature": (("time", "y", "x"), values, {"units": "degC"}),
+            "temperature_domain": (("y", "x"), inside.astype(np.int8)),
+        },
+        {
+            "time": np.datetime64("2000-01-01", "ns") + np.arange(STEPS) * np.timedelta64(1, "D"),
+            "y": np.arange(ROWS, dtype=np.float64),
+            "x": np.arange(COLUMNS, dtype=np.float64),
+        },
+    )
+
+
+def _graph_seconds(model: Model, source: Path, target: Path) -> float:
+    spent: list[float] = []
+
+    class Counting(Model):
+        def run(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
+            outcome = Model.run(self, *args, **kwargs)  # type: ignore[arg-type]
+            spent.append(outcome.encode_s + outcome.decode_s)
+            return outcome
+
+    fill_file(source, target, Counting(model.manifest, model.sha256, model.graphs, model.batches), (), None)
+    return spent[0]
+
+
+def _peak_mib() -> float:
+    """The most that this process held; `getrusage` would tell its parent's, where that was larger."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
+if __name__ == "__main__":
+    kind, *rest = sys.argv[1:]
+    print(json.dumps(tiles(int(rest[0])) if kind == "tiles" else whole_fill()))
