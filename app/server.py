@@ -20,12 +20,18 @@ from app.settings import Settings
 logger = logging.getLogger(__name__)
 
 LAST_REPLIES_S = 2  # to tell those whose requests are given up, and to write what is ready
+KEEP_ALIVE_S = 75  # without a request: longer than clients and proxies keep a connection, so that it is they who end it
 ENGINE_DIED, REQUESTS_LOST = 70, 75  # sysexits: internal software error; temporary failure
 
 
 def serve_app(app: FastAPI, settings: Settings) -> int:
     """Serves until a signal, or until the engine dies; the process's exit code."""
-    protocol = partial(TimedProtocol, idle_s=settings.head_timeout_s, unread_s=settings.reply_timeout_s)
+    protocol = partial(
+        TimedProtocol,
+        head_s=settings.head_timeout_s,
+        rest_s=settings.body_timeout_s,
+        unread_s=settings.reply_timeout_s,
+    )
     config = uvicorn.Config(
         app,
         host=settings.host,
@@ -35,6 +41,7 @@ def serve_app(app: FastAPI, settings: Settings) -> int:
         log_config=None,  # app.logs has the handlers
         access_log=False,  # app.middleware says it, with the request's id
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=LAST_REPLIES_S,
     )
     server = DrainingServer(config, app, settings.drain_s)
