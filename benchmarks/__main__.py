@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME] [OPTIONS]`: measures, prints, writes docs/results/NAME.md; without one, all but `device`."""
+"""`python -m benchmarks [NAME] [OPTIONS]`: measures and writes docs/results/NAME.md; by default all but `device`."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import onnx
@@ -53,8 +54,7 @@ def _rows(provider: str, batches: Sequence[int], visible: int, queries: int) -> 
             asks = {i.name: i.name.removeprefix("query_") for i in second.get_inputs() if i.name not in told}
             decode = _bound(second, {**told, **{n: getattr(asked, q) for n, q in asks.items()}}, provider)
             times = [
-                median_s(lambda one=one, binding=binding: one.run_with_iobinding(binding))
-                for one, binding in ((first, encode), (second, decode))
+                median_s(partial(one.run_with_iobinding, bound)) for one, bound in ((first, encode), (second, decode))
             ]
             ms = [f"{1000 * seconds / size:.2f}" for seconds in times]
             yield dict(zip(("variant", "batch"), (name, str(size)), strict=True)) | {
