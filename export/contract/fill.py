@@ -23,7 +23,7 @@ from export.contract.tokens import Queries, Tokenised, Tokens, first_guesses, to
 
 OBSERVED, FILLED, OUTSIDE, REFUSED = (np.int8(flag) for flag in range(4))
 FLAG_MEANINGS = ("observed", "filled", "outside", "refused")
-RECORD_VALUES = 2_000_000  # of one variable in a record that guesses are made over: some 300 MB while they are made
+RECORD_VALUES = 2_000_000  # of one variable in a record that guesses are made over: some 500 MB while they are made
 RECORD_MARGIN = 32  # steps of a record before and after the windows that it serves
 
 
