@@ -27,6 +27,10 @@ SMALLEST_SCALE = 1e-3  # of a variable's own spread: no cell is known better tha
 UNIT_SOFTPLUS = 0.541324854612918  # log(e - 1): softplus of it is 1, so a new network starts at the data's spread
 MAGNIFIED = 10.0  # differences of guesses are read through asinh of so many times themselves: small ones count too
 LOG_SCALES = (-9.0, 4.0)  # the natural logarithm of a scale, in units of the guesses' usual error, is held to this
+ERFC = (  # coefficients of the logarithm of erfc(x) (1 + x / 2) exp(x^2) by powers of 1 / (1 + x / 2)
+    *(-1.26551223, 1.00002368, 0.37409196, 0.09678418, -0.18628806),
+    *(0.27886807, -1.13520398, 1.48851587, -0.82215223, 0.17087277),
+)
 SQRT_2, SQRT_PI = math.sqrt(2), math.sqrt(math.pi)
 
 
@@ -188,7 +192,17 @@ def _density(u: Tensor) -> Tensor:
 
 
 def _cumulative(u: Tensor) -> Tensor:
-    return 0.5 * (1 + torch.erf(u / SQRT_2))
+    """The standard normal distribution function, to seven digits of itself in its lower tail as well.
+
+    There 1 + erf(u / sqrt 2) has none left. Source: Press et al. 1992, section 6.2 (Chebyshev fit of erfc).
+    """
+    x = u.abs() / SQRT_2
+    t = 1 / (1 + 0.5 * x)
+    polynomial = torch.full_like(t, ERFC[-1])
+    for coefficient in reversed(ERFC[:-1]):
+        polynomial = polynomial * t + coefficient
+    tail = 0.5 * t * torch.exp(polynomial - x * x)
+    return torch.where(u < 0, tail, 1 - tail)
 
 
 def _integral_of_square(u: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from model.losses import balanced_crps
 from model.mae import CrossMAE
 from model.optimiser import ADAM_BETAS
 from model.progress import Progress
-from model.training import train
+from model.training import RECORDS_OF_ERRORS, train
 from tests.model.conftest import TINY
 
 NO_CLIPPING = 1e9
@@ -60,7 +60,11 @@ def test_two_processes_give_the_gradients_of_one(
     statistics = choose_statistics(water, layout)
     network.set_statistics(statistics)
     network.set_guess_errors(
-        guess_errors([samplers[0].record(0)], layout, statistics.spread[: len(layout.variables), 0])
+        guess_errors(
+            [samplers[0].record(n) for n in range(RECORDS_OF_ERRORS)],
+            layout,
+            statistics.spread[: len(layout.variables), 0],
+        )
     )
     batch = stack_examples(examples)
     spread = network.encoder.embedding.spread[: len(layout.variables), 0]

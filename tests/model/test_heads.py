@@ -27,6 +27,16 @@ def test_censored_moments_are_those_of_samples(loc: float, scale: float) -> None
     np.testing.assert_allclose(float(ours.std()), y.std(), rtol=0.01)
 
 
+@pytest.mark.parametrize("loc", [-3.2, -3.0, -2.0, -1.0, 0.0, 1.0])
+def test_single_precision_keeps_the_spread_of_a_nearly_dry_cell(loc: float) -> None:
+    z = np.linspace(0, 12, 1_200_001)
+    density = np.exp(-0.5 * (z - loc) ** 2) / np.sqrt(2 * np.pi)
+    mean, square = (np.trapezoid(z**power * density, z) for power in (2, 4))
+    ours = Predictive(torch.tensor(loc), torch.tensor(1.0), torch.tensor(True))
+    np.testing.assert_allclose(float(ours.std()), np.sqrt(square - mean**2), rtol=1e-3)
+    np.testing.assert_allclose(float(ours.mean()), mean, rtol=1e-3)
+
+
 def test_an_uncensored_cell_is_a_plain_normal() -> None:
     ours = predictive(-3.0, 2.0, censored=False)
     assert (float(ours.mean()), float(ours.std())) == (-3.0, 2.0)
