@@ -19,6 +19,7 @@ STEPS_BETWEEN = 25  # at least; a check costs about as much as two steps
 BATCHES = 4
 LEAST_GAIN = 1e-3  # of the loss: less is no improvement
 FEWEST_CELLS = 100  # observed in the held-out blocks; with fewer there is nothing to go by
+FEWEST_STEPS = 10  # held out; what a frame or two say is chance, and would stop a training that still gains
 
 
 @dataclass
@@ -66,6 +67,9 @@ def held_out_batches(
     observed = sum(summary(alone, name).number for name in alone.of_kind("grid", "series"))
     if observed < FEWEST_CELLS:
         logger.warning("%d cells are observed in the held-out blocks: too few to stop early by", observed)
+        return []
+    if held.sum() < FEWEST_STEPS:
+        logger.warning("%d steps are held out: too few to stop early by", held.sum())
         return []
     settings = config.training
     masking = replace(config.masking, untouched=0.0)

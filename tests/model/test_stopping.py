@@ -26,6 +26,12 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stopping, "STEPS_BETWEEN", 2)
 
 
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fixture's record is short."""
+    monkeypatch.setattr(stopping, "FEWEST_STEPS", 4)
+
+
 def hopeless(tiny_run: RunConfig, **settings: float) -> RunConfig:
     """Steps so short that nothing is gained."""
     training = replace(tiny_run.training, steps=40, learning_rate=1e-7, warmup=0.0, ema_decay=0.0, held_out=0.3)
@@ -71,6 +77,10 @@ def test_there_is_nothing_to_stop_by_without_held_out_values(
     assert held_out_batches(water, held, layout, tiny_run, 0) == []
     held[:4] = True
     assert held_out_batches(without_steps(water, held), held, layout, tiny_run, 0) == []
+    assert held_out_batches(water, held, layout, tiny_run, 0) != []
+    held[3] = False  # what a frame or two say is chance
+    assert held_out_batches(water, held, layout, tiny_run, 0) == []
+    held[3] = True
     patient = replace(tiny_run, training=replace(tiny_run.training, patience=1.0))
     assert held_out_batches(water, held, layout, patient, 0) == []
 
