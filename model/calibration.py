@@ -112,13 +112,17 @@ def _of_variable(pairs: np.ndarray, spec: VariableSpec) -> Calibration:
     positive = truth[truth > 0]
     has_dry_spells = spec.transform == "sqrt" and np.mean(truth <= 0) >= OFTEN_DRY and len(positive) > 0
     wet = float(np.quantile(positive, WET_QUANTILE)) if has_dry_spells else 0.0
-    stretches, dry = [], []
+
+    def dry_below(of: np.ndarray, cost: float) -> float:
+        return dry_threshold(truth[of], mean[of], wet, cost) if of.sum() >= FEWEST and wet > 0 else 0.0
+
+    dry = [dry_below(distance == number, DRYING_COST) for number in range(EMPTY)]
+    dry += [dry_below(distance >= EMPTY, DRYING_COST_OF_FRAMES)] * (len(CLASSES) - EMPTY)
+    stretches = []
     for number in range(len(CLASSES)):
         own = distance == number
         enough = own.sum() >= FEWEST
         stretches.append(stretch_by_size(truth[own], mean[own], std[own], frame[own]) if enough else every)
-        own, cost = (own, DRYING_COST) if number < EMPTY else (distance >= EMPTY, DRYING_COST_OF_FRAMES)
-        dry.append(dry_threshold(truth[own], mean[own], wet, cost) if own.sum() >= FEWEST and wet > 0 else 0.0)
     return Calibration(stretch=tuple(stretches), dry_below=tuple(dry))
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from export.contract.guesses import DISTANCES, FAR, GUESSES, NEAR_CELLS, REGIONS
+from export.contract.guesses import DISTANCES, GUESSES, INNER_FROM, REGIONS
 
 SURELY_WET = 5.0  # standard deviations above zero: the dry share is 3e-7
 TRUST = 4.0  # power of a guess's usual error by which it is trusted less
@@ -183,7 +183,7 @@ class GuessHead(nn.Module):
 def _regions(distance: Tensor) -> Tensor:
     """As `export.contract.guesses.regions`: (B, Q, P) indices of cells with these distances (B, Q, P, D)."""
     empty = distance[..., DISTANCES.index("frame_seen")] == 0
-    inner = distance[..., DISTANCES.index("cells_in_space")] > math.sqrt(NEAR_CELLS / FAR)
+    inner = distance[..., DISTANCES.index("cells_in_space")] > INNER_FROM
     return torch.where(empty, torch.full_like(inner, 2, dtype=torch.int64), inner.long())
 
 

@@ -20,7 +20,7 @@ from scipy.optimize import nnls
 from app.engine.model import Model, example_cube
 from app.errors import TooLargeError
 from export.contract.cube import WaterCube
-from export.contract.fill import asked_cells, served, spans
+from export.contract.fill import asked_cells, count_spans, served, spans
 from export.contract.layout import Layout, Patch
 
 SHARES = ((1.0, 0.5), (1.0, 0.1), (0.5, 0.5), (0.5, 0.9), (0.25, 0.3), (0.1, 0.5))  # of a window's steps; present
@@ -139,7 +139,7 @@ def _thinned(cube: WaterCube, steps: float, present: float) -> WaterCube:
 def _check_windows(cube: WaterCube, layout: Layout) -> None:
     window = layout.window
     axes = zip(cube.shape, (window.steps, window.rows, window.columns), strict=True)
-    number = math.prod(1 if n <= size else -(-(n - size) // max(size // 2, 1)) + 1 for n, size in axes)
+    number = math.prod(count_spans(n, size) for n, size in axes)
     if number > MAX_WINDOWS:
         raise TooLargeError(
             "the request would take too long; ask for less at a time",

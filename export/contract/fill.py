@@ -255,9 +255,13 @@ def spans(length: int, size: int) -> list[slice]:
     """Slices of at most `size` over `length`, half overlapping; one empty slice for no axis."""
     if length <= size:
         return [slice(0, length)]
-    number = -(-(length - size) // max(size // 2, 1)) + 1
-    starts = np.round(np.linspace(0, length - size, number)).astype(int).tolist()
+    starts = np.round(np.linspace(0, length - size, count_spans(length, size))).astype(int).tolist()
     return [slice(start, start + size) for start in starts]
+
+
+def count_spans(length: int, size: int) -> int:
+    """How many `spans` there are, without making them: a length from outside may be any."""
+    return 1 if length <= size else -(-(length - size) // max(size // 2, 1)) + 1
 
 
 def _weights(part: slice, length: int) -> np.ndarray:

@@ -8,7 +8,9 @@ record (a window of it knows neither its climatology nor its patterns), here, fo
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +60,7 @@ DISTANCES = ("steps_before", "steps_after", "cells_in_space", "frame_seen", "eof
 REGIONS = ("near", "inner", "empty")
 NEAR_CELLS = 3.5
 FAR = 64.0  # steps or cells from which on a distance counts as unbounded
+INNER_FROM = math.sqrt(NEAR_CELLS / FAR)  # NEAR_CELLS as `cells_in_space` tells them
 FEW, MANY = 4, 16  # patterns
 STEPS_A_PATTERN = 4  # fewer steps than that support no further pattern
 
@@ -77,7 +80,7 @@ class Guesses:
 def regions(distances: Floats) -> npt.NDArray[np.int64]:
     """Index into REGIONS of the cells that have these distances, (..., D)."""
     empty = distances[..., DISTANCES.index("frame_seen")] == 0
-    inner = distances[..., DISTANCES.index("cells_in_space")] > np.sqrt(NEAR_CELLS / FAR)
+    inner = distances[..., DISTANCES.index("cells_in_space")] > INNER_FROM
     return np.where(empty, 2, inner.astype(np.int64))
 
 
@@ -146,10 +149,9 @@ def _series(visible: Floats, seen: Seen, made: dict[str, Floats], square_root: b
     nothing = np.full(visible.shape, np.nan, np.float32)
     made |= dict.fromkeys(("harmonic", "biharmonic"), nothing)
     made["anomaly"] = _from_other_sites(visible, seen, made["mean"])
-    made["in_time_corrected"] = _between_sites(visible)
-    roots = np.sqrt(np.maximum(visible, 0)) if square_root else visible
-    scores, center, scale = _standard(roots)
-    value, spread = similar_sites(scores)
+    plain = _likeness(visible)
+    scores, center, scale, value, spread = _likeness(np.sqrt(np.maximum(visible, 0))) if square_root else plain
+    made["in_time_corrected"] = _carried(plain)
     made["similar"] = _squared(value * scale + center, square_root)
     usually = np.where(np.isnan(value), 0, value)
     made["space_time"] = _squared((usually + autoregressive(scores - usually)) * scale + center, square_root)
@@ -170,9 +172,8 @@ def _eofs(flat: Floats, rank: int) -> tuple[Floats, Floats] | None:
     mean = cell_means(flat, ~np.isnan(flat))[0]
     everywhere = float(np.nanmean(flat))
     found = eof_fill(flat, np.where(np.isnan(mean), everywhere, mean).astype(np.float32), rank)
-    return np.clip(
-        found.mean, np.nanmin(flat), np.nanmax(flat)
-    ), found.std  # patterns may run away where little is seen
+    # Patterns may run away where little is seen.
+    return np.clip(found.mean, np.nanmin(flat), np.nanmax(flat)), found.std
 
 
 def _usually(made: dict[str, Floats]) -> Floats:
@@ -180,20 +181,28 @@ def _usually(made: dict[str, Floats]) -> Floats:
     return np.where(np.isnan(made["seasonal"]), made["mean"], made["seasonal"])
 
 
-def _standard(values: Floats) -> tuple[Floats, Floats, Floats]:
-    """Standard scores (T, N) of each site, and the center and scale (1, N) that turn them back."""
+class _Likeness(NamedTuple):
+    """Standard scores of sites (T, N), what turns them back (1, N), what similar sites say of each, and its spread."""
+
+    scores: Floats
+    center: Floats
+    scale: Floats
+    value: Floats
+    spread: Floats
+
+
+def _likeness(values: Floats) -> _Likeness:
     center = cell_means(values, ~np.isnan(values))
     scale = np.sqrt(cell_means(np.square(values - center), ~np.isnan(values)))
     scale = np.where(scale > 0, scale, 1)
-    return ((values - center) / scale).astype(np.float32), center, scale
+    scores = ((values - center) / scale).astype(np.float32)
+    return _Likeness(scores, center, scale, *similar_sites(scores))
 
 
-def _between_sites(visible: Floats) -> Floats:
+def _carried(of: _Likeness) -> Floats:
     """(T, N): what similar sites say, corrected by the line in time between the errors of that."""
-    scores, center, scale = _standard(visible)
-    value, _ = similar_sites(scores)
-    error = scores - value
-    return (value + between(*neighbours_in_time(error, ~np.isnan(error)))) * scale + center
+    error = of.scores - of.value
+    return (of.value + between(*neighbours_in_time(error, ~np.isnan(error)))) * of.scale + of.center
 
 
 def _from_other_sites(visible: Floats, seen: Seen, mean: Floats) -> Floats:

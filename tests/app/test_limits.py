@@ -179,13 +179,19 @@ async def test_client_that_goes_away_frees_the_engine_at_once(slow_app: FastAPI)
     assert 'hydrofill_cancellations_total{reason="client",stage="engine"} 1.0' in metrics
 
 
-@pytest.mark.anyio
-async def test_first_guesses_are_left_at_once_when_nobody_awaits_them(guessing: Model, engine: Engine) -> None:
+async def making_guesses(model: Model, engine: Engine, after_s: float) -> tuple[Job, asyncio.Future[Any]]:
+    """A large job whose first guesses have been made for some time, and the request that awaits it."""
     cube, names = read_dataset(sample(3000, 8, 8), GUESSING).cube, ["precipitation"]
     job = Job(lambda: None, predicted_s=100.0)
-    request = asyncio.ensure_future(engine.reconstruct(guessing, cube, names, None, job))
+    request = asyncio.ensure_future(engine.reconstruct(model, cube, names, None, job))
     await until(lambda: engine._running)
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(after_s)
+    return job, request
+
+
+@pytest.mark.anyio
+async def test_first_guesses_are_left_at_once_when_nobody_awaits_them(guessing: Model, engine: Engine) -> None:
+    job, request = await making_guesses(guessing, engine, 0.2)
     assert job.done == 0
     request.cancel()
     assert await until(lambda: not engine._running) < 4 * QUICK
@@ -195,11 +201,7 @@ async def test_first_guesses_are_left_at_once_when_nobody_awaits_them(guessing: 
 
 @pytest.mark.anyio
 async def test_small_request_passes_while_guesses_of_a_large_one_are_made(guessing: Model, engine: Engine) -> None:
-    cube, names = read_dataset(sample(3000, 8, 8), GUESSING).cube, ["precipitation"]
-    large = Job(lambda: None, predicted_s=100.0)
-    request = asyncio.ensure_future(engine.reconstruct(guessing, cube, names, None, large))
-    await until(lambda: engine._running)
-    await asyncio.sleep(0.1)
+    large, request = await making_guesses(guessing, engine, 0.1)
     assert await engine.call(lambda: large.done) == 0
     request.cancel()
     await asyncio.gather(request, return_exceptions=True)
