@@ -73,12 +73,12 @@ def fill_file(
     dataset, reading = read_sent(sent, model)
     names = wanted_names(reading, model, variables)
     outcome = model.run(reading.cube, names, max_gap, progress)
-    content = netcdf.to_bytes(write_outcome(dataset, reading, outcome, model, Ask()))
-    _write_whole(target, content)
+    content = netcdf.write(write_outcome(dataset, reading, outcome, model, Ask()))
+    _write_whole(target, content.getbuffer())
     return [_summary(name, filled) for name, filled in outcome.filled.items()]
 
 
-def _write_whole(target: Path, content: bytes) -> None:
+def _write_whole(target: Path, content: memoryview) -> None:
     """Writes beside `target` and renames, so that nobody sees half a file and a full disk loses nothing."""
     try:
         descriptor, beside = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.absolute().parent)

@@ -15,6 +15,7 @@ import numpy as np
 
 RESULTS = Path("docs/results")
 REPEATS = 7
+REST_S = 0.3  # before each work: threads of the libraries before go on spinning for a while, on the cores of the next
 PACKAGES = ("numpy", "onnxruntime", "openvino", "scipy", "torch", "xarray")
 
 
@@ -31,7 +32,7 @@ def in_turns(works: Mapping[str, Callable[[], object]], repeats: int = REPEATS) 
     """
     for work in works.values():
         work()
-    rounds = [{name: _once(work) for name, work in works.items()} for _ in range(repeats)]
+    rounds = [{name: _once(work, REST_S) for name, work in works.items()} for _ in range(repeats)]
     return {name: [one[name] for one in rounds] for name in works}
 
 
@@ -73,7 +74,8 @@ def markdown_table(head: Sequence[str], rows: Sequence[Mapping[str, str]]) -> st
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _once(work: Callable[[], object]) -> float:
+def _once(work: Callable[[], object], rest_s: float = 0.0) -> float:
+    time.sleep(rest_s)
     started = time.perf_counter()
     work()
     return time.perf_counter() - started

@@ -73,13 +73,18 @@ def encode(reply: Reply) -> bytes:
 
 def to_bytes(dataset: xr.Dataset) -> bytes:
     """`dataset` as NetCDF-4; no `_FillValue` is added to a variable that had none."""
+    return write(dataset).getvalue()
+
+
+def write(dataset: xr.Dataset) -> io.BytesIO:
+    """As `to_bytes`, in memory that is not copied once more."""
     out = dataset.copy()
     out.encoding = {}
     for variable in out.variables.values():
         variable.encoding = _kept(variable.encoding)
     content = io.BytesIO()
     out.to_netcdf(content, engine="h5netcdf")
-    return content.getvalue()
+    return content
 
 
 def _load(body: bytes, engine: Literal["h5netcdf", "scipy"]) -> xr.Dataset:

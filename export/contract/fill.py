@@ -54,7 +54,7 @@ class Part:
 
     @property
     def weight(self) -> np.ndarray:
-        """(steps, rows, columns): the product of the axes' weights."""
+        """(steps, rows, columns), 1 along an axis that the window covers whole: the product of the axes' weights."""
         of_time, of_y, of_x = self.weights
         weight: np.ndarray = of_time[:, None, None] * of_y[None, :, None] * of_x[None, None, :]
         return weight
@@ -87,7 +87,7 @@ def reconstruct(
     asked = asked_cells(cube, names, max_gap)
     if only is not None:
         asked = {name: wanted & only[name] for name, wanted in asked.items()}
-    blends = {n: _Blend(cube.variables[n].values.shape) for n in names}
+    blends = {n: _Blend(asked[n]) for n in names}
     asking = [part for part in plan(cube, layout.window) if _asks(cube, part, asked)]
     wanted, record = [name for name in names if asked[name].any()], None
     for done, (part, time) in enumerate(zip(asking, served(cube, layout, (p.time for p in asking)), strict=True)):
@@ -97,7 +97,7 @@ def reconstruct(
         if progress is not None:
             progress(done + 1, len(asking))
     calibration = calibration or {}
-    return {n: _finish(cube, layout, n, blends[n], asked[n], calibration.get(n)) for n in names}
+    return {n: _finish(cube, layout, n, blends[n], calibration.get(n)) for n in names}
 
 
 def known_names(cube: WaterCube, layout: Layout, names: Sequence[str] | None) -> list[str]:
@@ -200,47 +200,49 @@ def _fill_part(
 
 
 class _Blend:
-    """Weighted moments of the windows' answers to the same cells, as of a mixture of distributions."""
+    """Weighted moments of the windows' answers to the same cells, as of a mixture of distributions.
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self.weight = np.zeros(shape)
-        self.first = np.zeros(shape)
-        self.second = np.zeros(shape)
+    Of the cells `asked` for alone, which are often few.
+    """
+
+    def __init__(self, asked: np.ndarray) -> None:
+        self.cells = np.flatnonzero(asked)
+        self.rank = np.empty(asked.shape, np.int32)  # of each cell among them
+        np.put(self.rank, self.cells, np.arange(len(self.cells), dtype=np.int32))
+        self.weight, self.first, self.second = np.zeros((3, len(self.cells)))
 
     def add(self, cells: tuple[slice | np.ndarray, ...], mean: np.ndarray, std: np.ndarray, weight: np.ndarray) -> None:
-        answered = ~np.isnan(mean)  # often few of the window's cells: no others are touched
-        share = np.broadcast_to(weight, mean.shape)[answered]
+        answered = ~np.isnan(mean)
+        rank, share = self.rank[cells][answered], np.broadcast_to(weight, mean.shape)[answered]
         mean, std = (a[answered].astype(np.float64) for a in (mean, std))
-        sums = (self.weight, share), (self.first, share * mean), (self.second, share * (std**2 + mean**2))
-        for total, more in sums:
-            part = total[cells]
-            part[answered] += more
-            if not np.may_share_memory(part, total):  # sites are picked by index, which copies them
-                total[cells] = part
+        self.weight[rank] += share
+        self.first[rank] += share * mean
+        self.second[rank] += share * (std**2 + mean**2)
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation, NaN where no window answered."""
-        answered = self.weight > 0
-        weight, first, second = (total[answered] for total in (self.weight, self.first, self.second))
-        middle = first / weight
-        mean, std = (np.full(answered.shape, np.nan, np.float32) for _ in range(2))
-        mean[answered] = middle
-        std[answered] = np.sqrt(np.maximum(second / weight - middle**2, 0.0))
-        return mean, std
+        """Mean and standard deviation of each of `cells`, float32; NaN where no window answered."""
+        with np.errstate(invalid="ignore"):
+            middle = self.first / self.weight
+            std = np.sqrt(np.maximum(self.second / self.weight - middle**2, 0.0))
+        return middle.astype(np.float32), std.astype(np.float32)
 
 
-def _finish(
-    cube: WaterCube, layout: Layout, name: str, blend: _Blend, asked: np.ndarray, calibration: Calibration | None
-) -> Filled:
-    spec, valid, inside = layout.spec(name), cube.variables[name].valid, cube.inside(name)
+def _finish(cube: WaterCube, layout: Layout, name: str, blend: _Blend, calibration: Calibration | None) -> Filled:
+    spec, valid = layout.spec(name), cube.variables[name].valid
     mean, std = blend.moments()
-    if calibration is not None and asked.any():
-        mean, std = calibration.apply(mean, std, distance_classes(valid))
-    filled = asked & ~np.isnan(mean)
-    flag = np.where(inside, REFUSED, OUTSIDE) * np.ones(valid.shape, np.int8)
-    flag[filled], flag[valid] = FILLED, OBSERVED
-    mean = np.clip(np.where(filled, mean, np.nan), spec.lower, spec.upper)
-    return Filled(mean, np.where(valid, 0, np.where(filled, std, np.nan)).astype(np.float32), flag)
+    if calibration is not None and len(mean):
+        mean, std = calibration.apply(mean, std, distance_classes(valid).reshape(-1)[blend.cells])
+    answered = ~np.isnan(mean)
+    filled = Filled(
+        np.full(valid.shape, np.nan, np.float32),
+        np.where(valid, np.float32(0), np.float32(np.nan)),
+        np.where(valid, OBSERVED, np.where(cube.inside(name), REFUSED, OUTSIDE)),
+    )
+    at = blend.cells[answered]
+    np.put(filled.mean, at, np.clip(mean[answered], spec.lower, spec.upper))
+    np.put(filled.std, at, std[answered])
+    np.put(filled.flag, at, FILLED)
+    return filled
 
 
 def _too_long(gaps: np.ndarray, max_gap: int | None) -> np.ndarray:
@@ -265,10 +267,13 @@ def count_spans(length: int, size: int) -> int:
 
 
 def _weights(part: slice, length: int) -> np.ndarray:
-    """Of each place in a slice of an axis: falling from its middle to an end that is not the axis's own."""
+    """Of each place in a slice of an axis: falling from its middle to an end that is not the axis's own.
+
+    A single 1 for a slice that is the whole axis.
+    """
     size = part.stop - part.start
     if size == length:
-        return np.ones(max(size, 1))
+        return np.ones(1)
     ramp = np.minimum(np.arange(1, size + 1), np.arange(size, 0, -1)).astype(np.float64)
     weight, half = ramp / ramp.max(), size // 2
     if part.start == 0:
