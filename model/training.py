@@ -174,7 +174,7 @@ class _Training:
         self.state = start_state(network.to(fabric.device), self.settings)
         share = self.settings.batch_size // self.settings.devices
         self.sampler = WindowSampler(
-            seen, self.layout, config.masking, share, self.settings.seed, rank=fabric.global_rank
+            seen, self.layout, config.masking, share, self.settings.seed, rank=fabric.global_rank, ahead=True
         )
 
     def start(self, resume: bool) -> None:
@@ -221,6 +221,7 @@ class _Training:
             self._save()
             raise
         finally:
+            self.sampler.close()
             if self.log is not None:
                 self.log.close()
         self._save()

@@ -5,6 +5,7 @@ Only cells that are both observed and hidden are scored; a cell missing in the d
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +45,8 @@ class WindowSampler:
 
     A batch depends on the seed and its number alone, so that a training continues where it stopped. Processes
     that share every batch each draw the part of their `rank`, of like length as the others' parts. Gaps are drawn
-    in the steps `only` (T,) bool alone where it is given.
+    in the steps `only` (T,) bool alone where it is given. With `ahead`, the batches after those being used are
+    drawn beside them, by a thread of its own, for first guesses take time; `close` ends it.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class WindowSampler:
         seed: int,
         rank: int = 0,
         only: np.ndarray | None = None,
+        ahead: bool = False,
     ) -> None:
         self.cube, self.layout, self.config = cube, layout, config
         self.batch_size, self.seed, self.rank = batch_size, seed, rank
@@ -63,13 +66,25 @@ class WindowSampler:
         self.pools_a_record = pools_a_record(cube) if layout.guesses else 0
         self._record: tuple[int, TrainingRecord | None] = (-1, None)
         self._pool: tuple[int, list[list[Example]]] = (-1, [])
+        self._beside = ThreadPoolExecutor(1, "windows") if ahead else None
+        self._next: tuple[int, Future[list[list[Example]]] | None] = (-1, None)
 
     def batch(self, number: int) -> Batch:
         """The batch of that number: examples of like length, as padding is work for nothing."""
         pool, place = divmod(number, POOL)
         if self._pool[0] != pool:
-            self._pool = pool, self._draw_pool(pool)
+            ready, drawn = self._next
+            if drawn is not None and ready != pool:
+                drawn.exception()  # one thread alone draws at a time
+            self._pool = pool, drawn.result() if drawn is not None and ready == pool else self._draw_pool(pool)
+            if self._beside is not None:
+                self._next = pool + 1, self._beside.submit(self._draw_pool, pool + 1)
         return stack_examples(self._pool[1][place])
+
+    def close(self) -> None:
+        """End the thread that draws ahead; waits for what it is drawing."""
+        if self._beside is not None:
+            self._beside.shutdown(cancel_futures=True)
 
     def record(self, number: int) -> TrainingRecord:
         """The record of that number, with what is hidden in it; the last one made is kept."""

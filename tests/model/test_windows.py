@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from export.contract.guesses import GUESSES, regions
 from export.contract.layout import Layout
 from model.config import MaskingConfig
 from model.data.records import FEWEST_CELLS, draw_record, guess_errors, hide
-from model.data.windows import WindowSampler, held_out_steps, without_steps
+from model.data.windows import POOL, WindowSampler, held_out_steps, without_steps
 
 KINDS = ("patches", "clouds", "swaths", "squares", "frames")
 
@@ -63,6 +65,25 @@ def test_a_batch_depends_on_its_number_alone(water: WaterCube, layout: Layout) -
         np.testing.assert_array_equal(here, there)
     other = WindowSampler(water, layout, MaskingConfig(), 2, seed=6).batch(0).target
     assert first[0].shape != other.shape or not np.array_equal(first[0], other, equal_nan=True)
+
+
+@pytest.mark.parametrize("numbers", [range(18), (20, 3, 9, 40)])
+def test_batches_drawn_ahead_are_the_same(water: WaterCube, layout: Layout, numbers: Sequence[int]) -> None:
+    plain = WindowSampler(water, layout, MaskingConfig(), 2, seed=5)
+    ahead = WindowSampler(water, layout, MaskingConfig(), 2, seed=5, ahead=True)
+    for number in numbers:
+        np.testing.assert_array_equal(ahead.batch(number).target, plain.batch(number).target)
+    ahead.close()
+
+
+def test_what_fails_ahead_is_told_when_it_is_asked_for(water: WaterCube, layout: Layout) -> None:
+    sampler = WindowSampler(water, layout, MaskingConfig(), 1, seed=0, ahead=True)
+    sampler.batch(0)
+    sampler.batch_size = 0  # no pool can be made after the one that is being drawn
+    with pytest.raises(ValueError, match="zero"):
+        for pool in (1, 2):
+            sampler.batch(pool * POOL)
+    sampler.close()
 
 
 def test_a_whole_variable_is_absent_at_times(water: WaterCube, layout: Layout) -> None:
