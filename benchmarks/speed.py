@@ -98,8 +98,21 @@ encoder's graph, the others in the decoder's: compare both together. Wanted: sha
 {", ".join(f"{n} {x:g} x" for n, x in WANTED.items())};
 the decoder of water_fm_small 6 x. OpenVINO cannot read contributed operators: it has the plain export.
 
-{markdown_table(head, rows)}"""
+{markdown_table(head, rows)}
+
+{_ceiling_of_eager(rows)}"""
     return Report(text, {"seconds": seconds, "gflop": [w / 1e9 for w in done], "table": rows})
+
+
+def _ceiling_of_eager(rows: Sequence[Mapping[str, str]]) -> str:
+    """What the wanted gain over torch eager would be on this machine."""
+    eager = next(row for row in rows if row[""] == "torch eager")
+    shares = [float(eager[f"share, {part}"]) for part in ("encoder", "decoder")]
+    wanted = WANTED["torch eager"]
+    return (
+        f"torch eager itself runs at {shares[0]:.2f} (encoder) and {shares[1]:.2f} (decoder) of the ceiling here;\n"
+        f"{wanted:g} times as fast would be {wanted * shares[0]:.2f} and {wanted * shares[1]:.2f} of it."
+    )
 
 
 def by_queries(rounds: int) -> Report:

@@ -81,8 +81,7 @@ def test_what_fails_ahead_is_told_when_it_is_asked_for(water: WaterCube, layout:
     sampler.batch(0)
     sampler.batch_size = 0  # no pool can be made after the one that is being drawn
     with pytest.raises(ValueError, match="zero"):
-        for pool in (1, 2):
-            sampler.batch(pool * POOL)
+        [sampler.batch(pool * POOL) for pool in (1, 2)]
     sampler.close()
 
 
