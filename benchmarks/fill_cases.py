@@ -17,7 +17,7 @@ from typing import Any
 import xarray as xr
 
 from model.baselines.library import ANYWHERE, ON_GRIDS, baselines_for
-from model.metrics.cases import ALL_KINDS, score_case
+from model.metrics.cases import ALL_KINDS, score_case, times_of
 
 SECRET = ("_truth", "_gap")
 Measures = dict[str, Any]  # variable -> {kinds: {kind: {measure: value}}, observed_changed, unfilled}
@@ -88,7 +88,7 @@ def run_baselines(case_path: Path, folder: Path) -> None:
             method = baselines_for(variable.values).get(label)
             if method is None:  # no method for series: left as it is, so without figures
                 continue
-            made = method(variable.values, case["time"].values)
+            made = method(variable.values, times_of(case, name))
             filled[name] = variable.copy(data=made.values)
             if made.std is not None:
                 filled[f"{name}_std"] = variable.copy(data=made.std)

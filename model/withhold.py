@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from export.contract.axes import recognise
 from export.contract.errors import StructureError
 from model.masking import Hidden, clouds, gauge_outages, squares, swaths, whole_frames
 
@@ -29,8 +30,7 @@ class GapKind(IntEnum):
 
 
 FLAG_MEANINGS = "observed natural_gap cloud_blob swath square_patch whole_frame outage"
-GRID_DIMS = (("time", "y", "x"), ("time", "lat", "lon"))
-SERIES_DIMS = (("time", "site"),)
+AXES = (["time", "y", "x"], ["time", "site"])
 SUFFIXES = ("_truth", "_gap")
 
 
@@ -67,7 +67,8 @@ DEFAULT_SHARES = Shares()
 def withhold(dataset: xr.Dataset, seed: int, shares: Shares = DEFAULT_SHARES) -> xr.Dataset:
     """The dataset with more gaps: `V` (gappy), `V_truth` (as it was) and `V_gap` (`GapKind`) for each variable V.
 
-    V is any numeric variable over (time, y, x), (time, lat, lon) or (time, site) but flags; all else is kept as it is.
+    V is any numeric variable over time, rows and columns or time and sites, in that order and by whatever names, but
+    flags; all else is kept as it is.
     Each has masks of its own, which depend on the seed and its name only. Cells missing before stay natural gaps.
 
     Raises:
@@ -91,10 +92,11 @@ def withhold(dataset: xr.Dataset, seed: int, shares: Shares = DEFAULT_SHARES) ->
 
 def gappy_variables(dataset: xr.Dataset) -> list[str]:
     """Names of the numeric variables over time and a grid or sites that are no flags, in the dataset's order."""
+    axes = {name: dimension.axis for name, dimension in recognise(dataset).items()}
     return [
         str(name)
         for name, variable in dataset.data_vars.items()
-        if variable.dims in GRID_DIMS + SERIES_DIMS
+        if [axes.get(str(dim)) for dim in variable.dims] in AXES
         and variable.dtype.kind in "fiu"
         and "flag_values" not in variable.attrs
     ]
@@ -130,7 +132,7 @@ def series_gaps(rng: np.random.Generator, shape: tuple[int, ...], shares: Shares
 
 def _draw(truth: xr.Variable, name: str, seed: int, shares: Shares) -> GapKinds:
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-    return series_gaps(rng, truth.shape, shares) if "site" in truth.dims else grid_gaps(rng, truth.shape, shares)
+    return series_gaps(rng, truth.shape, shares) if truth.ndim == 2 else grid_gaps(rng, truth.shape, shares)
 
 
 def _hide(kind: GapKind, rng: np.random.Generator, shape: tuple[int, int, int], ratio: float) -> Hidden:

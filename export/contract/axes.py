@@ -24,12 +24,15 @@ STANDARD_NAMES: dict[str, Axis] = {
     "grid_longitude": "x",
     "projection_x_coordinate": "x",
 }
+PLANE: tuple[Axis, Axis] = ("y", "x")
 AXIS_ATTRIBUTE: dict[str, Axis] = {"T": "time", "Y": "y", "X": "x"}
 UNITS = re.compile(r"^degrees?_?(?P<side>north|n|east|e)$", re.IGNORECASE)
 USUAL_NAMES: tuple[tuple[str, Axis], ...] = (
     (r"^(time|t|date|datetime|valid_time)$", "time"),
     (r"^(y|yc|r?lat|latitude|nav_lat|northing|projection_y_coordinate|(.*_)(y|lat|latitude|northing))$", "y"),
     (r"^(x|xc|r?lon|longitude|nav_lon|easting|projection_x_coordinate|(.*_)(x|lon|longitude|easting))$", "x"),
+    (r"^(n?j|n_?y|n_?lat|rows?|south_north)$", "y"),
+    (r"^(n?i|n_?x|n_?lon|col(umn)?s?|west_east)$", "x"),
 )
 SITE_NAMES = re.compile(
     r"^(n_?)?(site|station|gauge|gage|basin|catchment|location|point)s?(_?(id|code))?$", re.IGNORECASE
@@ -49,6 +52,7 @@ class Dimension:
 def recognise(dataset: xr.Dataset) -> dict[str, Dimension]:
     """The dimensions whose axis can be told, by their names in `dataset`."""
     found: dict[str, Dimension] = {}
+    curved = _curvilinear(dataset)
     for dim in map(str, dataset.sizes):
         axes = {axis: name for name, axis in _coordinates_on(dataset, dim)}
         if _is_site(dataset, dim) or {"y", "x"} <= axes.keys():
@@ -56,7 +60,7 @@ def recognise(dataset: xr.Dataset) -> dict[str, Dimension]:
         elif axes:
             axis = min(axes, key=["time", "y", "x"].index)
             found[dim] = Dimension(dim, axis, axes[axis])
-        elif (guess := _axis_by_name(dim)) is not None:
+        elif (guess := curved.get(dim) or _axis_by_name(dim)) is not None:
             found[dim] = Dimension(dim, guess, dim if dim in dataset.variables else None)
     return found
 
@@ -146,6 +150,14 @@ def _coordinates_on(dataset: xr.Dataset, dim: str) -> list[tuple[str, Axis]]:
     names.sort(key=lambda n: n != dim)
     told = [(n, _axis_of(dataset, n, coordinate=n in dataset.coords)) for n in names]
     return [(n, axis) for n, axis in told if axis is not None]
+
+
+def _curvilinear(dataset: xr.Dataset) -> dict[str, Axis]:
+    """The dimensions of two-dimensional coordinates of place, rows first; bounds of one-dimensional ones are none."""
+    straight = {dim for dim in map(str, dataset.sizes) if _coordinates_on(dataset, dim)}
+    plane = [(n, v.dims) for n, v in dataset.variables.items() if v.ndim == 2 and straight.isdisjoint(v.dims)]
+    told = [dims for n, dims in plane if _axis_of(dataset, str(n), coordinate=n in dataset.coords) in ("y", "x")]
+    return {str(dim): axis for dims in told for dim, axis in zip(dims, PLANE, strict=True)}
 
 
 def _axis_of(dataset: xr.Dataset, name: str, coordinate: bool) -> Axis | None:

@@ -58,7 +58,8 @@ class Calibration(Frozen):
         for number, (stretch, dry) in enumerate(zip(self.stretch, self.dry_below, strict=True)):
             of = distance == number
             std[of] = stretch.apply(std[of])
-            mean[of & (mean < dry)] = 0
+            if dry > 0:  # 0 dries nothing: fills below zero are as good as others
+                mean[of & (mean < dry)] = 0
         return mean, std
 
 

@@ -160,7 +160,7 @@ class Record:
     def over(cls, cube: WaterCube, layout: Layout, time: slice, names: Sequence[str]) -> Record:
         """The record of the steps in `time`, with guesses of the variables in `names`."""
         wanted = names if layout.guesses else ()
-        made = {n: first_guesses(cube.variables[n].values[time], layout.spec(n), layout.place.step_s) for n in wanted}
+        made = {n: first_guesses(cube.variables[n].values[time], layout.spec(n), cube.time[time]) for n in wanted}
         return cls(cube, time, made)
 
     def tokenise(self, layout: Layout, part: Part, asked: Mapping[str, np.ndarray]) -> Tokenised | None:

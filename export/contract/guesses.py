@@ -29,6 +29,7 @@ from export.contract.interpolate import (
 )
 from export.contract.seasons import seasonal
 from export.contract.space_time import autoregressive, space_time
+from export.contract.steps import Seconds, even_steps
 
 Floats = npt.NDArray[np.float32]
 Seen = npt.NDArray[np.bool_]
@@ -84,15 +85,28 @@ def regions(distances: Floats) -> npt.NDArray[np.int64]:
     return np.where(empty, 2, inner.astype(np.int64))
 
 
-@np.errstate(invalid="ignore", divide="ignore", over="ignore")  # as in eof_fill: of matrix products, not of values
-def guess(visible: Floats, *, square_root: bool = False, step_s: float | None = None) -> Guesses:
+def guess(visible: Floats, *, square_root: bool = False, seconds: Seconds | None = None) -> Guesses:
     """First guesses of every cell of `visible`, (T, H, W) or (T, N) with NaN where nothing is seen.
 
     Args:
         visible: the record.
         square_root: likeness and patterns are found in the space of square roots.
-        step_s: seconds from step to step; None where they are unknown, and so no seasons are.
+        seconds: (T,) when each step is, increasing; None where that is unknown: steps count as even, without seasons.
     """
+    if seconds is None:
+        return _guess(visible, square_root, None)
+    at = even_steps(seconds)
+    n_time = int(at[-1]) + 1 if len(at) else 0
+    if n_time == len(visible):
+        return _guess(visible, square_root, seconds)
+    even = np.full((n_time, *visible.shape[1:]), np.nan, np.float32)
+    even[at] = visible
+    return _guess(even, square_root, np.interp(np.arange(n_time), at, seconds)).part((at,))
+
+
+@np.errstate(invalid="ignore", divide="ignore", over="ignore")  # as in eof_fill: of matrix products, not of values
+def _guess(visible: Floats, square_root: bool, seconds: Seconds | None) -> Guesses:
+    """`guess` of a record of even steps."""
     seen = ~np.isnan(visible)
     if not seen.any():
         values = np.full((*visible.shape, len(GUESSES)), np.nan, np.float32)
@@ -101,7 +115,7 @@ def guess(visible: Floats, *, square_root: bool = False, step_s: float | None = 
     made["before"], made["after"], *steps = neighbours_in_time(visible, seen)
     made["in_time"] = between(made["before"], made["after"], *steps)
     mean = cell_means(visible, seen)
-    course = None if step_s is None else seasonal(visible, mean, step_s)
+    course = None if seconds is None else seasonal(visible, mean, seconds)
     made["mean"] = np.broadcast_to(mean, visible.shape)
     made["seasonal"] = np.full(visible.shape, np.nan, np.float32) if course is None else course
     spreads = (_grid if visible.ndim == 3 else _series)(visible, seen, made, square_root)

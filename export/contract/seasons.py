@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from export.contract.steps import Seconds
+
 Floats = npt.NDArray[np.float32]
 
 DAY_S, YEAR_S = 86_400.0, 365.2425 * 86_400.0
@@ -13,7 +15,7 @@ STEPS_A_PERIOD = 4.0  # fewer, and a period cannot be told
 PRIOR_STEPS = 40.0  # how many steps a cell needs before its own course outweighs that of all cells
 
 
-def seasonal(values: Floats, mean: Floats, step_s: float) -> Floats | None:
+def seasonal(values: Floats, mean: Floats, seconds: Seconds) -> Floats | None:
     """`mean` (1, ...) with the usual course of year and day added, (T, ...); None where the record holds neither.
 
     Waves are fitted by least squares to what each cell (T, ...) sees, drawn towards those of all cells together.
@@ -21,9 +23,9 @@ def seasonal(values: Floats, mean: Floats, step_s: float) -> Floats | None:
     Args:
         values: (T, H, W) or (T, N), NaN where nothing is seen.
         mean: of each cell.
-        step_s: seconds from step to step.
+        seconds: (T,) when each step is.
     """
-    waves = _waves(len(values), step_s)
+    waves = _waves(seconds)
     if waves.shape[1] == 0:
         return None
     anomaly = (values - mean).reshape(len(values), -1)
@@ -35,14 +37,16 @@ def seasonal(values: Floats, mean: Floats, step_s: float) -> Floats | None:
     return (course.reshape(values.shape) + mean).astype(np.float32)
 
 
-def _waves(steps: int, step_s: float) -> npt.NDArray[np.float64]:
+def _waves(seconds: Seconds) -> npt.NDArray[np.float64]:
     """(T, K): ones, sines and cosines of the periods that the record holds whole and sees often enough, if any."""
-    time_s = np.arange(steps) * step_s
-    periods = [p for p in (YEAR_S, DAY_S) if steps * step_s >= 0.99 * p and p / step_s >= STEPS_A_PERIOD]
+    time_s = seconds - seconds[:1]
+    step_s = float(np.median(np.diff(time_s))) if len(time_s) > 1 else np.inf
+    extent = float(time_s[-1]) + step_s
+    periods = [p for p in (YEAR_S, DAY_S) if extent >= 0.99 * p and p / step_s >= STEPS_A_PERIOD]
     turns = [2 * np.pi * k * time_s / p for p in periods for k in range(1, HARMONICS + 1)]
     if not turns:
-        return np.zeros((steps, 0))
-    return np.stack([np.ones(steps), *(wave(t) for t in turns for wave in (np.sin, np.cos))], axis=1)
+        return np.zeros((len(time_s), 0))
+    return np.stack([np.ones(len(time_s)), *(wave(t) for t in turns for wave in (np.sin, np.cos))], axis=1)
 
 
 def _fit(waves: npt.NDArray[np.float64], total: Floats, weight: Floats) -> npt.NDArray[np.float64]:

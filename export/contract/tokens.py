@@ -128,7 +128,7 @@ def tokenise(
         cells = cut_patches(wanted, spec, layout, False)
         patch = np.flatnonzero(cells.any(axis=1))
         if layout.guesses and len(patch):
-            made = known[spec.name] if known is not None else first_guesses(seen, spec, layout.place.step_s)
+            made = known[spec.name] if known is not None else first_guesses(seen, spec, window.time)
             guesses = _cut_guesses(made, spec, layout, patch)
         else:
             guesses = np.zeros((len(patch), layout.cells(spec), 0), np.float32)
@@ -201,7 +201,7 @@ class _Frame:
     @classmethod
     def of(cls, window: WaterCube, layout: Layout) -> _Frame:
         place = layout.place
-        seconds = (window.time - np.datetime64(0, "s")) / np.timedelta64(1, "s")
+        seconds = _seconds(window.time)
         turns = 2 * np.pi * np.stack([seconds / YEAR_S, seconds / DAY_S], axis=1)  # (T, 2)
         seasons = np.stack([np.sin(turns), np.cos(turns)], axis=2).reshape(-1, 4)
         return cls(
@@ -263,9 +263,14 @@ def _seen(variable: Variable, visible: np.ndarray | None) -> np.ndarray:
     return variable.values if visible is None else np.where(visible, variable.values, np.float32(np.nan))
 
 
-def first_guesses(seen: np.ndarray, spec: VariableSpec, step_s: float) -> Guesses:
+def first_guesses(seen: np.ndarray, spec: VariableSpec, time: np.ndarray) -> Guesses:
     """Classical first guesses of every cell of a record of one variable, (T, H, W) or (T, N), NaN = not seen."""
-    return guess(seen, square_root=spec.transform == "sqrt", step_s=step_s)
+    return guess(seen, square_root=spec.transform == "sqrt", seconds=_seconds(time))
+
+
+def _seconds(time: np.ndarray) -> np.ndarray:
+    seconds: np.ndarray = (time - np.datetime64(0, "s")) / np.timedelta64(1, "s")
+    return seconds
 
 
 def _cut_guesses(made: Guesses, spec: VariableSpec, layout: Layout, patch: np.ndarray) -> np.ndarray:

@@ -8,8 +8,9 @@ import numpy as np
 
 from export.contract.cube import Variable, WaterCube
 from export.contract.dataset import typical_step_s
-from export.contract.errors import NothingObservedError, StructureError, UnknownVariableError
+from export.contract.errors import NothingObservedError, StructureError, UnitsError, UnknownVariableError
 from export.contract.layout import Domain, Layout, Patch, Place, VariableSpec, Window
+from export.contract.units import conversion
 from model.config import TokensConfig
 from model.data.reading import LazyCube, LazyVariable, summary
 from model.data.summary import Summary
@@ -69,7 +70,8 @@ def _moments(known: Summary, spec: VariableSpec) -> tuple[float, float]:
 
 
 def _spec(variable: Variable | LazyVariable, known: Summary, fixed: bool = False) -> VariableSpec:
-    floor = 0.0 if not fixed and 0 <= known.lowest <= NEAR_ZERO * known.spread else None
+    near_zero = 0 <= known.lowest <= NEAR_ZERO * known.spread
+    floor = 0.0 if not fixed and near_zero and not _zero_is_a_convention(variable.units) else None
     skewed = known.skewness > SKEWED or known.zero_share > OFTEN_ZERO
     return VariableSpec(
         name=variable.name,
@@ -80,6 +82,14 @@ def _spec(variable: Variable | LazyVariable, known: Summary, fixed: bool = False
         lower=floor,
         transform="sqrt" if floor == 0.0 and skewed else "identity",
     )
+
+
+def _zero_is_a_convention(units: str) -> bool:
+    """Whether less than zero is possible whatever was seen: degrees Celsius and Fahrenheit."""
+    try:
+        return conversion(units, "K", "units").offset != 0
+    except UnitsError:
+        return False
 
 
 def _patch_and_window(cube: WaterCube | LazyCube, config: TokensConfig) -> tuple[Patch, Window]:

@@ -16,6 +16,7 @@ from export.contract.errors import CoordinateError
 from export.contract.layout import Layout
 from export.contract.units import Conversion
 from model.data.summary import N_SUMS, Summary, summarise, summary_of, sums_of_steps
+from model.data.unseen import lived_in
 
 Progress = Callable[[str, int, int], None]
 
@@ -201,7 +202,7 @@ def read_lazily(
     cube = replace(
         cube,
         variables={**variables, **{n: scan.variable for n, scan in scans.items()}},
-        domain={n: first.cube.domain[n] if n in told else _union(first.cube, n, s.alive) for n, s in scans.items()},
+        domain={n: first.cube.domain[n] if n in told else _lived_in(first.cube, n, s.times) for n, s in scans.items()},
         sums={n: scan.sums for n, scan in scans.items()},
         lowest={n: scan.lowest for n, scan in scans.items()},
     )
@@ -231,12 +232,12 @@ def _variables(
 
 @dataclass(frozen=True, eq=False)
 class _Scan:
-    """One variable read through: itself, sums (T, 7), minima (T,), and where it has a value at any step."""
+    """One variable read through: itself, sums (T, 7), minima (T,), and how many times each place has a value."""
 
     variable: LazyVariable
     sums: np.ndarray
     lowest: np.ndarray
-    alive: np.ndarray
+    times: np.ndarray
 
 
 def _scan(cube: LazyCube, scratch: Path | None, progress: Progress | None) -> dict[str, _Scan]:
@@ -245,18 +246,18 @@ def _scan(cube: LazyCube, scratch: Path | None, progress: Progress | None) -> di
     for number, variable in enumerate(lazy):
         shape = tuple(variable.array.sizes[variable.dims[axis]] for axis in _axes(variable.kind))
         kept = _room(variable, shape, scratch, in_memory=cube.size <= IN_MEMORY_VALUES or variable.kind == "series")
-        sums, lowest, alive = np.zeros((n_time, N_SUMS)), np.full(n_time, np.inf), np.zeros(shape[1:], bool)
+        sums, lowest, times = np.zeros((n_time, N_SUMS)), np.full(n_time, np.inf), np.zeros(shape[1:], np.int64)
         block = max(1, SCAN_VALUES // max(1, int(np.prod(shape[1:]))))
         for start in range(0, n_time, block):
             part = slice(start, min(start + block, n_time))
             values = variable.read({"time": part}).values
             sums[part], lowest[part] = sums_of_steps(values)
-            alive |= ~np.isnan(values).all(axis=0)
+            times += (~np.isnan(values)).sum(axis=0)
             if kept is not None:
                 kept[part] = values
             if progress is not None:
                 progress("read", number * n_time + part.stop, len(lazy) * n_time)
-        scans[variable.name] = _Scan(variable if kept is None else variable.moved_to(kept), sums, lowest, alive)
+        scans[variable.name] = _Scan(variable if kept is None else variable.moved_to(kept), sums, lowest, times)
     return scans
 
 
@@ -270,9 +271,12 @@ def _room(variable: LazyVariable, shape: tuple[int, ...], scratch: Path | None, 
     return file
 
 
-def _union(first: WaterCube, name: str, alive: np.ndarray) -> np.ndarray:
-    """Where the variable has a value at any step, or the model says that it lives."""
-    return first.domain[name] | alive if name in first.domain else alive
+def _lived_in(first: WaterCube, name: str, times: np.ndarray) -> np.ndarray:
+    """Where the variable has a value at any step, or a mask or the model says that it lives; else as it seems."""
+    if name in first.domain:
+        inside: np.ndarray = first.domain[name] | (times > 0)
+        return inside
+    return lived_in(times) if times.ndim == 2 else times > 0
 
 
 def _check_step(frame: WaterCube, layout: Layout | None) -> None:

@@ -84,7 +84,7 @@ def draw_record(
     if layout.guesses:
         for name, variable in dynamic.items():
             seen = np.where(hidden[name], np.float32(np.nan), variable.values)
-            guesses[name] = first_guesses(seen, layout.spec(name), layout.place.step_s)
+            guesses[name] = first_guesses(seen, layout.spec(name), record.time)
     return TrainingRecord(record, hidden, guesses)
 
 

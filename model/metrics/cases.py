@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from export.contract.axes import time_values
 from export.contract.errors import StructureError, UnknownVariableError
 from model.baselines.fill import Baseline, is_rain_like
 from model.baselines.library import ANYWHERE, CHEAP
@@ -72,11 +73,18 @@ def score_case(case: xr.Dataset, filled: xr.Dataset, baselines: Mapping[str, Bas
         fill = _values(filled, name, gap.shape)
         std = _values(filled, f"{name}_std", gap.shape) if f"{name}_std" in filled else None
         gappy = _values(case, name, gap.shape)
-        others = {label: method(gappy, case["time"].values).values for label, method in baselines.items()}
+        others = {label: method(gappy, times_of(case, name)).values for label, method in baselines.items()}
         wet = wet_threshold(gappy) if is_rain_like(gappy) else None
         rows.extend(_rows(name, gap, truth, fill, std, others, wet))
         changed[name] = count_changed(truth, fill, gap == GapKind.OBSERVED)
     return CaseScores(tuple(rows), changed)
+
+
+def times_of(case: xr.Dataset, name: str) -> npt.NDArray[Any]:
+    """When each step of a variable is, (T,): numbers that can be told apart, whatever the calendar."""
+    axis = str(case[name].dims[0])
+    times: npt.NDArray[Any] = case[axis].values
+    return time_values(case, axis) if times.dtype == object else times
 
 
 def count_changed(truth: Floats, filled: Floats, observed: npt.NDArray[np.bool_]) -> int:

@@ -38,6 +38,11 @@ def test_spreads_are_stretched_and_small_fills_dried_class_by_class() -> None:
     np.testing.assert_allclose(std, [2, 1, 1])
 
 
+def test_fills_below_zero_stay_where_nothing_is_dried() -> None:
+    mean, _ = Calibration().apply(np.array([-3.0, 2.0], np.float32), np.ones(2, np.float32), np.zeros(2, np.int8))
+    np.testing.assert_array_equal(mean, np.array([-3, 2], np.float32))
+
+
 def test_factors_go_by_the_size_of_a_spread_and_end_with_the_outermost() -> None:
     stretch = Stretch(std=(0.1, 10.0), factor=(4.0, 1.0))
     std = np.array([0, 0.01, 0.1, 1, 10, 100, np.nan], np.float32)

@@ -69,6 +69,22 @@ def test_attributes_tell_dimensions_whose_names_do_not(dataset: xr.Dataset) -> N
     assert read_dataset(odd).cube.shape == (20, 7, 5)
 
 
+def test_a_curvilinear_grid_is_told_by_its_coordinates_of_two_dimensions(dataset: xr.Dataset) -> None:
+    plain = dataset.rename(y="line", x="pixel").drop_vars(["line", "pixel"])
+    shape = plain.sizes["line"], plain.sizes["pixel"]
+    for name, units in (("XLAT", "degrees_north"), ("XLONG", "degrees_east")):
+        plain[name] = (("line", "pixel"), np.arange(np.prod(shape)).reshape(shape) * 0.1, {"units": units})
+    kinds = {name: v.kind for name, v in read_dataset(plain.set_coords(["XLAT", "XLONG"])).cube.variables.items()}
+    expected = {name: v.kind for name, v in read_dataset(dataset).cube.variables.items()}
+    assert kinds == expected
+
+
+def test_bounds_of_a_coordinate_are_no_grid(dataset: xr.Dataset) -> None:
+    lat = dataset.rename(y="lat")
+    lat["lat_bnds"] = (("lat", "bnds"), np.zeros((lat.sizes["lat"], 2)), {"units": "degrees_north"})
+    assert "lat_bnds" not in read_dataset(lat).cube.variables
+
+
 def test_dimensions_in_another_order_read_the_same_and_keep_their_order(dataset: xr.Dataset, layout: Layout) -> None:
     turned = dataset.transpose("x", "site", "y", "time")
     np.testing.assert_array_equal(

@@ -88,9 +88,9 @@ def test_first_guesses_are_made_of_what_is_asked_for_alone(
 ) -> None:
     guessed = []
 
-    def note(seen: np.ndarray, spec: VariableSpec, step_s: float) -> Guesses:
+    def note(seen: np.ndarray, spec: VariableSpec, time: np.ndarray) -> Guesses:
         guessed.append(spec.name)
-        return first_guesses(seen, spec, step_s)
+        return first_guesses(seen, spec, time)
 
     monkeypatch.setattr("export.contract.fill.first_guesses", note)
     cube = read_dataset(dataset, layout).cube

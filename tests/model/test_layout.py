@@ -37,6 +37,16 @@ def test_rain_with_dry_days_is_learnt_as_its_square_root_and_temperature_as_it_i
     assert (layout.spec("pet").transform, layout.spec("pet").lower) == ("identity", None)
 
 
+@pytest.mark.parametrize(
+    ("units", "floor"), [("degC", None), ("degree_Celsius", None), ("celsius", None), ("K", 0), ("mm", 0), ("", 0)]
+)
+def test_zero_degrees_are_no_floor(dataset: xr.Dataset, units: str, floor: float | None) -> None:
+    pet = dataset.pet.copy(data=np.abs(dataset.pet.values)).assign_attrs(units=units)
+    pet.values[0, 0, 0] = 0.01
+    layout = choose(dataset.assign(pet=pet))
+    assert layout.spec("pet").lower == floor
+
+
 def test_place_is_the_grids_own_whatever_its_direction(dataset: xr.Dataset) -> None:
     here, there = choose(dataset).place, choose(dataset.isel(y=slice(None, None, -1))).place
     assert here == there

@@ -170,6 +170,12 @@ def test_baselines_stand_beside_the_fill(case: xr.Dataset, filled: xr.Dataset) -
     assert row.baselines["cell_mean"].rmse == pytest.approx(0.5)  # the mean of 1 and 4, where 2 was
 
 
+def test_baselines_know_the_dates_of_other_calendars_and_names_of_time(case: xr.Dataset, filled: xr.Dataset) -> None:
+    dates = xr.date_range("2001-02-26", periods=4, calendar="noleap", use_cftime=True)
+    other = case.assign_coords(time=dates).rename(time="valid_time")
+    assert score_case(other, filled).rows == score_case(case, filled).rows
+
+
 @pytest.mark.parametrize(("change", "counted"), [(np.float32(1e-6), 1), (np.float32(0.0), 0)])
 def test_a_changed_observation_is_counted(
     case: xr.Dataset, filled: xr.Dataset, change: np.float32, counted: int

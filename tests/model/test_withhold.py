@@ -51,6 +51,13 @@ def dataset() -> xr.Dataset:
 VARIABLES = ("precipitation", "pet", "river_flow")
 
 
+def test_dimensions_are_told_by_what_they_are_and_not_by_a_list_of_names(dataset: xr.Dataset) -> None:
+    renamed = dataset.rename(time="valid_time", y="latitude", x="longitude", site="station", site_x="station_x")
+    case, other = withhold(dataset, seed=1), withhold(renamed, seed=1)
+    for name in VARIABLES:
+        np.testing.assert_array_equal(case[f"{name}_gap"].values, other[f"{name}_gap"].values)
+
+
 def test_a_case_holds_gappy_values_truth_and_kind_for_each_variable(dataset: xr.Dataset) -> None:
     case = withhold(dataset, seed=1)
     for name in VARIABLES:
