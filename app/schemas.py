@@ -131,6 +131,7 @@ class BundleSummary(ReplyModel):
     name: str = Field(examples=["lez-daily"])
     version: str = Field(examples=["1.0.0"])
     sha256: str = Field(description="of its manifest.json")
+    precision: str = Field(description="what its blocks compute in: float32, float16 or int8", examples=["float32"])
     variables: tuple[VariableSummary, ...]
 
 
@@ -172,6 +173,7 @@ class Info(ReplyModel):
     python: str
     libraries: dict[str, str]
     provider: str = Field(examples=["CPUExecutionProvider"])
+    precision: dict[str, str] = Field(description="of each loaded bundle", examples=[{"lez-daily": "float32"}])
     threads: int
     limits: LimitsInfo
 

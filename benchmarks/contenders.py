@@ -20,6 +20,7 @@ from export.contract.layout import Layout, Patch, Place, VariableSpec, Window
 from export.contract.tokens import Queries, Tokens
 from export.optimise import optimise
 from export.parity import random_batch
+from export.precision import quantise
 from export.to_onnx import OPSET, to_onnx
 from model.config import NetworkConfig
 from model.decoder import Asked
@@ -94,6 +95,12 @@ def ours(graphs: tuple[bytes, bytes], tokens: Tokens, queries: Queries, chunk: i
     """The graphs of a bundle, queries in chunks."""
     first, second = (session(graph, "extended") for graph in graphs)
     return _chunked(first, second, tokens, queries, chunk)
+
+
+def int8(network: CrossMAE, tokens: Tokens, queries: Queries) -> Pair:
+    """The graphs of an int8 bundle, their ranges those of this very window."""
+    encoder, decoder = (optimise(graph) for graph in quantise(*to_onnx(network), [(tokens, queries)]))
+    return ours((encoder, decoder), tokens, queries)
 
 
 def plain(graphs: tuple[bytes, bytes], tokens: Tokens, queries: Queries) -> Pair:

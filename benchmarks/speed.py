@@ -55,8 +55,9 @@ def main(arguments: Sequence[str]) -> str:
 
 
 HEAD = f"""Medians of rounds, in each of which all works take a turn; ratios and shares are taken within a round.
-{THREADS} threads, float32, thread spinning off. The ceiling is a product of two {PRODUCT} x {PRODUCT} float32 matrices
-by numpy's library, in the same rounds. Work counts matrix products of layers and attention alone."""
+{THREADS} threads, float32 unless said otherwise, thread spinning off. The ceiling is a product of two
+{PRODUCT} x {PRODUCT} float32 matrices by numpy's library, in the same rounds. Work counts
+matrix products of layers and attention alone."""
 TAIL = """## On a GPU
 
 Not measured: none could be had. `python -m benchmarks device` measures encoder and decoder at batches 1, 8 and 32 on
@@ -73,6 +74,7 @@ def design(rounds: int) -> Report:
     pairs = {
         "hydrofill": contenders.ours(contenders.our_graphs(network), tokens, queries),
         "hydrofill, heads 32 wide": contenders.ours(contenders.our_graphs(narrow), tokens, queries),
+        "hydrofill, int8": contenders.int8(network, tokens, queries),
         "torch eager": contenders.eager(network, tokens, queries),
         "torch.compile": contenders.compiled(network, tokens, queries),
         "plain export": contenders.plain(graphs, tokens, queries),

@@ -7,29 +7,37 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
+import xarray as xr
+
+from export.accept import PrecisionError, in_float32, in_lower_precision
 from export.card import model_card
-from export.contract.manifest import CARD, DECODER, ENCODER, MANIFEST, Bundle, Manifest, digest, read_bundle
-from export.optimise import optimise, optimised
-from export.parity import check_parity
-from export.to_onnx import OPSET, graph_specs, to_onnx
+from export.contract.manifest import CARD, DECODER, ENCODER, MANIFEST, Bundle, Dtype, Manifest, digest, read_bundle
+from export.to_onnx import OPSET
 from model.checkpoint import Run
 
 WEIGHTS_LICENCE = "Apache-2.0"  # of the weights; the training data keep theirs, named in the manifest
 
 
-def write_bundle(run: Run, folder: Path, version: str) -> Bundle:
+def write_bundle(
+    run: Run, folder: Path, version: str, dtype: Dtype = "float32", data: xr.Dataset | None = None
+) -> Bundle:
     """Export `run` into `folder`, whose name becomes the bundle's; an older bundle there is replaced.
+
+    A `dtype` other than float32 is judged on the held-out steps of `data`, which it needs.
 
     Raises:
         ParityError: graphs and network disagree; nothing is written.
+        PrecisionError: `dtype` costs too much skill, or cannot be judged; nothing is written.
         ValueError: the name or version is not allowed.
     """
-    encoder, decoder = to_onnx(run.network)
-    encoder, decoder = optimise(encoder), optimise(decoder)
-    parity = check_parity(run.network, encoder, decoder)
-    card = model_card(run, folder.name, parity).encode()
-    encoder_spec, decoder_spec = graph_specs(run.network)
-    files = {ENCODER: encoder, DECODER: decoder, CARD: card}
+    if dtype == "float32":
+        shipped = in_float32(run)
+    elif data is None:
+        raise PrecisionError(f"{dtype} is judged on data that was held out from training: none is given")
+    else:
+        shipped = in_lower_precision(run, dtype, data)
+    card = model_card(run, folder.name, shipped).encode()
+    files = {ENCODER: shipped.encoder, DECODER: shipped.decoder, CARD: card}
     manifest = Manifest(
         name=folder.name,
         version=version,
@@ -37,12 +45,13 @@ def write_bundle(run: Run, folder: Path, version: str) -> Bundle:
         licence=WEIGHTS_LICENCE,
         training=run.data,
         layout=run.layout,
-        encoder=encoder_spec,
-        decoder=decoder_spec,
+        encoder=shipped.specs[0],
+        decoder=shipped.specs[1],
         opset=OPSET,
-        optimised=optimised(),
-        parity=parity,
-        skill=run.skill,
+        optimised=shipped.optimised,
+        precision=shipped.precision,
+        parity=shipped.parity,
+        skill=shipped.skill,
         calibration=run.calibration,
         files={name: digest(content) for name, content in files.items()},
     )

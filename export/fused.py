@@ -108,7 +108,7 @@ def bars_keys(config: NetworkConfig) -> bool:
 def barred(key: Tensor, real: Tensor, num_heads: int) -> Tensor:
     """Keys (B, L, heads * (width + 1)), whose last coordinate is 0, with BARRED there where not `real` (B, L)."""
     last = F.pad(key.new_full((1,), BARRED), (key.shape[-1] // num_heads - 1, 0)).repeat(num_heads)
-    return key + torch.where(real, 0.0, 1.0).unsqueeze(-1) * last
+    return key + torch.where(real, 0.0, 1.0).to(key.dtype).unsqueeze(-1) * last
 
 
 def _fused(query: Tensor, key: Tensor, value: Tensor, num_heads: int, width: int) -> Tensor:

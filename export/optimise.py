@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 import onnx
 import onnxruntime
@@ -12,7 +13,7 @@ from export.contract.manifest import Optimised
 
 # The highest level whose result holds no layout of one processor: constants folded, operators fused.
 LEVEL = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-LEVEL_NAME = "extended"
+LEVEL_NAME: Literal["extended"] = "extended"
 
 
 def optimise(graph: bytes) -> bytes:
@@ -30,6 +31,6 @@ def optimise(graph: bytes) -> bytes:
     return model.SerializeToString(deterministic=True)
 
 
-def optimised() -> Optimised:
+def optimised(level: Literal["none", "extended"] = LEVEL_NAME) -> Optimised:
     """What the manifest says of it."""
-    return Optimised(level=LEVEL_NAME, onnxruntime=onnxruntime.__version__)
+    return Optimised(level=level, onnxruntime=onnxruntime.__version__)

@@ -6,6 +6,7 @@ import copy
 import io
 import warnings
 from collections.abc import Iterable, Mapping
+from typing import Literal
 
 import onnx
 import torch
@@ -16,6 +17,7 @@ from export.contract.guesses import DISTANCES, GUESSES
 from export.contract.manifest import GraphSpec, TensorSpec
 from export.contract.tokens import PLACE_FEATURES
 from export.fused import barred, bars_keys, fuse
+from export.precision import halve
 from model.config import NetworkConfig
 from model.decoder import Asked, CrossDecoder
 from model.fusion import Memory, keys_of
@@ -86,13 +88,14 @@ class DecoderGraph(nn.Module):
         if not bars_keys(config):
             length = given["memory_length"] if "memory_length" in given else given["length"]
             real = keys_of(asked.variable, given["memory_variable"], length, len(network.layout.variables))
-        return decoder.read(x, ready, real, asked.length)
+        return decoder.read(x.to(ready[0].key.dtype), ready, real, asked.length).to(x.dtype)
 
 
-def graph_specs(network: CrossMAE) -> tuple[GraphSpec, GraphSpec]:
+def graph_specs(network: CrossMAE, half: bool = False) -> tuple[GraphSpec, GraphSpec]:
     """Names, types and dims of the tensors of encoder.onnx and decoder.onnx; words are dynamic.
 
-    The decoder is given the encoder's outputs and, where it asks for it, the visible tokens' `length`.
+    The decoder is given the encoder's outputs and, where it asks for it, the visible tokens' `length`. With `half`,
+    keys and values go from one to the other in half precision.
     """
     config, cells, places = network.config, network.layout.token_size, len(PLACE_FEATURES)
     length = TensorSpec(name="length", dtype="int64", dims=(BATCH,))
@@ -103,7 +106,7 @@ def graph_specs(network: CrossMAE) -> tuple[GraphSpec, GraphSpec]:
         TensorSpec(name="place", dtype="float32", dims=(BATCH, VISIBLE, places)),
         length,
     )
-    memory = _memory(config)
+    memory = _memory(config, "float16" if half else "float32")
     counted = () if bars_keys(config) or any(t.name == "memory_length" for t in memory) else (length,)
     asked = (
         TensorSpec(name="query_variable", dtype="int64", dims=(BATCH, QUERIES)),
@@ -116,7 +119,7 @@ def graph_specs(network: CrossMAE) -> tuple[GraphSpec, GraphSpec]:
     return encoder, GraphSpec(inputs=(*memory, *counted, *asked), outputs=answers)
 
 
-def _memory(config: NetworkConfig) -> tuple[TensorSpec, ...]:
+def _memory(config: NetworkConfig, dtype: Literal["float32", "float16"]) -> tuple[TensorSpec, ...]:
     """What the encoder hands to the decoder.
 
     The memory is as long as the visible tokens, unless `memory_length` says otherwise.
@@ -133,7 +136,7 @@ def _memory(config: NetworkConfig) -> tuple[TensorSpec, ...]:
     dim = config.decoder_dim
     widths = {KEY: dim + config.decoder_num_heads if bars_keys(config) else dim, VALUE: dim}
     ready = (
-        TensorSpec(name=f"{name}{number}", dtype="float32", dims=(BATCH, long, width))
+        TensorSpec(name=f"{name}{number}", dtype=dtype, dims=(BATCH, long, width))
         for number in range(config.decoder_depth)
         for name, width in widths.items()
     )
@@ -151,11 +154,13 @@ def _known(network: CrossMAE, cells: tuple[str | int, ...]) -> tuple[TensorSpec,
     )
 
 
-def to_onnx(network: CrossMAE) -> tuple[bytes, bytes]:
-    """Encoder and decoder graphs as the bytes of single files, weights inside."""
-    encoder, decoder = graph_specs(network)
+def to_onnx(network: CrossMAE, half: bool = False) -> tuple[bytes, bytes]:
+    """Encoder and decoder graphs as the bytes of single files, weights inside; their blocks in `half` precision."""
+    encoder, decoder = graph_specs(network, half)
     network = copy.deepcopy(network)
     fuse(network)
+    if half:
+        halve(network)
     return _export(EncoderGraph(network), encoder), _export(DecoderGraph(network), decoder)
 
 
@@ -200,7 +205,7 @@ def _example(tensor: TensorSpec, sizes: dict[str, int]) -> Tensor:
         return torch.ones(shape, dtype=torch.bool)
     if tensor.name == "length":
         return torch.full(shape, sizes[VISIBLE], dtype=torch.int64)
-    return torch.zeros(shape, dtype=torch.int64 if tensor.dtype == "int64" else torch.float32)
+    return torch.zeros(shape, dtype=getattr(torch, tensor.dtype))
 
 
 def _names(tensors: Iterable[TensorSpec]) -> list[str]:

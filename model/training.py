@@ -66,6 +66,12 @@ class Material:
         cube = self.cube
         return cube.without_steps(self.held) if isinstance(cube, LazyCube) else without_steps(cube, self.held)
 
+    def to_score(self) -> tuple[WaterCube, np.ndarray]:
+        """A part of the cube that scores on the steps kept apart can be made in, and which of its steps those are."""
+        if isinstance(self.cube, LazyCube):
+            return self.cube.excerpt(self.held, self.layout.window.steps, IN_MEMORY_VALUES)
+        return self.cube, self.held
+
 
 class Losses(NamedTuple):
     """Of one batch over all devices: what to differentiate here, its value, and each variable's."""
@@ -96,7 +102,7 @@ def train(
         require_tensorboard()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-        material = _read(dataset, read_layout(folder) if resume else None, config, Path(scratch))
+        material = read_material(dataset, read_layout(folder) if resume else None, config, Path(scratch))
         given = (dataset, material.layout, folder, config, resume, Path(scratch))
         with on_devices(config.training.devices, _follow, given) as fabric:
             training = _Training(material, folder, config, fabric)
@@ -123,7 +129,7 @@ def _follow(
     own.mkdir()
     fabric = join_devices(rank, number, port)
     try:
-        training = _Training(_read(dataset, layout, config, own), folder, config, fabric)
+        training = _Training(read_material(dataset, layout, config, own), folder, config, fabric)
         training.start(resume)
         for _ in training.steps():
             pass
@@ -131,7 +137,14 @@ def _follow(
         return  # as on the first device, which says so
 
 
-def _read(dataset: xr.Dataset, layout: Layout | None, config: RunConfig, scratch: Path) -> Material:
+def read_material(dataset: xr.Dataset, layout: Layout | None, config: RunConfig, scratch: Path) -> Material:
+    """What a training with these settings learns from; a `layout` is chosen where not given.
+
+    `scratch` is a folder for copies of what does not fit in memory.
+
+    Raises:
+        ContractError: the data cannot be used.
+    """
     reading = read_lazily(dataset, layout, scratch)
     cube: WaterCube | LazyCube
     cube = reading.cube.load() if reading.cube.size <= IN_MEMORY_VALUES else reading.cube
@@ -232,9 +245,7 @@ class _Training:
         if self.state.checks.exhausted(self.settings.patience):
             load_best(self.folder, average)
         save_weights(self.folder, average)
-        cube, held, seed = material.cube, material.held, self.settings.seed
-        if isinstance(cube, LazyCube):
-            cube, held = cube.excerpt(held, self.layout.window.steps, IN_MEMORY_VALUES)
+        (cube, held), seed = material.to_score(), self.settings.seed
         predict = TorchPredictor(average)
         calibration = calibrate(cube, self.layout, predict, self.config.masking, seed)
         save_calibration(self.folder, calibration)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,6 +16,8 @@ from export.contract.layout import Layout
 from export.contract.manifest import Bundle, GraphSpec, TensorSpec
 from export.contract.tokens import PLACE_FEATURES, Queries, Tokens
 
+logger = logging.getLogger(__name__)
+
 # Queries in one run of the decoder: enough to keep the cores busy, few enough that a layer of them stays in the cache.
 QUERIES_A_RUN = 2048
 
@@ -26,7 +29,7 @@ DECODER_INPUTS_MAY = frozenset({"length", "query_length", "query_guess", "query_
 DECODER_OUTPUTS = frozenset({"mean", "std"})
 NONE_MORE: frozenset[str] = frozenset()
 QUERY, LENGTH = "query_", "length"
-DTYPES = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(bool)": "bool"}
+DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64", "tensor(bool)": "bool"}
 PROVIDERS: Mapping[str, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 OPTIONS: Mapping[str, Mapping[str, str]] = {
     "cpu": {},
@@ -69,6 +72,8 @@ class Graphs:
         _check_roles(name, decoder.inputs, DECODER_INPUTS | told, DECODER_INPUTS_MAY)
         _check_roles(name, decoder.outputs, DECODER_OUTPUTS, NONE_MORE)
         _check_sizes(name, (*encoder.inputs, *decoder.inputs, *decoder.outputs), manifest.layout)
+        if manifest.precision.dtype == "float16" and runtime.provider == "cpu":
+            logger.warning("bundle %s is float16, made for GPUs: a processor computes it in float32, slower", name)
         level = LEVELS[manifest.optimised.level]
         self._encoder = _open(name, "encoder.onnx", bundle.encoder, encoder, runtime, level)
         self._decoder = _open(name, "decoder.onnx", bundle.decoder, decoder, runtime, level)

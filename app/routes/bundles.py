@@ -31,4 +31,10 @@ def _summary(model: Model) -> BundleSummary:
         for v in model.layout.variables
     )
     manifest = model.manifest
-    return BundleSummary(name=manifest.name, version=manifest.version, sha256=model.sha256, variables=variables)
+    return BundleSummary(
+        name=manifest.name,
+        version=manifest.version,
+        sha256=model.sha256,
+        precision=manifest.precision.dtype,
+        variables=variables,
+    )

@@ -29,6 +29,7 @@ async def info(service: ServiceOf) -> Info:
         python=platform.python_version(),
         libraries={**libraries, "onnxruntime": onnxruntime.__version__},
         provider=PROVIDERS[settings.provider],
+        precision={name: model.manifest.precision.dtype for name, model in service.registry.models.items()},
         threads=settings.graph_threads,
         limits=LimitsInfo(**settings.model_dump(include=set(LimitsInfo.model_fields))),
     )

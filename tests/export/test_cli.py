@@ -15,7 +15,7 @@ from model.checkpoint import Run
 def test_a_run_becomes_a_bundle(
     run: Run, bundle: tuple[Bundle, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("export.bundle.to_onnx", lambda _: (bundle[0].encoder, bundle[0].decoder))  # traced once
+    monkeypatch.setattr("export.accept.to_onnx", lambda _: (bundle[0].encoder, bundle[0].decoder))  # traced once
     result = CliRunner().invoke(cli, [str(run.folder), str(tmp_path / "mine"), "--version", "2.0.0"])
     assert result.exit_code == 0, result.output
     assert "largest difference from the network" in result.output
