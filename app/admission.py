@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from app.engine.cost import Load
-from app.engine.engine import Engine
+from app.engine.worker import Engine
 from app.errors import BusyError, TooLargeError
-from app.metrics import Metrics
 from app.settings import Settings
+from app.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 

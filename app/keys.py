@@ -29,7 +29,7 @@ class Key:
 
     client: str
     sha256: str
-    a_minute: int | None
+    requests_per_minute: int | None
 
 
 @dataclass
@@ -71,15 +71,17 @@ class Keys:
         return found.client
 
     def _count(self, key: Key) -> None:
-        if key.a_minute is None:
+        if key.requests_per_minute is None:
             return
         now = self.now_s()
-        bucket = self._buckets.setdefault(key.client, _Bucket(key.a_minute, now))
-        bucket.left = min(key.a_minute, bucket.left + (now - bucket.at_s) * key.a_minute / MINUTE_S)
+        bucket = self._buckets.setdefault(key.client, _Bucket(key.requests_per_minute, now))
+        bucket.left = min(
+            key.requests_per_minute, bucket.left + (now - bucket.at_s) * key.requests_per_minute / MINUTE_S
+        )
         bucket.at_s = now
         if bucket.left < 1:
-            wait_s = (1 - bucket.left) * MINUTE_S / key.a_minute
-            raise QuotaError(f"more than {key.a_minute} requests a minute", retry_after_s=wait_s)
+            wait_s = (1 - bucket.left) * MINUTE_S / key.requests_per_minute
+            raise QuotaError(f"more than {key.requests_per_minute} requests a minute", retry_after_s=wait_s)
         bucket.left -= 1
 
 

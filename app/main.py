@@ -11,24 +11,24 @@ import anyio
 import anyio.to_thread
 from fastapi import FastAPI
 
-from app import errors
 from app.admission import Admission
-from app.codecs.parser import Parser, ParserLimits
-from app.engine.engine import Engine
+from app.bundles.registry import Registry, load_registry
+from app.bundles.reload import Reloader
+from app.bundles.served import CurrentBundles, measure_bundles
+from app.codecs.sandbox.parser import Parser, ParserLimits
 from app.engine.queue import Policy
-from app.engine.registry import Registry, load_registry
-from app.engine.sessions import Runtime
-from app.engine.shelf import Shelf, stock_of
+from app.engine.worker import Engine
+from app.http import problems
+from app.http.middleware import RequestMiddleware
+from app.http.openapi import DocumentedAPI
 from app.keys import read_keys
-from app.metrics import Metrics
-from app.middleware import RequestMiddleware
-from app.openapi import DocumentedAPI
-from app.reload import Reloader
 from app.routes import bundles, health, info, metrics, page, reconstruct
 from app.service import Service
 from app.settings import Settings, read_settings
-from app.tracing import Tracing, open_tracing
-from app.version import VERSION
+from app.telemetry.metrics import Metrics
+from app.telemetry.tracing import Tracing, open_tracing
+from hydrofill import __version__
+from hydrofill.inference.graphs import Runtime
 
 DESCRIPTION = "Fills the gaps of gridded and gauged water data, with an uncertainty for every filled value."
 
@@ -50,14 +50,16 @@ def make_parser(settings: Settings) -> Parser:
     return Parser(limits)
 
 
-def make_service(settings: Settings, shelf: Shelf, engine: Engine, parser: Parser, tracing: Tracing) -> Service:
+def make_service(
+    settings: Settings, bundles: CurrentBundles, engine: Engine, parser: Parser, tracing: Tracing
+) -> Service:
     """What the routes call, of parts that have started."""
     counters = Metrics()
     counters.watch(engine)
-    counters.serves(shelf.stock.registry)
+    counters.serves(bundles.now.registry)
     return Service(
         settings,
-        shelf,
+        bundles,
         engine,
         Admission(settings, engine, counters),
         counters,
@@ -80,9 +82,9 @@ def create_app(settings: Settings | None = None, loaded: Registry | None = None)
         await anyio.to_thread.run_sync(parser.start)  # its libraries load while the bundles do
         try:
             registry = await engine.call(lambda: load_bundles(chosen)) if loaded is None else loaded
-            shelf = Shelf(await engine.call(partial(stock_of, registry)))
-            service = make_service(chosen, shelf, engine, parser, app.state.tracing)
-            reloader = Reloader(shelf, engine, service.metrics, chosen.bundles, partial(load_bundles, chosen))
+            current = CurrentBundles(await engine.call(partial(measure_bundles, registry)))
+            service = make_service(chosen, current, engine, parser, app.state.tracing)
+            reloader = Reloader(current, engine, service.metrics, chosen.bundles, partial(load_bundles, chosen))
             await anyio.to_thread.run_sync(parser.warm_up)
             app.state.service, app.state.reloader = service, reloader
             watching = asyncio.ensure_future(reloader.watch(chosen.reload_s))
@@ -98,7 +100,7 @@ def create_app(settings: Settings | None = None, loaded: Registry | None = None)
 
     app = DocumentedAPI(
         title="hydrofill",
-        version=VERSION,
+        version=__version__,
         description=DESCRIPTION,
         lifespan=lifespan,
         docs_url=None,  # app.reference writes one that loads nothing from elsewhere
@@ -107,7 +109,7 @@ def create_app(settings: Settings | None = None, loaded: Registry | None = None)
     app.state.keys = read_keys(chosen.keys_file) if chosen.keys_file is not None else None
     app.state.tracing = open_tracing(chosen)
     app.add_middleware(RequestMiddleware)
-    errors.install(app)
+    problems.install(app)
     for module in (reconstruct, bundles, health, info, metrics, page):
         app.include_router(module.router)
     return app

@@ -13,7 +13,7 @@ from typing import cast
 import uvicorn
 from fastapi import FastAPI
 
-from app.connection import TimedProtocol
+from app.http.timeouts import TimedProtocol
 from app.service import Service
 from app.settings import Settings
 

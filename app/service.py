@@ -3,49 +3,37 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
 import anyio
 import anyio.to_thread
-import xarray as xr
 
 from app.admission import Admission
-from app.codecs.form import Codec, Reply, Sent, Timing
-from app.codecs.parser import Parser
-from app.control import Control
+from app.bundles.registry import Registry
+from app.bundles.served import CurrentBundles, ServedBundles
+from app.codecs.base import Codec, Reply, Sent, Timing
+from app.codecs.sandbox.parser import Parser
 from app.engine.cost import CostModel, Load, count_load
-from app.engine.engine import Engine
-from app.engine.model import Model, Outcome
 from app.engine.queue import Job
-from app.engine.registry import Registry
-from app.engine.shelf import Shelf, Stock
-from app.metrics import Metrics
+from app.engine.worker import Engine
 from app.settings import Settings
-from app.tracing import Span, Tracing
-from export.contract.dataset import Reading, read_dataset, write_fill
-from export.contract.errors import ContractError, UnknownVariableError
-from export.contract.fill import known_names
+from app.telemetry.metrics import Metrics
+from app.telemetry.tracing import Span, Tracing
+from hydrofill.cancellation import Cancellation
+from hydrofill.errors import ContractError, UnknownVariableError
+from hydrofill.filling import FillOptions, PreparedFill, prepare_fill
+from hydrofill.inference.model import Model, Outcome
+from hydrofill.layout import Layout
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Ask:
-    """What a client wants done: by default every gap of every variable, with uncertainty."""
-
-    bundle: str | None = None
-    variables: tuple[str, ...] = ()
-    max_gap: int | None = None
-    uncertainty: bool = True
-    only_gaps: bool = False
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An encoded reply."""
+class EncodedReply:
+    """A reply ready to be sent."""
 
     content: bytes
     media_type: str
@@ -53,13 +41,11 @@ class Answer:
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
-    """A body that is read and counted, but not filled."""
+class PreparedRequest:
+    """A request whose body has been read and whose cost has been predicted; nothing is filled yet."""
 
     model: Model
-    dataset: xr.Dataset
-    reading: Reading
-    names: list[str]
+    fill: PreparedFill
     load: Load
     cost: CostModel
     predicted_s: float
@@ -73,7 +59,7 @@ class Service:
     """
 
     settings: Settings
-    shelf: Shelf
+    bundles: CurrentBundles
     engine: Engine
     admission: Admission
     metrics: Metrics
@@ -85,60 +71,69 @@ class Service:
     @property
     def registry(self) -> Registry:
         """The bundles that are served now."""
-        return self.shelf.stock.registry
+        return self.bundles.now.registry
 
     async def reconstruct(
-        self, body: bytes, reading: Codec, writing: Codec, ask: Ask, client: str, control: Control
-    ) -> Answer:
+        self,
+        body: bytes,
+        reading: Codec,
+        writing: Codec,
+        bundle: str | None,
+        options: FillOptions,
+        client: str,
+        cancellation: Cancellation,
+    ) -> EncodedReply:
         """The reply to `body`.
 
         Raises:
             ContractError: the body is unreadable, wrong or too much, or its bundle is not known.
-            BusyError: too much waits already.
+            BusyError: too much waits alprepared.
         """
         started = time.perf_counter()
-        ready = await self.prepare(body, reading, ask, control)
+        prepared = await self.prepare(body, reading, bundle, options, cancellation)
         decoded = time.perf_counter()
-        self.admission.admit(ready.load, ready.predicted_s)
-        model, load = ready.model, ready.load
-        job = Job(_nothing, control, ready.predicted_s, load.tokens, client, window_tokens=load.window_tokens)
-        with self._stage("engine", control) as span:
-            outcome = await self.engine.reconstruct(model, ready.reading.cube, ready.names, ask.max_gap, job)
+        self.admission.admit(prepared.load, prepared.predicted_s)
+        model, load, fill = prepared.model, prepared.load, prepared.fill
+        job = Job(_nothing, cancellation, prepared.predicted_s, load.tokens, client)
+        with self._stage("engine", cancellation) as span:
+            outcome = await self.engine.reconstruct(model, fill.reading.cube, fill.names, options.max_gap, job)
             span.set(
                 hydrofill__bundle=model.manifest.name, hydrofill__tokens=load.tokens, hydrofill__queries=load.queries
             )
             span.set(hydrofill__queue_s=outcome.queue_s, hydrofill__run_s=outcome.run_s)
-        ready.cost.follow(load, outcome.run_s)
+        prepared.cost.follow(load, outcome.run_s)
         self.metrics.filled(outcome, load.tokens, load.queries)
 
-        def write() -> Answer:
+        def write() -> EncodedReply:
             began = time.perf_counter()
-            filled = write_outcome(ready.dataset, ready.reading, outcome, model, ask)
+            filled = fill.write(outcome.filled, model.provenance)
             timing = _timing(started, decoded, outcome)
             manifest, names = model.manifest, frozenset(outcome.filled)
-            reply = Reply(filled, ready.reading, names, manifest.name, manifest.version, model.sha256, timing)
-            answer = Answer(writing.encode(reply), writing.media_type, timing)
+            reply = Reply(filled, fill.reading, names, manifest.name, manifest.version, model.sha256, timing)
+            answer = EncodedReply(writing.encode(reply), writing.media_type, timing)
             self.metrics.encoded(writing.media_type, time.perf_counter() - began)
             return answer
 
-        with self._stage("encode", control):
+        with self._stage("encode", cancellation):
             return await self._in_pool(write)
 
-    async def prepare(self, body: bytes, reading: Codec, ask: Ask, control: Control) -> Prepared:
+    async def prepare(
+        self, body: bytes, reading: Codec, bundle: str | None, options: FillOptions, cancellation: Cancellation
+    ) -> PreparedRequest:
         """`body` read, held against its bundle, and its cost predicted.
 
         Raises:
             ContractError: it is unreadable or wrong, or its bundle is not known.
         """
-        with self._stage("decode", control):
+        with self._stage("decode", cancellation):
             started = time.perf_counter()
-            stock = self.shelf.stock
+            served = self.bundles.now
             if reading.isolated:
-                sent = await anyio.to_thread.run_sync(self.parser.parse, body, control, limiter=self.parsers)
-                prepared = await self._in_pool(lambda: _prepare(sent, stock, ask))
+                sent = await anyio.to_thread.run_sync(self.parser.parse, body, cancellation, limiter=self.parsers)
+                prepared = await self._in_pool(lambda: _prepare(sent, served, bundle, options))
             else:
-                most = self.settings.max_decoded_bytes
-                prepared = await self._in_pool(lambda: _prepare(reading.decode(body, most), stock, ask))
+                limit = self.settings.max_decoded_bytes
+                prepared = await self._in_pool(lambda: _prepare(reading.decode(body, limit), served, bundle, options))
             self.metrics.decoded(reading.media_type, time.perf_counter() - started)
             return prepared
 
@@ -146,68 +141,42 @@ class Service:
         return await anyio.to_thread.run_sync(work, limiter=self.pool)
 
     @contextmanager
-    def _stage(self, name: str, control: Control) -> Iterator[Span]:
+    def _stage(self, name: str, cancellation: Cancellation) -> Iterator[Span]:
         """The stage's span; counts a request that is given up in it."""
         try:
             with self.tracing.stage(name) as span:
                 yield span
         finally:
-            if control.stopped:
-                self.metrics.cancelled(control.reason, name)
+            if cancellation.cancelled:
+                self.metrics.cancelled(cancellation.reason, name)
 
 
-def _prepare(sent: Sent, stock: Stock, ask: Ask) -> Prepared:
-    registry = stock.registry
-    model = registry.named(ask.bundle) if ask.bundle else registry.suiting(sent.variables)
-    dataset, read = read_sent(sent, model)
-    names, cost = wanted_names(read, model, ask.variables), stock.costs[model.sha256]
-    load = count_load(read.cube, model.layout, names, ask.max_gap)
-    return Prepared(model, dataset, read, names, load, cost, cost.predict_s(load))
+def _prepare(sent: Sent, served: ServedBundles, bundle: str | None, options: FillOptions) -> PreparedRequest:
+    registry = served.registry
+    model = registry.named(bundle) if bundle else registry.suiting(sent.variables)
+    fill = read_sent(sent, model.layout, options)
+    cost = served.costs[model.sha256]
+    load = count_load(fill.reading.cube, model.layout, fill.names, options.max_gap)
+    return PreparedRequest(model, fill, load, cost, cost.predict_s(load))
 
 
 def _nothing() -> None:
     """The work of a job before the engine sets it."""
 
 
-def read_sent(sent: Sent, model: Model) -> tuple[xr.Dataset, Reading]:
-    """The body's dataset, and its cube in the model's terms; errors name places in the body."""
-    dataset = sent.to_dataset(model.layout)
-    with _located(sent):
-        return dataset, read_dataset(dataset, model.layout)
-
-
-def wanted_names(reading: Reading, model: Model, asked: Sequence[str]) -> list[str]:
-    """The variables to fill: those asked for, or all that data and model share.
+def read_sent(sent: Sent, layout: Layout, options: FillOptions) -> PreparedFill:
+    """Read a body for a bundle with this layout; errors point to their place in the request.
 
     Raises:
-        UnknownVariableError: one that is asked for is in neither.
+        ContractError: the body does not suit the bundle, or `options` name a variable that is not there.
     """
+    dataset = sent.to_dataset(layout)
     try:
-        return known_names(reading.cube, model.layout, asked)
-    except UnknownVariableError as error:
-        if not asked:
-            raise
-        problem = f"{error.where}: {error.problem}"
-        raise UnknownVariableError(problem, where="query/variables", got=error.got, expected=error.expected) from error
-
-
-def write_outcome(dataset: xr.Dataset, reading: Reading, outcome: Outcome, model: Model, ask: Ask) -> xr.Dataset:
-    """`dataset` with its gaps filled, flags and provenance."""
-    return write_fill(
-        dataset,
-        reading,
-        outcome.filled,
-        model.provenance,
-        uncertainty=ask.uncertainty,
-        only_gaps=ask.only_gaps,
-    )
-
-
-@contextmanager
-def _located(sent: Sent) -> Iterator[None]:
-    try:
-        yield
+        return prepare_fill(dataset, layout, options)
     except ContractError as error:
+        if isinstance(error, UnknownVariableError) and error.where in options.variables:
+            problem = f"{error.where}: {error.problem}"
+            raise UnknownVariableError(problem, where="query/variables", expected=error.expected) from error
         raise error.at(sent.locate(error.where)) from error
 
 

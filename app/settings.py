@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import math
 import os
 from pathlib import Path
 from typing import Literal
@@ -11,10 +10,10 @@ from typing import Literal
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from hydrofill.cores import usable_cores
+
 PREFIX = "HYDROFILL_"
 MIB = 2**20
-
-CGROUP = Path("/sys/fs/cgroup")  # where Linux mounts the control groups
 
 
 class SettingsError(ValueError):
@@ -120,22 +119,3 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def usable_cores(cgroup: Path = CGROUP) -> int:
-    """Cores that this process may run on, by its affinity and by the share of time that its control group has."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, math.ceil(min(cores, _cores_of_quota(cgroup))))
-
-
-def _cores_of_quota(cgroup: Path) -> float:
-    """Processor time per time that a control group may use (version 2, else version 1), infinite without a limit."""
-    quotas = ((("cpu.max",),), (("cpu", "cpu.cfs_quota_us"), ("cpu", "cpu.cfs_period_us")))
-    for files in quotas:
-        try:
-            words = " ".join(cgroup.joinpath(*file).read_text(encoding="ascii") for file in files).split()
-        except OSError:
-            continue
-        quota, period = words[:2]
-        return math.inf if quota in ("max", "-1") else int(quota) / int(period)
-    return math.inf

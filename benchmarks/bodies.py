@@ -12,13 +12,14 @@ import msgspec
 import numpy as np
 import xarray as xr
 
-from app.codecs import netcdf
 from app.codecs.negotiation import CODECS
-from app.engine.model import Model, load_model
-from app.engine.sessions import Runtime
-from app.service import Ask, read_sent, wanted_names, write_outcome
-from export.contract.layout import Layout
-from export.contract.manifest import read_bundle
+from app.service import read_sent
+from hydrofill.bundle import read_bundle
+from hydrofill.cf.netcdf import netcdf_bytes
+from hydrofill.filling import FillOptions, PreparedFill
+from hydrofill.inference.graphs import Runtime
+from hydrofill.inference.model import Model, load_model
+from hydrofill.layout import Layout
 
 BUNDLE = Path("bundles/lez-daily")
 THREADS = 2
@@ -68,7 +69,7 @@ def gappy(
 def body_of(data: xr.Dataset, form: str) -> Body:
     """`data` as a request."""
     if form == NETCDF:
-        return Body(form, netcdf.to_bytes(data))
+        return Body(form, netcdf_bytes(data))
     if form == NPZ:
         content = io.BytesIO()
         np.savez(content, allow_pickle=False, **{str(name): v.values for name, v in data.variables.items()})
@@ -83,11 +84,16 @@ def body_of(data: xr.Dataset, form: str) -> Body:
     return Body(form, msgspec.json.encode({"time": times, **axes, "fields": fields}))
 
 
+def read_body(model: Model, body: Body) -> PreparedFill:
+    """Read a request as the server does."""
+    return read_sent(CODECS[body.form].decode(body.content, None), model.layout, FillOptions())
+
+
 def engine_alone(model: Model, body: Body) -> dict[str, np.ndarray]:
     """V, V_std, V_flag as the engine gives them without a server."""
-    dataset, reading = read_sent(CODECS[body.form].decode(body.content, None), model)
-    outcome = model.run(reading.cube, wanted_names(reading, model, ()))
-    filled = write_outcome(dataset, reading, outcome, model, Ask())
+    prepared = read_body(model, body)
+    outcome = model.run(prepared.reading.cube, prepared.names)
+    filled = prepared.write(outcome.filled, model.provenance)
     return {str(name): variable.values for name, variable in filled.data_vars.items()}
 
 

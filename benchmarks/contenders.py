@@ -15,17 +15,18 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from app.engine.sessions import LEVELS, QUERIES_A_RUN
-from export.contract.layout import Layout, Patch, Place, VariableSpec, Window
-from export.contract.tokens import Queries, Tokens
+from export.graphs import OPSET, to_onnx
+from export.lower_precision import quantise
 from export.optimise import optimise
 from export.parity import random_batch
-from export.precision import quantise
-from export.to_onnx import OPSET, to_onnx
+from hydrofill.constants import DAY_S
+from hydrofill.inference.graphs import LEVELS, QUERIES_PER_RUN
+from hydrofill.layout import Layout, Patch, Place, VariableSpec, Window
+from hydrofill.tokens import Queries, Tokens
 from model.config import NetworkConfig
-from model.decoder import Asked
-from model.fusion import Memory
-from model.mae import CrossMAE
+from model.network.decoder import DecoderInputs
+from model.network.fusion import Memory
+from model.network.mae import CrossMAE
 
 STEPS, ROWS, COLUMNS, SIDE = 90, 290, 180, 10  # the design's window and patch
 VISIBLE, QUERIES = 2115, 6345  # of 90 x 94 land patches, 75 % hidden
@@ -52,7 +53,7 @@ def design_layout() -> Layout:
         variables=(warmth,),
         patch=Patch(rows=SIDE, columns=SIDE, steps=8),
         window=Window(steps=STEPS, rows=ROWS, columns=COLUMNS),
-        place=Place(rows=ROWS, columns=COLUMNS, step_s=86_400.0),
+        place=Place(rows=ROWS, columns=COLUMNS, step_s=DAY_S),
         guesses=False,
     )
 
@@ -91,7 +92,7 @@ def our_graphs(network: CrossMAE) -> tuple[bytes, bytes]:
     return optimise(encoder), optimise(decoder)
 
 
-def ours(graphs: tuple[bytes, bytes], tokens: Tokens, queries: Queries, chunk: int = QUERIES_A_RUN) -> Pair:
+def ours(graphs: tuple[bytes, bytes], tokens: Tokens, queries: Queries, chunk: int = QUERIES_PER_RUN) -> Pair:
     """The graphs of a bundle, queries in chunks."""
     first, second = (session(graph, "extended") for graph in graphs)
     return _chunked(first, second, tokens, queries, chunk)
@@ -111,20 +112,22 @@ def plain(graphs: tuple[bytes, bytes], tokens: Tokens, queries: Queries) -> Pair
 
 def eager(network: CrossMAE, tokens: Tokens, queries: Queries) -> Pair:
     """torch, as training evaluates."""
-    given, asked = _as_tensors(network, tokens, queries)
+    given, requested = _as_tensors(network, tokens, queries)
     with torch.inference_mode():
         memory = network.encode(*given)
-    return Pair(_inference(lambda: network.encode(*given)), _inference(lambda: _moments(network.decode(memory, asked))))
+    return Pair(
+        _inference(lambda: network.encode(*given)), _inference(lambda: _moments(network.decode(memory, requested)))
+    )
 
 
 def compiled(network: CrossMAE, tokens: Tokens, queries: Queries) -> Pair:
     """torch.compile at these very shapes."""
-    given, asked = _as_tensors(network, tokens, queries)
+    given, requested = _as_tensors(network, tokens, queries)
     encode = torch.compile(network.encode, dynamic=False)
-    decode = torch.compile(lambda memory, asked: _moments(network.decode(memory, asked)), dynamic=False)
+    decode = torch.compile(lambda memory, requested: _moments(network.decode(memory, requested)), dynamic=False)
     with torch.inference_mode():
         memory = Memory(*(t.clone() for t in encode(*given)))
-    return Pair(_inference(lambda: encode(*given)), _inference(lambda: decode(memory, asked)))
+    return Pair(_inference(lambda: encode(*given)), _inference(lambda: decode(memory, requested)))
 
 
 def openvino(graphs: tuple[bytes, bytes], tokens: Tokens, queries: Queries) -> Pair:
@@ -138,10 +141,10 @@ def openvino(graphs: tuple[bytes, bytes], tokens: Tokens, queries: Queries) -> P
     wanted = {port.get_any_name() for port in first.inputs}
     given = {name: values for name, values in given.items() if name in wanted}
     memory = first(given)[0]
-    asked = {"memory": memory, "length": tokens.length, **_asked_arrays(queries)}
+    requested = {"memory": memory, "length": tokens.length, **_asked_arrays(queries)}
     names = {port.get_any_name() for port in second.inputs}
-    asked = {name: values for name, values in asked.items() if name in names}
-    return Pair(lambda: first(given), lambda: second(asked))
+    requested = {name: values for name, values in requested.items() if name in names}
+    return Pair(lambda: first(given), lambda: second(requested))
 
 
 def batch(network: CrossMAE, visible: int = VISIBLE, queries: int = QUERIES, size: int = 1) -> tuple[Tokens, Queries]:
@@ -158,14 +161,14 @@ def plain_graphs(network: CrossMAE) -> tuple[bytes, bytes]:
     """`torch.onnx.export` of the network as it is: memory between the graphs, masks, no optimisation."""
     network = copy.deepcopy(network)
     tokens, queries = random_batch(network, 2, 7, 5, seed=0)
-    given, asked = _as_tensors(network, tokens, queries)
+    given, requested = _as_tensors(network, tokens, queries)
     with torch.inference_mode():
         memory = network.encode(*given).tokens
     size, visible, queried = Dim("batch", min=1), Dim("visible", min=1), Dim("queries", min=1)
     token_dims = tuple({0: size, 1: visible} if t.ndim > 1 else {0: size} for t in given)
     asked_dims = ({0: size, 1: visible}, {0: size}, {0: size, 1: queried}, {0: size, 1: queried})
     first = _export(_PlainEncoder(network), given, token_dims, TOKEN_INPUTS, ["memory"])
-    read = (memory, given[4], asked.variable, asked.place)
+    read = (memory, given[4], requested.variable, requested.place)
     names = ("memory", "length", "query_variable", "query_place")
     return first, _export(_PlainDecoder(network), read, asked_dims, names, ["mean", "std"])
 
@@ -187,8 +190,8 @@ class _PlainDecoder(nn.Module):
     def forward(self, *given: Tensor) -> tuple[Tensor, Tensor]:
         memory, length, variable, place = given
         nothing = place.new_zeros(1)
-        asked = Asked(variable, place, torch.ones_like(length), nothing, nothing, nothing)
-        return _moments(self.network.decode(Memory(memory, length, variable), asked))
+        requested = DecoderInputs(variable, place, torch.ones_like(length), nothing, nothing, nothing)
+        return _moments(self.network.decode(Memory(memory, length, variable), requested))
 
 
 def _export(
@@ -238,10 +241,10 @@ def _asked_arrays(queries: Queries) -> dict[str, np.ndarray]:
     return {f"query_{name}": getattr(queries, name) for name in vars(queries)}
 
 
-def _as_tensors(network: CrossMAE, tokens: Tokens, queries: Queries) -> tuple[list[Tensor], Asked]:
+def _as_tensors(network: CrossMAE, tokens: Tokens, queries: Queries) -> tuple[list[Tensor], DecoderInputs]:
     given = network.tensors(*(getattr(tokens, name) for name in TOKEN_INPUTS))
     known = (queries.guess, queries.guessed, queries.distance)
-    return given, Asked(*network.tensors(queries.variable, queries.place, queries.length, *known))
+    return given, DecoderInputs(*network.tensors(queries.variable, queries.place, queries.length, *known))
 
 
 def _moments(predicted: object) -> tuple[Tensor, Tensor]:

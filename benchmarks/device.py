@@ -47,12 +47,12 @@ def _rows(provider: str, batches: Sequence[int], visible: int, queries: int) -> 
     for name, half, options in _variants(provider):
         first, second = (_session(_halved(g) if half else g, provider, options) for g in graphs)
         for size in batches:
-            tokens, asked = batch(network, visible, queries, size)
+            tokens, requested = batch(network, visible, queries, size)
             given = {n: getattr(tokens, n) for n in TOKEN_INPUTS}
             encode = _bound(first, {i.name: given[i.name] for i in first.get_inputs()}, provider)
             told = dict(zip([o.name for o in first.get_outputs()], encode.get_outputs(), strict=True))
             asks = {i.name: i.name.removeprefix("query_") for i in second.get_inputs() if i.name not in told}
-            decode = _bound(second, {**told, **{n: getattr(asked, q) for n, q in asks.items()}}, provider)
+            decode = _bound(second, {**told, **{n: getattr(requested, q) for n, q in asks.items()}}, provider)
             times = [
                 median_s(partial(one.run_with_iobinding, bound)) for one, bound in ((first, encode), (second, decode))
             ]

@@ -16,8 +16,9 @@ from typing import Any
 
 import xarray as xr
 
+from hydrofill.paths import written_whole
 from model.baselines.library import ANYWHERE, ON_GRIDS, baselines_for
-from model.metrics.cases import ALL_KINDS, score_case, times_of
+from model.evaluation.metrics.cases import ALL_KINDS, score_case, times_of
 
 SECRET = ("_truth", "_gap")
 Measures = dict[str, Any]  # variable -> {kinds: {kind: {measure: value}}, observed_changed, unfilled}
@@ -118,9 +119,8 @@ def rows_of(measures: Measures) -> list[tuple[str, str]]:
 
 def save(path: Path, content: object) -> None:
     """Writes JSON in one step: a file that is there is whole."""
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    part.replace(path)
+    with written_whole(path) as partial:
+        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -13,20 +13,20 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from app.engine.model import Model, load_model
-from app.engine.sessions import Runtime
-from app.files import fill_file
 from benchmarks.contenders import COLUMNS, QUERIES, ROWS, SIDE, STEPS, THREADS, VISIBLE, design_network
 from benchmarks.harness import median_s
 from benchmarks.window import BUNDLE, full_window
 from export.bundle import write_bundle
-from export.contract.dataset import read_dataset
-from export.contract.fill import plan
-from export.contract.layout import Domain
-from export.contract.manifest import TrainingData, read_bundle
-from export.contract.tokens import tokenise
-from model.checkpoint import Run
+from hydrofill.bundle import TrainingData, read_bundle
+from hydrofill.cf.dataset import read_dataset
+from hydrofill.files import fill_file
+from hydrofill.inference.graphs import Runtime
+from hydrofill.inference.model import Model, load_model
+from hydrofill.layout import Domain
+from hydrofill.reconstruct import plan
+from hydrofill.tokens import tokenise
 from model.config import RunConfig
+from model.run_folder import Run
 
 LAND = 94  # patches of a frame, of 29 x 18
 WINDOWS = (2, 4, 8, 16)  # side by side in one row, each half over the last
@@ -85,7 +85,7 @@ def whole_fill() -> dict[str, float]:
             times.append(time.perf_counter() - started)
         cube = read_dataset(design_file(), layout).cube
         cut = tokenise(cube, layout)
-        answers = np.zeros(cut.queries.asked.shape, np.float32)
+        answers = np.zeros(cut.queries.requested.shape, np.float32)
         tokens_s = median_s(lambda: tokenise(cube, layout)) + 2 * median_s(lambda: cut.join(answers))
         with xr.open_dataset(target, engine="h5netcdf") as filled:
             assert int((filled["temperature_flag"] == 1).sum()) == QUERIES * SIDE * SIDE
@@ -138,7 +138,7 @@ def _graph_seconds(model: Model, source: Path, target: Path) -> float:
             spent.append(outcome.encode_s + outcome.decode_s)
             return outcome
 
-    fill_file(source, target, Counting(model.manifest, model.sha256, model.graphs, model.batches), (), None)
+    fill_file(source, target, Counting(model.manifest, model.sha256, model.graphs))
     return spent[0]
 
 

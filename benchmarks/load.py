@@ -18,7 +18,7 @@ FLOOD_FIRST_S = 2.0
 
 
 @dataclass
-class Asked:
+class LoadResult:
     """What came of it: seconds of the good replies, all statuses, and the time that it took in all."""
 
     seconds: list[float] = field(default_factory=list)
@@ -33,15 +33,15 @@ class Asked:
 
 def ask_without_pause(
     address: str, bodies: Sequence[Body], clients: int, seconds: float, path: str = "/reconstruct"
-) -> Asked:
+) -> LoadResult:
     """So many clients, each with the next body as soon as it has its answer."""
     return asyncio.run(_ask(address, bodies, clients, seconds, path))
 
 
-def ask_beside(address: str, body: Body, flood: Sequence[Body], clients: int, seconds: float) -> Asked:
+def ask_beside(address: str, body: Body, flood: Sequence[Body], clients: int, seconds: float) -> LoadResult:
     """One client with a small request, while `clients` flood the server."""
 
-    async def both() -> Asked:
+    async def both() -> LoadResult:
         flooding = asyncio.ensure_future(_ask(address, flood, clients, seconds + FLOOD_FIRST_S, "/reconstruct"))
         await asyncio.sleep(FLOOD_FIRST_S)
         small = await _ask(address, [body], 1, seconds, "/reconstruct")
@@ -52,8 +52,8 @@ def ask_beside(address: str, body: Body, flood: Sequence[Body], clients: int, se
     return asyncio.run(both())
 
 
-async def _ask(address: str, bodies: Sequence[Body], clients: int, seconds: float, path: str) -> Asked:
-    asked, number = Asked(), 0
+async def _ask(address: str, bodies: Sequence[Body], clients: int, seconds: float, path: str) -> LoadResult:
+    requested, number = LoadResult(), 0
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     started = time.perf_counter()
     async with httpx.AsyncClient(base_url=address, timeout=TIMEOUT_S, limits=limits) as client:
@@ -64,15 +64,15 @@ async def _ask(address: str, bodies: Sequence[Body], clients: int, seconds: floa
                 body, number = bodies[number % len(bodies)], number + 1
                 began = time.perf_counter()
                 reply = await client.post(path, content=body.content, headers={"Content-Type": body.form})
-                asked.statuses[reply.status_code] += 1
+                requested.statuses[reply.status_code] += 1
                 if reply.status_code == 200:
-                    asked.seconds.append(time.perf_counter() - began)
+                    requested.seconds.append(time.perf_counter() - began)
                 else:
                     await asyncio.sleep(PAUSE_S)
 
         await asyncio.gather(*(one() for _ in range(clients)))
-    asked.wall_s = time.perf_counter() - started
-    return asked
+    requested.wall_s = time.perf_counter() - started
+    return requested
 
 
 def rate_of(work: Callable[[], object], seconds: float) -> float:

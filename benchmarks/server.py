@@ -7,28 +7,23 @@ import base64
 import http.client
 import json
 import os
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-import httpx
-
-from app.codecs.negotiation import CODECS
-from app.engine.model import Model
-from app.service import read_sent, wanted_names
-from benchmarks.bodies import BUNDLE, FORMS, JSON, NPZ, THREADS, Body, body_of, gappy, open_model
+from app.local_server import LocalServer, free_port, local_server, running
+from benchmarks.bodies import BUNDLE, FORMS, JSON, NPZ, THREADS, Body, body_of, gappy, open_model, read_body
 from benchmarks.echo import SIZE
 from benchmarks.harness import machine, markdown_table, median_s, percentiles_ms
 from benchmarks.load import ask_beside, ask_without_pause, rate_of
 from benchmarks.soak import kinds_of, soak
-from tests.app.server import Served, free_port, serving
+from hydrofill.inference.model import Model
 
 REPEATS = 15
 CLIENTS = (1, 4, 16, 64)
@@ -62,11 +57,11 @@ def main(arguments: Sequence[str]) -> str:
 
 
 @contextmanager
-def served(**settings: object) -> Iterator[Served]:
-    """A server with the shipped bundle."""
+def served(**settings: object) -> Iterator[LocalServer]:
+    """Run a server with the shipped bundle."""
     with tempfile.TemporaryDirectory() as folder:
         given = {"threads": THREADS, "log_level": "warning", "max_requests": 128, "reload_s": 0, **settings}
-        with serving(BUNDLE.parent.absolute(), Path(folder), **given) as server:
+        with local_server(BUNDLE.parent, Path(folder) / "log", None, **given) as server:
             yield server
 
 
@@ -74,15 +69,14 @@ def overhead(model: Model) -> str:
     """Requests of 2 MB without a gap, for which the graphs have nothing to do."""
     data = gappy(model.layout, BIG_STEPS, 27, 14, 0, missing=0.0)
     rows = []
-    with served() as server, beside("benchmarks.echo") as echo:
+    with served() as server, other_server("benchmarks.echo") as echo:
         for form in FORMS:
             body = body_of(data, form)
-            reading = read_sent(CODECS[form].decode(body.content, None), model)[1]
-            names = wanted_names(reading, model, ())
+            prepared = read_body(model, body)
             reply = post(server.address, body)
             work: dict[str, Callable[[], object]] = {
                 "request": partial(post, server.address, body),
-                "engine alone": partial(model.run, reading.cube, names),
+                "engine alone": partial(model.run, prepared.reading.cube, prepared.names),
                 "HTTP alone": partial(post, echo, body, reply_bytes=len(reply)),
             }
             took = medians_s(work)
@@ -125,12 +119,12 @@ def post(address: str, body: Body, reply_bytes: int = 0) -> bytes:
 def load(model: Model, seconds: float, litserve_python: str) -> str:
     """Throughput and latency at growing numbers of clients, beside the engine alone and LitServe."""
     bodies = [body_of(gappy(model.layout, MIDDLE_STEPS, 27, 14, seed), NPZ) for seed in range(8)]
-    cubes = [read_sent(CODECS[body.form].decode(body.content, None), model)[1] for body in bodies]
+    prepared = [read_body(model, body) for body in bodies]
     turn = iter(range(10**9))
 
     def run() -> None:
-        reading = cubes[next(turn) % len(cubes)]
-        model.run(reading.cube, wanted_names(reading, model, ()))
+        one = prepared[next(turn) % len(prepared)]
+        model.run(one.reading.cube, one.names)
 
     with served() as server:
         rows = [_level("hydrofill", server.address, bodies, clients, seconds, run) for clients in CLIENTS]
@@ -141,7 +135,7 @@ def load(model: Model, seconds: float, litserve_python: str) -> str:
         version = found.stdout.strip()
         said = f"LitServe {version} with the same graphs, reading and writing, one worker; npz as base64 in JSON."
         wrapped = [Body(JSON, json.dumps({"npz": base64.b64encode(b.content).decode()}).encode()) for b in bodies]
-        with beside("benchmarks.litserve_app", litserve_python) as address:
+        with other_server("benchmarks.litserve_app", litserve_python) as address:
             rows += [_level("LitServe", address, wrapped, n, seconds, run, LITSERVE_PATH) for n in CLIENTS]
     said += " Latencies in milliseconds; the engine alone is measured just before and after each level."
     return f"{MIDDLE_STEPS} days of 27 x 14 cells, two variables. {said}\n\n{markdown_table(list(rows[0]), rows)}"
@@ -159,12 +153,12 @@ def _level(
     """One level of load, beside the engine alone just before and after it: a machine's speed drifts."""
     before = rate_of(run, seconds / 4)
     ask_without_pause(address, bodies, clients, min(2.0, seconds), path)
-    asked = ask_without_pause(address, bodies, clients, seconds, path)
+    requested = ask_without_pause(address, bodies, clients, seconds, path)
     bare = (before + rate_of(run, seconds / 4)) / 2
-    refused = sum(number for status, number in asked.statuses.items() if status != 200)
-    rates = {"a second": asked.rate, "the engine alone": bare, "of the engine": asked.rate / bare}
+    refused = sum(number for status, number in requested.statuses.items() if status != 200)
+    rates = {"a second": requested.rate, "the engine alone": bare, "of the engine": requested.rate / bare}
     told = {name: f"{rate:.2f}" for name, rate in rates.items()}
-    return {"what": what, "clients": str(clients), **told, **percentiles_ms(asked.seconds), "refused": str(refused)}
+    return {"what": what, "clients": str(clients), **told, **percentiles_ms(requested.seconds), "refused": str(refused)}
 
 
 def flood(model: Model, seconds: float) -> str:
@@ -175,8 +169,8 @@ def flood(model: Model, seconds: float) -> str:
         alone = ask_without_pause(server.address, [small], 1, seconds / 2)
         beside = ask_beside(server.address, small, bulk, BULK_CLIENTS, seconds)
     rows = [
-        {"a small request": what, "number": str(len(asked.seconds)), **percentiles_ms(asked.seconds)}
-        for what, asked in (("alone", alone), (f"beside {BULK_CLIENTS} bulk clients", beside))
+        {"a small request": what, "number": str(len(requested.seconds)), **percentiles_ms(requested.seconds)}
+        for what, requested in (("alone", alone), (f"beside {BULK_CLIENTS} bulk clients", beside))
     ]
     said = f"4 days of 6 x 6 cells, JSON, beside requests of {BULK_STEPS} days of 27 x 14; milliseconds."
     return f"{said}\n\n{markdown_table(list(rows[0]), rows)}"
@@ -212,24 +206,11 @@ def schema(examples: int) -> str:
 
 
 @contextmanager
-def beside(module: str, python: str = sys.executable) -> Iterator[str]:
-    """The address of another server, `python -m module PORT`."""
+def other_server(module: str, python: str = sys.executable) -> Iterator[str]:
+    """Run another server, `python -m module PORT`, and yield its address."""
     port = free_port()
-    command = [python, "-m", module, str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    try:
-        until = time.monotonic() + 120
-        while time.monotonic() < until and process.poll() is None:
-            try:
-                if httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200:
-                    break
-            except httpx.TransportError:
-                pass
-            time.sleep(0.2)
-        else:
-            raise RuntimeError(f"{module} does not start")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
-        process.wait()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        running([python, "-m", module, str(port)], port, Path(folder) / "log", "/health") as server,
+    ):
+        yield server.address

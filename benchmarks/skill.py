@@ -16,12 +16,13 @@ from typing import Any, Literal
 import torch
 import xarray as xr
 
+from hydrofill.paths import written_whole
 from model.config import NetworkConfig, RunConfig, TokensConfig, choose_preset
-from model.data.samples import build_sample
-from model.data.simulate.config import SimulationConfig
-from model.data.simulate.gaps import GapConfig
-from model.data.simulate.simulation import write_simulation
-from model.training import train
+from model.datasets.samples import build_sample
+from model.datasets.simulator.config import SimulationConfig
+from model.datasets.simulator.gaps import GapConfig
+from model.datasets.simulator.simulation import write_simulation
+from model.training.train import train
 
 PRESETS = ("water_fm_small", "plan_a", "crossmae", "crossmae_wfm")
 VARIANTS = ("fusion none", "fusion pooled", "static add", "static film", "static none")  # each else as crossmae
@@ -128,9 +129,8 @@ def _carry_out(run: Run, folder: Path) -> None:
         for progress in train(dataset, Path(scratch) / "run", _config(run), clock=time.process_time):
             steps, seconds = progress.step, progress.seconds
         skill = json.loads((Path(scratch) / "run" / "skill.json").read_text(encoding="utf-8"))
-    partial = folder / f"{run.name}.partial"
-    partial.write_text(json.dumps({"steps": steps, "seconds": seconds, "skill": skill}), encoding="utf-8")
-    partial.replace(folder / f"{run.name}.json")
+    with written_whole(folder / f"{run.name}.json") as partial:
+        partial.write_text(json.dumps({"steps": steps, "seconds": seconds, "skill": skill}), encoding="utf-8")
 
 
 def _config(run: Run) -> RunConfig:

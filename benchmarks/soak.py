@@ -11,9 +11,9 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from app.engine.model import Model
 from benchmarks.bodies import FORMS, PET, RAIN, Body, body_of, engine_alone, gappy, is_right
 from benchmarks.load import TIMEOUT_S
+from hydrofill.inference.model import Model
 
 KINDS = 48  # of requests
 OVERLOAD = 2.0  # times what the engine alone can do
@@ -77,13 +77,13 @@ async def _soak(address: str, pid: int, kinds: list[Kind], rate: float, seconds:
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     async with httpx.AsyncClient(base_url=address, timeout=TIMEOUT_S, limits=limits) as client:
         watching = asyncio.ensure_future(_watch(pid, soaked))
-        asked = []
+        requested = []
         while time.perf_counter() < until:
             kind = kinds[int(rng.integers(0, len(kinds)))]
             patience_s = float(rng.exponential(0.5)) if rng.random() < LEAVING else None
-            asked.append(asyncio.ensure_future(_ask(client, kind, patience_s, soaked)))
+            requested.append(asyncio.ensure_future(_ask(client, kind, patience_s, soaked)))
             await asyncio.sleep(float(rng.exponential(1 / rate)))
-        await asyncio.gather(*asked)
+        await asyncio.gather(*requested)
         watching.cancel()
     return soaked
 

@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from app.engine.model import load_model
-from app.engine.predictor import OnnxPredictor
-from app.engine.sessions import QUERIES_A_RUN, Runtime
 from benchmarks import contenders
 from benchmarks.contenders import DESIGN, QUERIES, SIDE, THREADS, VISIBLE, Pair
 from benchmarks.harness import in_turns, machine, markdown_table, ratio, straight_line, write_json
 from benchmarks.large import WINDOWS, in_a_process
 from benchmarks.window import BUNDLE, full_window
-from export.contract.manifest import read_bundle
-from export.contract.tokens import tokenise
+from hydrofill.bundle import read_bundle
+from hydrofill.inference.graphs import QUERIES_PER_RUN, Runtime
+from hydrofill.inference.model import load_model
+from hydrofill.inference.predictor import OnnxPredictor
+from hydrofill.tokens import tokenise
 from model.config import NetworkConfig
 
 PRODUCT = 2048  # rows and columns of the matrix product that stands for the machine's ceiling
@@ -95,7 +95,7 @@ def design(rounds: int) -> Report:
 {VISIBLE:,} visible tokens, {QUERIES:,} queries of {SIDE} x {SIDE} cells; encoder 256 wide with 6
 layers, decoder 128 wide with 4, heads 64 wide; untrained weights. {done[0] / 1e9:.1f} and {done[1] / 1e9:.1f} GFLOP;
 ceiling {rate:.0f} GFLOP/s. `x`: its time over that of hydrofill,
-which decodes in chunks of {QUERIES_A_RUN} queries and makes keys and values in the
+which decodes in chunks of {QUERIES_PER_RUN} queries and makes keys and values in the
 encoder's graph, the others in the decoder's: compare both together. Wanted: shares 0.65 and 0.60;
 {", ".join(f"{n} {x:g} x" for n, x in WANTED.items())};
 the decoder of water_fm_small 6 x. OpenVINO cannot read contributed operators: it has the plain export.

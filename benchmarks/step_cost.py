@@ -19,19 +19,19 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.harness import markdown_table
-from export.contract.cube import Sites, Variable, WaterCube
-from export.contract.layout import Layout, Patch, Place, VariableSpec, Window
+from hydrofill.cube import Sites, Variable, WaterCube
+from hydrofill.layout import Layout, Patch, Place, VariableSpec, Window
 from model.config import MaskingConfig, RunConfig, TrainingConfig, choose_preset
 from model.data.windows import Batch, WindowSampler
-from model.losses import balanced_crps
-from model.mae import CrossMAE
-from model.optimiser import start_state
+from model.network.mae import CrossMAE
+from model.training.losses import balanced_crps
+from model.training.optimiser import start_state
 
 STEPS, SIDE, LAND, SITES, CHUNK = 90, 10, 94, 671, 8  # the design's window, patch and domain; days of a series token
 HIDDEN = 0.75
 ENCODER, DECODER = (256, 6, 8), (128, 4, 8)  # width, layers, heads
 REPEATS, LONG_ENOUGH_S = 3, 100.0  # a step is repeated three times, or until it has taken so long altogether
-SMALLEST = 0.05  # share of the design's patches in the step that warms up
+MIN_SHARE = 0.05  # share of the design's patches in the step that warms up
 Fusion = Literal["joint", "pooled", "none"]
 SYSTEMS = ("water_fm_small", "plan_a", "crossmae", "crossmae_wfm")
 
@@ -174,7 +174,7 @@ def _batch(case: Case, layout: Layout) -> Batch:
 
 def _run(case: Case) -> Cost:
     config = _config(case)
-    small = replace(case, patches=math.ceil(case.patches * SMALLEST), sites=math.ceil(case.sites * SMALLEST))
+    small = replace(case, patches=math.ceil(case.patches * MIN_SHARE), sites=math.ceil(case.sites * MIN_SHARE))
     _step(config, small)()
     step = _step(config, case)
     before, taken = _resident_mib(), [_timed(step)]
@@ -219,12 +219,12 @@ def _step(config: RunConfig, case: Case) -> Callable[[], None]:
     batch, number = _batch(case, layout), len(layout.variables)
     network = CrossMAE(layout, config.network)
     state = start_state(network, TrainingConfig())
-    target, asked = torch.from_numpy(batch.target), torch.from_numpy(batch.queries.variable)
+    target, requested = torch.from_numpy(batch.target), torch.from_numpy(batch.queries.variable)
     spread = network.encoder.embedding.spread[:number, 0]
 
     def step() -> None:
         predicted = network(batch.tokens, batch.queries)
-        loss, _ = balanced_crps(predicted, target, asked, spread, number)
+        loss, _ = balanced_crps(predicted, target, requested, spread, number)
         state.optimizer.zero_grad()
         loss.backward()
         state.optimizer.step()

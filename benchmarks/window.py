@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from export.contract.cube import DIMS, Sites, Variable, WaterCube
-from export.contract.layout import Layout
+from hydrofill.cube import DIMS, Sites, Variable, WaterCube
+from hydrofill.layout import Layout
 
 BUNDLE = Path("bundles/lez-daily")
 MISSING = 0.5

@@ -11,8 +11,8 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from export.contract.errors import ContractError
-from export.contract.manifest import BUNDLE_NAME
+from hydrofill.bundle import BUNDLE_NAME
+from hydrofill.errors import ContractError
 
 REFUSED = 2
 
@@ -52,11 +52,11 @@ def export(
     if precision != Precisions.float32 and not data:
         _refuse(console, f"{precision.value} is judged on held-out steps: name what was trained on with --data")
     with console.status("loading the network"):
-        from export.accept import PrecisionError
         from export.bundle import write_bundle  # torch takes seconds to load: after the arguments are known good
         from export.parity import ParityError
-        from model.checkpoint import RunError, read_run
+        from export.precision_gate import PrecisionError
         from model.data.sources import open_sources
+        from model.run_folder import RunError, read_run
 
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of a package that nothing here uses
     try:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
 import xarray as xr
 
-from export.accept import PrecisionError, in_float32, in_lower_precision
 from export.card import model_card
-from export.contract.manifest import CARD, DECODER, ENCODER, MANIFEST, Bundle, Dtype, Manifest, digest, read_bundle
-from export.to_onnx import OPSET
-from model.checkpoint import Run
+from export.graphs import OPSET
+from export.precision_gate import PrecisionError, in_float32, in_lower_precision
+from hydrofill.bundle import CARD, DECODER, ENCODER, MANIFEST, Bundle, Dtype, Manifest, digest, read_bundle
+from hydrofill.paths import written_whole
+from model.run_folder import Run
 
 WEIGHTS_LICENCE = "Apache-2.0"  # of the weights; the training data keep theirs, named in the manifest
 
@@ -61,14 +60,7 @@ def write_bundle(
 
 def _replace_folder(folder: Path, files: dict[str, bytes]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        fresh.chmod(0o755)
+    with written_whole(folder) as fresh:
+        fresh.mkdir()
         for name, content in files.items():
             (fresh / name).write_bytes(content)
-        if folder.exists():
-            shutil.rmtree(folder)
-        fresh.rename(folder)
-    except OSError:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise

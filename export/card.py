@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from export.accept import Shipped
-from export.contract.layout import Layout
-from export.contract.manifest import Parity, Precision, Skill
-from model.checkpoint import Run
+from export.precision_gate import Shipped
+from hydrofill.bundle import Parity, Precision, Skill
+from hydrofill.layout import Layout
+from model.run_folder import Run
 
 
 def model_card(run: Run, name: str, shipped: Shipped) -> str:

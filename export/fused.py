@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.config import NetworkConfig
-from model.layers import CrossAttention, Keys, Ready, SelfAttention, WeightedFeatureMaps
-from model.mae import CrossMAE
+from model.network.layers import CrossAttention, Keys, Ready, SelfAttention, WeightedFeatureMaps
+from model.network.mae import CrossMAE
 
 BARRED = -1e4  # far below any score of a layer's norms, and within the range of half precision
 OPERATOR = "com.microsoft::MultiHeadAttention"

@@ -9,7 +9,7 @@ from typing import Literal
 import onnx
 import onnxruntime
 
-from export.contract.manifest import Optimised
+from hydrofill.bundle import Optimised
 
 # The highest level whose result holds no layout of one processor: constants folded, operators fused.
 LEVEL = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED

@@ -8,10 +8,10 @@ import numpy as np
 import onnxruntime
 import torch
 
-from export.contract.guesses import DISTANCES, GUESSES
-from export.contract.manifest import Parity
-from export.contract.tokens import PLACE_FEATURES, Queries, Tokens, stack_queries, stack_tokens
-from model.mae import CrossMAE
+from hydrofill.bundle import Parity
+from hydrofill.guesses.first_guesses import DISTANCES, GUESSES
+from hydrofill.tokens import PLACE_FEATURES, Queries, Tokens, stack_queries, stack_tokens
+from model.network.mae import CrossMAE
 
 TOLERANCE = 1e-4
 # (batch, visible, queries): one and several samples, a single token, a single query, many of both.
@@ -74,8 +74,8 @@ def decoder_feed(
     """What the decoder is given of a batch, by name, once the encoder has run."""
     outputs = [o.name for o in first.get_outputs()]
     told = dict(zip(outputs, first.run(outputs, encoder_feed(first, tokens)), strict=True)) | {"length": tokens.length}
-    asked = {i.name: i.name.removeprefix("query_") for i in second.get_inputs()}
-    return {n: told[n] if n in told else getattr(queries, q) for n, q in asked.items()}
+    requested = {i.name: i.name.removeprefix("query_") for i in second.get_inputs()}
+    return {n: told[n] if n in told else getattr(queries, q) for n, q in requested.items()}
 
 
 def random_batch(network: CrossMAE, batch: int, visible: int, queries: int, seed: int) -> tuple[Tokens, Queries]:
@@ -85,8 +85,8 @@ def random_batch(network: CrossMAE, batch: int, visible: int, queries: int, seed
         (int(rng.integers(1, visible + 1)), int(rng.integers(1, queries + 1))) for _ in range(batch - 1)
     ]
     samples = [_random_tokens(network, rng, n_tokens) for n_tokens, _ in lengths]
-    asked = [_random_queries(network, rng, n_queries) for _, n_queries in lengths]
-    return stack_tokens(samples), stack_queries(asked)
+    requested = [_random_queries(network, rng, n_queries) for _, n_queries in lengths]
+    return stack_tokens(samples), stack_queries(requested)
 
 
 def _random_tokens(network: CrossMAE, rng: np.random.Generator, number: int) -> Tokens:
@@ -108,7 +108,7 @@ def _random_queries(network: CrossMAE, rng: np.random.Generator, number: int) ->
     return Queries(
         variable=variable,
         place=_random_places(rng, number),
-        asked=np.ones(cells, bool),
+        requested=np.ones(cells, bool),
         guess=np.where(guessed, guess, np.float32(0)),
         guessed=guessed,
         distance=rng.random((*cells, n_distances), np.float32),

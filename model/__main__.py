@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from export.contract.errors import ContractError
+from hydrofill.errors import ContractError
 
 if TYPE_CHECKING:  # xarray and torch are loaded by the command that needs them, so that --help is instant
     import xarray as xr
@@ -38,7 +38,7 @@ def data(
     out: Annotated[Path, typer.Argument(help="NetCDF to write.")],
 ) -> None:
     """Build a real sample as CF NetCDF from the data files inside the package hydro-smash."""
-    from model.data.samples import SAMPLES, SampleUnavailableError, build_sample, write_sample
+    from model.datasets.samples import SAMPLES, SampleUnavailableError, build_sample, write_sample
 
     if name not in SAMPLES:
         _refuse("data", f"no sample is called {name!r}; there are {', '.join(SAMPLES)}")
@@ -65,9 +65,9 @@ def simulate(
 ) -> None:
     """Simulate a water cycle: rain, soil moisture, temperature, evaporation, river flow; water is conserved."""
     from model.config import ConfigError
-    from model.data.simulate.config import choose_config
-    from model.data.simulate.gaps import NO_GAPS, GapConfig
-    from model.data.simulate.simulation import write_simulation
+    from model.datasets.simulator.config import choose_config
+    from model.datasets.simulator.gaps import NO_GAPS, GapConfig
+    from model.datasets.simulator.simulation import write_simulation
 
     try:
         config = choose_config(preset, years, days)
@@ -87,7 +87,7 @@ def withhold(
     seed: Annotated[int, typer.Option(help="The same seed hides the same cells.", min=0)] = 0,
 ) -> None:
     """Hide more of a dataset by clouds, squares, whole frames and gauge outages, keeping the truth beside it."""
-    from model.withhold import withhold as withhold_cells
+    from model.gaps.withhold import withhold as withhold_cells
 
     try:
         case = withhold_cells(_load(source), seed)
@@ -104,8 +104,8 @@ def score(
     filled: Annotated[Path, typer.Argument(help="The case after filling.")],
 ) -> None:
     """RMSE and more on the withheld cells, beside linear interpolation in time and the cell's mean."""
-    from model.metrics.cases import score_case
-    from model.words import withheld_table
+    from model.evaluation.metrics.cases import score_case
+    from model.evaluation.tables import withheld_table
 
     try:
         scored = score_case(_load(case), _load(filled))
@@ -137,13 +137,13 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
 ) -> None:
     """Learn to fill gaps from data that has gaps; only what was observed is learnt from."""
-    from model.checkpoint import CONFIG, RunError, read_layout, read_run
     from model.config import ConfigError, choose_preset, read_config
     from model.data.sources import open_sources
-    from model.devices import DeviceLostError
-    from model.training import DivergedError
-    from model.training import train as train_steps
-    from model.words import chosen, skill_table
+    from model.evaluation.tables import chosen, skill_table
+    from model.run_folder import CONFIG, RunError, read_layout, read_run
+    from model.training.devices import DeviceLostError
+    from model.training.train import DivergedError
+    from model.training.train import train as train_steps
 
     try:
         source = out / CONFIG if resume else config
@@ -180,14 +180,14 @@ def evaluate(
     plots: Annotated[Path | None, typer.Option(help="Folder for maps of error, reliability, spectra.")] = None,
 ) -> None:
     """Skill by variable and kind of gap on any data, the data's own gaps among them, with the baselines beside it."""
-    from export.contract.dataset import read_dataset
+    from hydrofill.cf.dataset import read_dataset
     from model.baselines.library import chosen_methods
     from model.baselines.stacked import StackedUnavailableError
-    from model.checkpoint import RunError, read_run
-    from model.comparison import compare, trials
-    from model.plots import PlotsUnavailableError, draw
-    from model.predict import TorchPredictor
-    from model.words import comparison_table, measures_table
+    from model.evaluation.comparison import compare, trials
+    from model.evaluation.plots import PlotsUnavailableError, draw
+    from model.evaluation.tables import comparison_table, measures_table
+    from model.network.predictor import TorchPredictor
+    from model.run_folder import RunError, read_run
 
     rows = []
     try:

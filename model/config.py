@@ -31,8 +31,8 @@ class NetworkConfig:
     """Widths, depths and ways of encoder and decoder; heads are 32 wide, which runs fastest on CPU.
 
     memory: what the decoder gets of the encoder, its `sequence` or one `pooled` token. decoder: `cross`-attention to
-    the memory, or `full` self-attention over visible and hidden positions. fusion and static: see model/fusion.py and
-    model/encoder.py. feature_layers (from 0) and use_input choose the maps that decoder layers mix; none of them is
+    the memory, or `full` self-attention over visible and hidden positions. fusion and static: see model/network/fusion.py and
+    model/network/encoder.py. feature_layers (from 0) and use_input choose the maps that decoder layers mix; none of them is
     the last layer's output alone.
     """
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import xarray as xr
 
-from export.contract.cube import Sites, Variable, WaterCube
-from export.contract.layout import Layout, Patch, Place, VariableSpec, Window
+from app.local_server import local_server
+from hydrofill.bundle import shipped_bundles
+from hydrofill.cube import Sites, Variable, WaterCube
+from hydrofill.layout import Layout, Patch, Place, VariableSpec, Window
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -108,3 +111,10 @@ def cube() -> WaterCube:
             "flow": Variable("flow", "series", np.array([[1.0], [np.nan]], np.float32), "m3 s-1"),
         },
     )
+
+
+@pytest.fixture(scope="session")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real server with the shipped bundles; one for all tests that only ask it."""
+    with local_server(shipped_bundles(), tmp_path_factory.mktemp("server") / "log") as server:
+        yield server.address

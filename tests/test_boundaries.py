@@ -11,11 +11,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
+HTTP = {"fastapi", "starlette", "uvicorn"}
+TRAINING = {"torch", "lightning", "onnx", "onnxscript"}
 FORBIDDEN = {
-    "app": {"torch", "lightning", "onnx", "onnxscript", "model"},
-    "model": {"fastapi", "starlette", "uvicorn", "onnxruntime", "app"},
-    "export.contract": {"torch", "lightning", "onnx", "onnxruntime", "fastapi", "starlette", "uvicorn", "app", "model"},
+    "hydrofill": TRAINING | HTTP | {"app", "model", "export", "benchmarks", "tests"},
+    "app": TRAINING | {"model", "export", "benchmarks", "tests"},
+    "model": HTTP | {"onnxruntime", "app", "export", "benchmarks", "tests"},
+    "export": HTTP | {"app", "benchmarks", "tests"},
 }
+RUNTIME_FOLDER = "hydrofill.inference"  # the only part of the library that loads onnxruntime
 
 # `onerror` raises: walk_packages otherwise steps over a package that fails to import.
 IMPORT_ALL = """
@@ -25,6 +29,8 @@ def fail(name):
 package = importlib.import_module(sys.argv[1])
 walked = [package.__name__]
 for module in pkgutil.walk_packages(package.__path__, package.__name__ + ".", onerror=fail):
+    if len(sys.argv) > 2 and f"{module.name}.".startswith(f"{sys.argv[2]}."):
+        continue
     importlib.import_module(module.name)
     walked.append(module.name)
 print(json.dumps({"walked": walked, "loaded": sorted(sys.modules)}))
@@ -38,9 +44,9 @@ class Imported(NamedTuple):
     loaded: set[str]
 
 
-def import_all(package: str, root: Path) -> Imported:
-    """All modules of `package` under `root`, its __main__ included, imported in a fresh process."""
-    command = [sys.executable, "-c", IMPORT_ALL, package]
+def import_all(package: str, root: Path, without: str = "") -> Imported:
+    """Import all modules of `package` under `root` in a fresh process, its __main__ included, `without` left out."""
+    command = [sys.executable, "-c", IMPORT_ALL, package, *([without] if without else [])]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, f"{package} does not import:\n{done.stderr}"
     seen = json.loads(done.stdout.splitlines()[-1])
@@ -66,10 +72,16 @@ def test_package_loads_nothing_it_may_not(package: str) -> None:
     assert trespassers(imported, FORBIDDEN[package]) == set()
 
 
-def test_contract_is_all_that_app_loads_of_export() -> None:
-    imported = import_all("app", ROOT)
-    below_export = {name for name in imported.loaded if name.startswith("export.")}
-    assert {name for name in below_export if not f"{name}.".startswith("export.contract.")} == set()
+def test_only_inference_loads_the_runtime() -> None:
+    loaded = import_all("hydrofill", ROOT, without=RUNTIME_FOLDER)
+    assert RUNTIME_FOLDER in modules_on_disk("hydrofill", ROOT) - loaded.walked
+    assert "hydrofill.api" in loaded.walked
+    assert trespassers(loaded, {"onnxruntime"}) == set()
+    assert "onnxruntime" in import_all(RUNTIME_FOLDER, ROOT).loaded
+
+
+def test_nothing_outside_tests_imports_tests() -> None:
+    assert trespassers(import_all("benchmarks", ROOT, without="benchmarks.litserve_app"), {"tests"}) == set()
 
 
 @pytest.mark.parametrize("statement", ["import banned", "from banned.inner import thing", "import between"])
@@ -99,5 +111,5 @@ def test_name_that_only_begins_alike_is_no_trespass() -> None:
 
 @pytest.mark.parametrize("package", FORBIDDEN)
 def test_linter_bans_what_this_test_bans(package: str) -> None:
-    config = tomllib.loads(ROOT.joinpath(*package.split("."), "ruff.toml").read_text())
+    config = tomllib.loads((ROOT / package / "ruff.toml").read_text())
     assert FORBIDDEN[package] <= set(config["lint"]["flake8-tidy-imports"]["banned-api"])

@@ -12,8 +12,8 @@ import numpy as np
 import xarray as xr
 from msgspec import UNSET, Raw, UnsetType
 
-from app.codecs.assemble import X_NAMES, Y_NAMES, Named, SentSites, assemble, check_grid
-from app.codecs.form import Codec, Reply, SentVariable
+from app.codecs.base import Codec, Reply, SentVariable
+from app.codecs.build_dataset import X_NAMES, Y_NAMES, Named, SentSites, assemble, check_grid
 from app.codecs.times import read_times, write_times
 from app.errors import TooLargeError
 from app.schemas import (
@@ -27,14 +27,15 @@ from app.schemas import (
     Static,
     TimingMs,
 )
-from export.contract.axes import recognise
-from export.contract.cube import DIMS, Kind
-from export.contract.errors import CoordinateError, StructureError, UnknownVariableError, UnreadableError
-from export.contract.layout import Layout
+from hydrofill.cf.axes import Dimension
+from hydrofill.cf.dataset import ordered_dims
+from hydrofill.cube import DIMS, Kind
+from hydrofill.errors import CoordinateError, StructureError, UnknownVariableError, UnreadableError
+from hydrofill.layout import Layout
 
 MEDIA_TYPE = "application/json"
-BYTES_A_VALUE = 32  # CPython on 64 bit: a float object of 24 and its place in a list of 8
-BYTES_A_LIST = 96  # an empty list of 56, its first block, and its place in the list above
+BYTES_PER_VALUE = 32  # CPython on 64 bit: a float object of 24 and its place in a list of 8
+BYTES_PER_LIST = 96  # an empty list of 56, its first block, and its place in the list above
 SECTIONS: Mapping[str, type[Field3D] | type[Series2D] | type[Static]] = {
     "fields": Field3D,
     "series": Series2D,
@@ -120,14 +121,16 @@ def decode(body: bytes, max_decoded_bytes: int | None) -> SentJson:
 
 def encode(reply: Reply) -> bytes:
     """The reply as JSON; NaN becomes null."""
-    dataset, cube = reply.dataset, reply.reading.cube
+    dataset, cube, dimensions = reply.dataset, reply.reading.cube, reply.reading.dimensions
     sections: dict[str, dict[str, Reconstructed]] = {section: {} for section in SECTIONS}
     for name, source in reply.reading.source.items():
         kind = cube.variables[name].kind
-        sections[SECTION_OF[kind]][source] = _write_variable(dataset, source, kind, name in reply.filled)
+        sections[SECTION_OF[kind]][source] = _write_variable(dataset, dimensions, source, kind, name in reply.filled)
         if f"{source}_domain" in dataset.data_vars:
-            sections["static"][f"{source}_domain"] = _write_variable(dataset, f"{source}_domain", "static_grid", False)
-    geographic = any(d.axis in ("y", "x") and d.name in ("lat", "lon") for d in recognise(dataset).values())
+            sections["static"][f"{source}_domain"] = _write_variable(
+                dataset, dimensions, f"{source}_domain", "static_grid", False
+            )
+    geographic = any(d.axis in ("y", "x") and d.name in ("lat", "lon") for d in dimensions.values())
     y_name, x_name = ("lat", "lon") if geographic else ("y", "x")
     places = zip(cube.sites.ids, cube.sites.y, cube.sites.x, strict=True)
     has_grid = len(cube.y) > 0 and len(cube.x) > 0
@@ -149,7 +152,7 @@ def _check_size(body: bytes, limit: int | None) -> None:
     """Refuses, before any list is made, a body whose lists could not fit."""
     if not body.strip():
         raise UnreadableError("the body is empty")
-    needed = BYTES_A_VALUE * body.count(b",") + BYTES_A_LIST * body.count(b"[")
+    needed = BYTES_PER_VALUE * body.count(b",") + BYTES_PER_LIST * body.count(b"[")
     if limit is not None and needed > limit:
         raise TooLargeError("the decoded body is too large", got=f"{needed} bytes", expected=f"{limit} at most")
 
@@ -193,13 +196,12 @@ def _read_variable(raw: Raw, where: str, section: str, kind: Kind) -> Named:
     return Named(where.partition("/")[2], kind, values, read.units, f"{where}/values")
 
 
-def _write_variable(dataset: xr.Dataset, source: str, kind: Kind, filled: bool) -> Reconstructed:
-    axes = {name: d.axis for name, d in recognise(dataset).items()}
-
+def _write_variable(
+    dataset: xr.Dataset, dimensions: Mapping[str, Dimension], source: str, kind: Kind, filled: bool
+) -> Reconstructed:
     def nested(name: str) -> list[Any]:
         variable = dataset[name]
-        by_axis = {axes[str(d)]: d for d in variable.dims if str(d) in axes}
-        order = [by_axis[cast(Any, axis)] for axis in DIMS[kind]]
+        order = ordered_dims(variable.variable, dimensions, kind)
         extra = [d for d in variable.dims if d not in order]  # dimensions of length 1 that are no axis
         return cast(list[Any], variable.squeeze(extra).transpose(*order).values.tolist())
 

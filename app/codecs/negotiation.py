@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from app.codecs import json, netcdf, npz
-from app.codecs.form import Codec
+from app.codecs.base import Codec
 from app.errors import NotAcceptableError, UnsupportedMediaTypeError
 
 CODECS: Mapping[str, Codec] = {codec.media_type: codec for codec in (json.CODEC, netcdf.CODEC, npz.CODEC)}

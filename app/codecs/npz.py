@@ -15,19 +15,14 @@ from typing import IO
 import numpy as np
 import xarray as xr
 
-from app.codecs.assemble import X_NAMES, Y_NAMES, Named, SentSites, assemble, check_grid
-from app.codecs.form import Codec, Reply, SentVariable
-from app.codecs.times import check_times, read_times
+from app.codecs.base import Codec, Reply, SentVariable
+from app.codecs.build_dataset import X_NAMES, Y_NAMES, Named, SentSites, assemble, check_grid
+from app.codecs.times import read_times
 from app.errors import TooLargeError
-from export.contract.cube import Kind
-from export.contract.errors import (
-    ContractError,
-    CoordinateError,
-    StructureError,
-    UnknownVariableError,
-    UnreadableError,
-)
-from export.contract.layout import Layout
+from hydrofill.cf.axes import check_times
+from hydrofill.cube import Kind
+from hydrofill.errors import ContractError, CoordinateError, StructureError, UnknownVariableError, UnreadableError
+from hydrofill.layout import Layout
 
 MEDIA_TYPE = "application/x-npz"
 MAX_MEMBERS = 1_000  # far above any model's variables

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from export.contract.axes import FIRST_YEAR, LAST_YEAR
-from export.contract.errors import CoordinateError
+from hydrofill.cf.axes import check_times
+from hydrofill.errors import CoordinateError
 
 
 def read_times(texts: Sequence[str]) -> np.ndarray:
@@ -28,24 +28,6 @@ def read_times(texts: Sequence[str]) -> np.ndarray:
                 "is not an ISO 8601 time", where=where, got=repr(text[:40]), expected=expected
             ) from error
     return check_times(times)
-
-
-def check_times(times: np.ndarray, where: str = "time") -> np.ndarray:
-    """`times` (T,) datetime64 of any unit, in nanoseconds.
-
-    Raises:
-        CoordinateError: none at all, or one beyond what 64-bit nanoseconds hold; names its number.
-    """
-    if len(times) == 0:
-        raise CoordinateError("must hold at least one time", where=where)
-    year = times.astype("datetime64[Y]").astype(np.int64) + 1970
-    far = ~np.isnat(times) & ((year < FIRST_YEAR) | (year > LAST_YEAR))
-    if far.any():
-        number, expected = int(np.argmax(far)), f"years {FIRST_YEAR} to {LAST_YEAR}"
-        raise CoordinateError(
-            "is too far away", where=f"{where}/{number}", got=f"year {year[number]}", expected=expected
-        )
-    return times.astype("datetime64[ns]")
 
 
 def write_times(times: np.ndarray) -> list[str]:

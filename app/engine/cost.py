@@ -17,15 +17,15 @@ from itertools import product
 import numpy as np
 from scipy.optimize import nnls
 
-from app.engine.model import Model, example_cube
 from app.errors import TooLargeError
-from export.contract.cube import WaterCube
-from export.contract.fill import asked_cells, count_spans, served, spans
-from export.contract.layout import Layout, Patch
+from hydrofill.cube import WaterCube
+from hydrofill.inference.model import Model, example_cube
+from hydrofill.layout import Layout, Patch
+from hydrofill.reconstruct import count_spans, record_slices, requested_cells, spans
 
 SHARES = ((1.0, 0.5), (1.0, 0.1), (0.5, 0.5), (0.5, 0.9), (0.25, 0.3), (0.1, 0.5))  # of a window's steps; present
 RECORD_WINDOWS = 8  # of a record with gaps in its first only, where guesses cost most
-RECORD_VALUES = 100_000  # of one step's worth at least: so that a start takes seconds
+CALIBRATION_RECORD_VALUES = 100_000  # of one step's worth at least: so that a start takes seconds
 REPEATS = 2
 MAX_WINDOWS = 100_000  # of one request: what can be counted within some seconds
 FOLLOW = 0.2  # how far one request moves the factor
@@ -41,26 +41,21 @@ class Load:
     queries: int
     terms: tuple[float, ...]
 
-    @property
-    def window_tokens(self) -> float:
-        """Tokens of a window in the mean, or queries where they are more; no number where there is no window."""
-        return max(self.tokens, self.queries) / self.windows if self.windows else math.inf
-
 
 def count_load(cube: WaterCube, layout: Layout, names: Sequence[str], max_gap: int | None) -> Load:
-    """What filling the gaps of `names` takes; counts as `export.contract.fill.reconstruct` does.
+    """What filling the gaps of `names` takes; counts as `hydrofill.reconstruct.reconstruct` does.
 
     Raises:
         TooLargeError: there are so many windows that counting them would take long.
     """
     _check_windows(cube, layout)
-    asked = asked_cells(cube, names, max_gap)
+    requested = requested_cells(cube, names, max_gap)
     valid = {s.name: cube.variables[s.name].valid for s in layout.variables if s.name in cube.variables}
     times = spans(len(cube.time), layout.window.steps)
-    L, Q = _patches_held(cube, layout, valid, times), _patches_held(cube, layout, asked, times)  # (T, Y X) each
+    L, Q = _patches_held(cube, layout, valid, times), _patches_held(cube, layout, requested, times)  # (T, Y X) each
     asking = [times[number] for number in np.flatnonzero(Q.any(axis=1))]
-    records = {(record.start, record.stop) for record in served(cube, layout, asking)}
-    guessed = _guessed_values(cube, layout, [name for name in names if asked[name].any()])
+    records = {(record.start, record.stop) for record in record_slices(cube, layout, asking)}
+    guessed = _guessed_values(cube, layout, [name for name in names if requested[name].any()])
     run = (L > 0) & (Q > 0)
     L, Q = (L[run] + _static_tokens(cube, layout)).astype(np.float64), Q[run].astype(np.float64)
     terms = (len(L), L.sum(), (L * L).sum(), Q.sum(), (Q * L).sum(), guessed * sum(b - a for a, b in records))
@@ -87,7 +82,7 @@ class CostModel:
         self.factor = min(max(math.exp(moved), FACTOR_RANGE[0]), FACTOR_RANGE[1])
 
 
-def calibrate(models: Mapping[str, Model]) -> dict[str, CostModel]:
+def measure_costs(models: Mapping[str, Model]) -> dict[str, CostModel]:
     """Each model's cost, measured on windows of several lengths and densities, and on a record of several windows."""
     return {name: CostModel(_measure(model)) for name, model in models.items()}
 
@@ -113,7 +108,7 @@ def _long_record(layout: Layout) -> WaterCube:
     """Several windows in a row, with gaps in the first alone."""
     one = example_cube(layout)
     values = max(variable.values[0].size for variable in one.of_kind("grid", "series").values())
-    steps = max(layout.window.steps, min(RECORD_WINDOWS * layout.window.steps, RECORD_VALUES // values))
+    steps = max(layout.window.steps, min(RECORD_WINDOWS * layout.window.steps, CALIBRATION_RECORD_VALUES // values))
     cube = example_cube(layout, steps)
     whole = {}
     for name, variable in cube.of_kind("grid", "series").items():

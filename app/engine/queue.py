@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -10,8 +9,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.control import Control
-from app.engine.meeting import Meeting
+from hydrofill.cancellation import Cancellation
 
 
 @dataclass(frozen=True)
@@ -24,22 +22,16 @@ class Policy:
 
 @dataclass(eq=False)
 class Job:
-    """Work for the engine's thread, and where its result goes.
-
-    Jobs of one `kind` may be at work together, each on a thread of its own, by `beside`; None: by itself only.
-    """
+    """Work for the engine's thread, and the future of its result."""
 
     work: Callable[[], Any]
-    control: Control = field(default_factory=Control)
+    cancellation: Cancellation = field(default_factory=Cancellation)
     predicted_s: float = 0.0
     tokens: int = 0
     client: str = ""
     future: Future[Any] = field(default_factory=Future)
     queued_at: float = field(default_factory=time.monotonic)
     done: float = 0.0  # share of it, 0 to 1
-    window_tokens: float = math.inf  # in the mean, or queries where they are more
-    kind: object = None
-    beside: Callable[[Meeting, int], Any] | None = None
 
     @property
     def left_s(self) -> float:
@@ -69,17 +61,6 @@ class Waiting:
         if not choices:
             return None
         return self._remove(min(choices, key=lambda job: self._rank(job, now)))
-
-    def take_like(self, job: Job, number: int) -> list[Job]:
-        """Up to `number` more jobs of the job's kind and size, in the order that they would be next."""
-        taken: list[Job] = []
-        while job.kind is not None and len(taken) < number:
-            now = time.monotonic()
-            alike = [j for j in self.jobs if j.kind is job.kind and self.is_interactive(j)]
-            if not alike:
-                break
-            taken.append(self._remove(min(alike, key=lambda j: self._rank(j, now))))
-        return taken
 
     def drop(self, job: Job) -> bool:
         """Lets go of a job; whether it was still here."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from app.engine.model import Model
-from app.openapi import problems
-from app.routes.state import ServiceOf
+from app.http.openapi import problems
+from app.routes.dependencies import ServiceOf
 from app.schemas import BundleList, BundleSummary, VariableSummary
-from export.contract.manifest import Manifest
+from hydrofill.bundle import Manifest
+from hydrofill.inference.model import Model
 
 router = APIRouter()
 

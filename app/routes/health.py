@@ -6,8 +6,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 
 from app.errors import NotReadyError
-from app.openapi import problems
-from app.routes.state import ServiceOf
+from app.http.openapi import problems
+from app.routes.dependencies import ServiceOf
 from app.schemas import Health
 
 router = APIRouter()

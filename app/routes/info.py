@@ -8,11 +8,11 @@ from importlib.metadata import version
 import onnxruntime
 from fastapi import APIRouter
 
-from app.engine.sessions import PROVIDERS
-from app.openapi import problems
-from app.routes.state import ServiceOf
+from app.http.openapi import problems
+from app.routes.dependencies import ServiceOf
 from app.schemas import Info, LimitsInfo
-from app.version import VERSION
+from hydrofill import __version__
+from hydrofill.inference.graphs import PROVIDERS
 
 router = APIRouter()
 
@@ -25,7 +25,7 @@ async def info(service: ServiceOf) -> Info:
     settings = service.settings
     libraries = {name: version(name) for name in LIBRARIES}
     return Info(
-        version=VERSION,
+        version=__version__,
         python=platform.python_version(),
         libraries={**libraries, "onnxruntime": onnxruntime.__version__},
         provider=PROVIDERS[settings.provider],

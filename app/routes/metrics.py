@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from app.metrics import MEDIA_TYPE
-from app.openapi import problems
-from app.routes.state import ServiceOf
+from app.http.openapi import problems
+from app.routes.dependencies import ServiceOf
+from app.telemetry.metrics import MEDIA_TYPE
 
 router = APIRouter()
 

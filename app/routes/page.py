@@ -12,20 +12,21 @@ from starlette.staticfiles import StaticFiles
 
 from app.codecs import json
 from app.codecs.negotiation import reading_codec
-from app.control import Control
-from app.headers import PAGE_POLICY
-from app.openapi import problems
-from app.reference import reference_page
-from app.routes.state import ClientOf, PlaceOf, ServiceOf
-from app.routes.taken import TakenResponse
-from app.routes.watched import answer_body
-from app.service import Answer, Ask
+from app.http.bounded_response import TakenResponse
+from app.http.deadline import answer_body
+from app.http.openapi import problems
+from app.http.reference import reference_page
+from app.http.security_headers import PAGE_POLICY
+from app.routes.dependencies import ClientOf, PlaceOf, ServiceOf
+from app.service import EncodedReply
+from hydrofill.cancellation import Cancellation
+from hydrofill.filling import FillOptions
 
 router = APIRouter(include_in_schema=False)
 
 FILES = StaticFiles(directory=Path(__file__).parents[1] / "page" / "dist")
 FILL_NOTHING = 0  # steps: every gap is longer than this, so each is flagged and none is filled
-HEADERS = {"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-cache"}
+HEADERS = {"Content-Security-Policy": PAGE_POLICY, "Cache-Cancellation": "no-cache"}
 
 
 @router.get("/")
@@ -60,9 +61,9 @@ async def preview(
     if bundle:
         service.registry.named(bundle)
 
-    async def work(body: bytes, control: Control) -> Answer:
-        ask = Ask(bundle, max_gap=FILL_NOTHING)
-        return await service.reconstruct(body, reading, json.CODEC, ask, client, control)
+    async def work(body: bytes, cancellation: Cancellation) -> EncodedReply:
+        options = FillOptions(max_gap=FILL_NOTHING)
+        return await service.reconstruct(body, reading, json.CODEC, bundle, options, client, cancellation)
 
     answer = await answer_body(request, service, work)
     return TakenResponse(answer.content, answer.media_type, service.settings.reply_timeout_s)

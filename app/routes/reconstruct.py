@@ -11,13 +11,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.codecs.negotiation import reading_codec, writing_codec
-from app.control import Control
-from app.openapi import problems, reply_body, request_body
-from app.routes.state import ClientOf, PlaceOf, ServiceOf
-from app.routes.taken import TakenResponse
-from app.routes.watched import answer_body
+from app.http.bounded_response import TakenResponse
+from app.http.deadline import answer_body
+from app.http.openapi import problems, reply_body, request_body
+from app.routes.dependencies import ClientOf, PlaceOf, ServiceOf
 from app.schemas import Estimate
-from app.service import Answer, Ask, Prepared
+from app.service import EncodedReply, PreparedRequest
+from hydrofill.cancellation import Cancellation
+from hydrofill.filling import FillOptions
 
 router = APIRouter()
 
@@ -51,10 +52,10 @@ class ReconstructQuery(BaseModel):
             raise ValueError("must be names separated by commas")
         return variables
 
-    def to_ask(self) -> Ask:
-        """The same for the service."""
+    def options(self) -> FillOptions:
+        """Return the same as the library's options."""
         names = tuple(name.strip() for name in (self.variables or "").split(",") if name)
-        return Ask(self.bundle, names, self.max_gap, self.uncertainty, self.only_gaps)
+        return FillOptions(names, self.max_gap, self.uncertainty, self.only_gaps)
 
 
 @router.post(
@@ -74,8 +75,8 @@ async def reconstruct(
     if query.bundle:
         service.registry.named(query.bundle)
 
-    async def work(body: bytes, control: Control) -> Answer:
-        return await service.reconstruct(body, reading, writing, query.to_ask(), client, control)
+    async def work(body: bytes, cancellation: Cancellation) -> EncodedReply:
+        return await service.reconstruct(body, reading, writing, query.bundle, query.options(), client, cancellation)
 
     answer = await answer_body(request, service, work)
     headers_out = {"Server-Timing": _server_timing(answer)}
@@ -97,22 +98,22 @@ async def estimate(
     if query.bundle:
         service.registry.named(query.bundle)
 
-    async def work(body: bytes, control: Control) -> tuple[int, Prepared]:
-        return len(body), await service.prepare(body, reading, query.to_ask(), control)
+    async def work(body: bytes, cancellation: Cancellation) -> tuple[int, PreparedRequest]:
+        return len(body), await service.prepare(body, reading, query.bundle, query.options(), cancellation)
 
-    body_bytes, ready = await answer_body(request, service, work)
+    body_bytes, prepared = await answer_body(request, service, work)
     return Estimate(
-        bundle=ready.model.manifest.name,
-        windows=ready.load.windows,
-        tokens=ready.load.tokens,
-        queries=ready.load.queries,
+        bundle=prepared.model.manifest.name,
+        windows=prepared.load.windows,
+        tokens=prepared.load.tokens,
+        queries=prepared.load.queries,
         body_bytes=body_bytes,
-        decoded_bytes=ready.dataset.nbytes,
-        predicted_s=ready.predicted_s,
-        wait_s=service.engine.wait_s(ready.predicted_s),
-        too_large=ready.predicted_s > service.settings.max_cost_s,
+        decoded_bytes=prepared.fill.dataset.nbytes,
+        predicted_s=prepared.predicted_s,
+        wait_s=service.engine.wait_s(prepared.predicted_s),
+        too_large=prepared.predicted_s > service.settings.max_cost_s,
     )
 
 
-def _server_timing(answer: Answer) -> str:
+def _server_timing(answer: EncodedReply) -> str:
     return ", ".join(f"{stage};dur={ms:.3f}" for stage, ms in asdict(answer.timing).items())

@@ -18,18 +18,18 @@ import numpy.typing as npt
 from scipy.linalg import eigh
 
 from model.baselines.fill import is_rain_like
-from model.masking import moved_gaps
+from model.gaps.masks import moved_gaps
 
 Floats = npt.NDArray[np.floating[Any]]
 Singles = npt.NDArray[np.float32]
 Cells = npt.NDArray[np.bool_]
 
-MOST_MODES = 30
+MAX_MODES = 30
 ROUNDS = 100  # at most, of decomposing and putting back, for each number of modes
 CONVERGED = 1e-3  # of the standard deviation: a smaller change of the gaps ends the rounds, as DINEOF's own default
 PATIENCE = 3  # numbers of modes without gain after which no more are tried
 WITHHELD = 0.03  # share of the seen values that choose the number of modes
-FEWEST_FRAMES = 3  # that give values for the choice: one may be like no other
+MIN_FRAMES = 3  # that give values for the choice: one may be like no other
 FILTER_STEPS = 3
 FILTERS = (0.0, 0.1)  # without: whole frames keep their own day; with: a short record gains a memory
 
@@ -97,7 +97,7 @@ class _Choice:
         kept, worse = seen & ~withheld, 0
         record = np.where(kept, anomaly, 0).astype(np.float32)
         best = cls(strength, 0, _mean_square(anomaly[withheld]), record)
-        for modes in range(1, min(MOST_MODES, min(anomaly.shape) - 1) + 1):
+        for modes in range(1, min(MAX_MODES, min(anomaly.shape) - 1) + 1):
             record = _iterate(record, kept, modes, strength)
             error = _mean_square(record[withheld] - anomaly[withheld])
             if error < best.error:
@@ -119,7 +119,7 @@ def choose_withheld(rng: np.random.Generator, seen: Cells) -> Cells:
     moved &= (seen & ~moved).any(axis=1, keepdims=True)
     order = rng.permutation(np.flatnonzero(moved.any(axis=1)))
     before = np.cumsum(moved[order].sum(axis=1)) - moved[order].sum(axis=1)
-    frames = order[(before < wanted) | (np.arange(len(order)) < FEWEST_FRAMES)]
+    frames = order[(before < wanted) | (np.arange(len(order)) < MIN_FRAMES)]
     chosen = np.zeros_like(seen)
     chosen[frames] = moved[frames]
     if chosen.sum() < wanted / 4:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from export.contract.interpolate import harmonic
+from hydrofill.guesses.interpolation import harmonic
 from model.baselines.in_time import linear_in_time
 
 Floats = npt.NDArray[np.floating[Any]]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import KDTree
 
-from export.contract.interpolate import biharmonic, harmonic
+from hydrofill.guesses.interpolation import biharmonic, harmonic
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -33,7 +33,7 @@ class Near:
     values: npt.NDArray[np.float64]
 
 
-def nearest_seen(values: Floats, number: int = NEAREST) -> Iterator[Near]:
+def nearest_cells(values: Floats, number: int = NEAREST) -> Iterator[Near]:
     """The `number` seen cells nearest to each missing cell of (T, H, W), frame by frame; none of empty frames."""
     seen = ~np.isnan(values)
     for frame in np.flatnonzero(seen.any(axis=(1, 2)) & ~seen.all(axis=(1, 2))):
@@ -50,7 +50,7 @@ def inverse_distance(values: Floats, number: int = NEAREST, power: float = POWER
     Source: Shepard 1968, with cells as the unit of distance.
     """
     filled = values.copy()
-    for near in nearest_seen(values, number):
+    for near in nearest_cells(values, number):
         weight = near.distance**-power
         filled[near.frame][tuple(near.missing.T)] = (weight * near.values).sum(axis=1) / weight.sum(axis=1)
     return filled

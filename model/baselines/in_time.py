@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from export.contract.interpolate import nearest_seen
+from hydrofill.constants import YEAR_DAYS
+from hydrofill.guesses.interpolation import nearest_seen
 
 Floats = npt.NDArray[np.floating[Any]]
 Times = npt.NDArray[Any]
 
 BINS = 24  # of a year, half a month each: fewer blur the turn of seasons, more hold too few values
 PRIOR_VALUES = 4.0  # the cell's mean counts as that many values of every bin
-YEAR_DAYS = 365.2425  # mean Gregorian year
-FEWEST_YEARS = 1.5  # a shorter record cannot tell season from weather
+MIN_YEARS = 1.5  # a shorter record cannot tell season from weather
 
 
 def cell_mean(values: Floats) -> Floats:
@@ -42,7 +42,7 @@ def seasonal_mean(values: Floats, time: Times) -> Floats:
     if not np.issubdtype(clock.dtype, np.datetime64) or len(clock) < 2:
         return cell_mean(values)
     days = (clock - clock[0]) / np.timedelta64(1, "D")
-    if float(days[-1]) < FEWEST_YEARS * YEAR_DAYS:
+    if float(days[-1]) < MIN_YEARS * YEAR_DAYS:
         return cell_mean(values)
     observed = ~np.isnan(values)
     place = days / YEAR_DAYS * BINS  # in bins, whose centres are whole numbers

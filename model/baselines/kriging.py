@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from export.contract.interpolate import cell_means
+from hydrofill.guesses.interpolation import cell_means
 from model.baselines.fill import BaselineFill
-from model.baselines.in_space import NEAREST, Near, nearest_seen
+from model.baselines.in_space import NEAREST, Near, nearest_cells
 from model.baselines.variogram import Variogram, fit_variogram, roughness
 
 Floats = npt.NDArray[np.floating[Any]]
 Doubles = npt.NDArray[np.float64]
 
 JITTER = 1e-9  # of the variance, on the diagonal: two cells that always agree make the system singular
-MOST_SYSTEMS = 20_000  # solved at once: 46 MB of them with 16 neighbours
+MAX_SYSTEMS = 20_000  # solved at once: 46 MB of them with 16 neighbours
 
 
 def kriging(values: Floats, number: int = NEAREST, variogram: Variogram | None = None) -> BaselineFill:
@@ -30,10 +30,10 @@ def kriging(values: Floats, number: int = NEAREST, variogram: Variogram | None =
     variogram = variogram or fit_variogram(values)
     stretch = np.sqrt(roughness(values))
     filled, std = values.copy(), np.where(np.isnan(values), np.nan, 0.0).astype(values.dtype)
-    for near in nearest_seen(values, number):
+    for near in nearest_cells(values, number):
         cells = tuple(near.missing.T)
-        for first in range(0, len(near.missing), MOST_SYSTEMS):
-            part = slice(first, first + MOST_SYSTEMS)
+        for first in range(0, len(near.missing), MAX_SYSTEMS):
+            part = slice(first, first + MAX_SYSTEMS)
             at = tuple(index[part] for index in cells)
             mean, variance = _solve(near, part, variogram)
             filled[near.frame][at] = mean

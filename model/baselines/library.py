@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from export.contract.errors import UnknownVariableError
+from hydrofill.errors import UnknownVariableError
 from model.baselines.dineof import dineof
 from model.baselines.fill import Baseline, BaselineFill, completed, then_time
 from model.baselines.in_space import biharmonic_in_space, harmonic_in_space, inverse_distance

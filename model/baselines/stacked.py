@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from export.contract.guesses import guess
+from hydrofill.guesses.first_guesses import guess
 from model.baselines.fill import is_rain_like
-from model.masking import moved_gaps
+from model.gaps.masks import moved_gaps
 
 Floats = npt.NDArray[np.floating[Any]]
 Singles = npt.NDArray[np.float32]
 Hidden = npt.NDArray[np.bool_]
 
 SHIFTS = 3  # times that the data's own gaps are moved
-MOST_ROWS = 150_000  # to learn from; more take longer and change the third digit
+MAX_ROWS = 150_000  # to learn from; more take longer and change the third digit
 TREES, LEAVES, RATE = 300, 63, 0.06
 CLOUDY = 0.25  # share hidden of a record whose own gaps, moved, hide nothing
 
@@ -72,7 +72,7 @@ def _examples(rng: np.random.Generator, visible: Singles, root: bool) -> tuple[S
         hidden = moved_gaps(seen, int(shift)) & seen
         if not hidden.any():
             hidden = seen & (rng.random(n_time) < CLOUDY).reshape(-1, *(1 for _ in visible.shape[1:]))
-        chosen = _at_most(rng, hidden, MOST_ROWS // SHIFTS)
+        chosen = _at_most(rng, hidden, MAX_ROWS // SHIFTS)
         left = np.where(hidden, np.float32(np.nan), visible)
         if not chosen.any() or np.isnan(left).all():
             continue

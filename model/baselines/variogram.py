@@ -12,11 +12,11 @@ from scipy.optimize import nnls
 Floats = npt.NDArray[np.floating[Any]]
 Doubles = npt.NDArray[np.float64]
 
-MOST_VALUES = 400_000  # of the frames that the variogram is taken from; more change its third digit
+MAX_VALUES = 400_000  # of the frames that the variogram is taken from; more change its third digit
 REACH = 24  # cells: kriging looks no farther
 DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))
 RANGES = 40  # tried, from half a cell to four times the largest lag, in equal steps of the logarithm
-SMALLEST = 1e-12
+MIN_DISTANCE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def experimental(values: Floats) -> tuple[Doubles, Doubles, Doubles]:
 
     Source: Matheron 1963; pairs along rows, columns and both diagonals.
     """
-    step = max(1, -(-values.size // MOST_VALUES))
+    step = max(1, -(-values.size // MAX_VALUES))
     frames = values[::step].astype(np.float64)
     lags, halves, pairs = [], [], []
     for down, across in DIRECTIONS:
@@ -65,7 +65,7 @@ def fit_variogram(values: Floats) -> Variogram:
     lags, halves, pairs = experimental(values)
     if len(lags) == 0 or halves.max() <= 0:
         return Variogram("exponential", 0.0, 1.0, float(REACH))
-    root_weight = np.sqrt(pairs) / np.maximum(halves, SMALLEST * halves.max())
+    root_weight = np.sqrt(pairs) / np.maximum(halves, MIN_DISTANCE * halves.max())
     best, least = Variogram("exponential", 0.0, float(halves.max()), float(REACH)), np.inf
     for shape, of in _SHAPES.items():
         for range_cells in np.geomspace(0.5, 4 * lags.max(), RANGES):

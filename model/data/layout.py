@@ -6,19 +6,20 @@ import math
 
 import numpy as np
 
-from export.contract.cube import Variable, WaterCube
-from export.contract.dataset import typical_step_s
-from export.contract.errors import NothingObservedError, StructureError, UnitsError, UnknownVariableError
-from export.contract.layout import Domain, Layout, Patch, Place, VariableSpec, Window
-from export.contract.units import conversion
+from hydrofill.cf.dataset import typical_step_s
+from hydrofill.cf.units import conversion
+from hydrofill.constants import DAY_S
+from hydrofill.cube import Variable, WaterCube
+from hydrofill.errors import NothingObservedError, StructureError, UnitsError, UnknownVariableError
+from hydrofill.layout import Domain, Layout, Patch, Place, VariableSpec, Window
 from model.config import TokensConfig
-from model.data.reading import LazyCube, LazyVariable, summary
+from model.data.lazy_cube import LazyCube, LazyVariable, summary
 from model.data.summary import Summary
-from model.mae import Statistics
+from model.network.mae import Statistics
 
-TOKENS_A_WINDOW = 720  # a training step of 8 windows of this size takes about a third of a second on two cores
-PATCHES_A_FRAME = 64
-LARGEST_WINDOW = 48  # rows or columns; a larger grid is seen in tiles
+TOKENS_PER_WINDOW = 720  # a training step of 8 windows of this size takes about a third of a second on two cores
+PATCHES_PER_FRAME = 64
+MAX_WINDOW_CELLS = 48  # rows or columns; a larger grid is seen in tiles
 SKEWED = 1.5  # skewness from which a non-negative variable is learnt as its square root
 OFTEN_ZERO = 0.02  # share of zeros that tells a variable with dry spells
 NEAR_ZERO = 0.5  # standard deviations: a minimum closer to zero than this makes zero its floor
@@ -95,14 +96,14 @@ def _zero_is_a_convention(units: str) -> bool:
 def _patch_and_window(cube: WaterCube | LazyCube, config: TokensConfig) -> tuple[Patch, Window]:
     n_time, height, width = cube.shape
     rows, columns = (
-        wanted or min(size, LARGEST_WINDOW) or 1
+        wanted or min(size, MAX_WINDOW_CELLS) or 1
         for wanted, size in ((config.window_rows, height), (config.window_columns, width))
     )
-    side = next(s for s in range(2, 1000) if math.ceil(rows / s) * math.ceil(columns / s) <= PATCHES_A_FRAME)
+    side = next(s for s in range(2, 1000) if math.ceil(rows / s) * math.ceil(columns / s) <= PATCHES_PER_FRAME)
     patch_rows, patch_columns = config.patch_rows or min(side, rows), config.patch_columns or min(side, columns)
     a_frame = math.ceil(rows / patch_rows) * math.ceil(columns / patch_columns) * len(cube.of_kind("grid"))
     a_frame += len(cube.sites) * len(cube.of_kind("series")) // 8
-    steps = config.window_steps or min(n_time, max(4, min(64, TOKENS_A_WINDOW // max(a_frame, 1))))
+    steps = config.window_steps or min(n_time, max(4, min(64, TOKENS_PER_WINDOW // max(a_frame, 1))))
     for name, size, whole in (("steps", steps, n_time), ("rows", rows, height), ("columns", columns, width)):
         if size > max(whole, 1):
             raise StructureError(
@@ -130,7 +131,7 @@ def _place(cube: WaterCube | LazyCube, grid_units: str) -> Place:
         rows=rows,
         columns=columns,
         units=grid_units,
-        step_s=typical_step_s(cube.frame if isinstance(cube, LazyCube) else cube) or 86_400.0,
+        step_s=typical_step_s(cube.frame if isinstance(cube, LazyCube) else cube) or DAY_S,
     )
 
 

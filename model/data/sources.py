@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from export.contract.axes import coordinate_units, one_of, recognise
-from export.contract.errors import CoordinateError, StructureError, UnreadableError
+from hydrofill.cf.axes import coordinate_units, one_of, recognise
+from hydrofill.errors import CoordinateError, StructureError, UnreadableError
 from model.data.tables import TABLES, read_tables
 
 DAY = np.timedelta64(1, "D")

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from export.contract.errors import CoordinateError, StructureError, UnknownVariableError, UnreadableError
+from hydrofill.errors import CoordinateError, StructureError, UnknownVariableError, UnreadableError
 
 TABLES = (".csv", ".parquet")
 ID = re.compile(r"^(gauge|gage|site|station|basin|catchment)s?(_?(id|code))?$|^id$", re.IGNORECASE)

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from export.contract.cube import WaterCube
-from export.contract.errors import NothingObservedError
-from export.contract.layout import Layout
-from export.contract.tokens import Queries, Tokens, cut_patches, join_patches, stack_queries, stack_tokens, tokenise
+from hydrofill.cube import WaterCube
+from hydrofill.errors import NothingObservedError
+from hydrofill.layout import Layout
+from hydrofill.tokens import Queries, Tokens, cut_patches, join_patches, stack_queries, stack_tokens, tokenise
 from model.config import MaskingConfig
-from model.data.reading import LazyCube
-from model.data.records import TrainingRecord, draw_record, pools_a_record
+from model.data.lazy_cube import LazyCube
+from model.data.training_records import TrainingRecord, draw_record, pools_a_record
 
 POOL = 8  # batches drawn together and sorted by length: padding falls from about half to a tenth
-MOST_TRIES = 10_000  # windows drawn in vain before the data is said to hold none
+MAX_TRIES = 10_000  # windows drawn in vain before the data is said to hold none
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class WindowSampler:
 
     def example(self, rng: np.random.Generator, record: TrainingRecord | None = None) -> Example:
         """One window, of the record or of one drawn for it, that has something to score and something to see."""
-        for _ in range(MOST_TRIES):
+        for _ in range(MAX_TRIES):
             around = record or draw_record(rng, self.cube, self.layout, self.config, self.only)
             example = self._example(around, rng)
             if example is not None:
@@ -127,7 +127,7 @@ class WindowSampler:
         if not any(s.any() for s in scored.values()) or not any((visible[n] & v.valid).any() for n, v in truth.items()):
             return None
         known = part.guesses if self.layout.guesses else None
-        tokenised = tokenise(part.cube, self.layout, visible=visible, asked=scored, known=known)
+        tokenised = tokenise(part.cube, self.layout, visible=visible, requested=scored, known=known)
         target = tokenised.cut({n: np.where(s, truth[n].values, np.float32(np.nan)) for n, s in scored.items()})
         return Example(tokenised.tokens, tokenised.queries, target)
 
@@ -146,7 +146,7 @@ class WindowSampler:
 def stack_examples(examples: list[Example]) -> Batch:
     """Examples as one padded batch; padding is never scored."""
     queries = stack_queries([e.queries for e in examples])
-    target = np.full(queries.asked.shape, np.nan, np.float32)
+    target = np.full(queries.requested.shape, np.nan, np.float32)
     for row, example in enumerate(examples):
         target[row, : len(example.target)] = example.target
     return Batch(stack_tokens([e.tokens for e in examples]), queries, target)

@@ -11,7 +11,7 @@ import pytest
 
 from app.main import create_app
 from app.settings import Settings
-from tests.app.tiny import client_of, write_bundle
+from tests.support.tiny import client_of, write_bundle
 
 
 @pytest.fixture(scope="session")

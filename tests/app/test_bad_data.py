@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from app.codecs import netcdf
-from tests.app.problems import check_alive, check_problem, pointers
-from tests.app.tiny import NPZ, json_of, npz_of, post, sample
+from hydrofill.cf.netcdf import netcdf_bytes
+from tests.support.problems import check_alive, check_problem, pointers
+from tests.support.tiny import NPZ, json_of, npz_of, post, sample
 
 pytestmark = pytest.mark.anyio
 
@@ -95,7 +95,7 @@ BAD_DATASETS = {
 @pytest.mark.parametrize("case", BAD_DATASETS)
 async def test_dataset_that_is_wrong_is_refused_by_name(client: httpx.AsyncClient, case: str) -> None:
     dataset, slug, words = BAD_DATASETS[case]
-    check_problem(await post(client, netcdf.to_bytes(dataset)), 422, slug, *words)
+    check_problem(await post(client, netcdf_bytes(dataset)), 422, slug, *words)
     await check_alive(client)
 
 

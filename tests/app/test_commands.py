@@ -15,17 +15,15 @@ import xarray as xr
 from typer.testing import CliRunner
 
 from app.__main__ import cli
-from app.codecs import netcdf
-from app.demo import DemoPlan, _server
-from tests.app.tiny import JSON, NETCDF, body_of, open_netcdf, post, reply_arrays, sample
-
-ROOT = Path(__file__).parents[2]
+from app.local_server import ROOT, local_server
+from hydrofill.cf.netcdf import netcdf_bytes
+from tests.support.tiny import JSON, NETCDF, body_of, open_netcdf, post, reply_arrays, sample
 
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     path = tmp_path / "in.nc"
-    path.write_bytes(netcdf.to_bytes(sample()))
+    path.write_bytes(netcdf_bytes(sample()))
     return path
 
 
@@ -91,13 +89,15 @@ def test_fill_refuses_what_is_wrong_in_one_line(source: Path, bundles: Path, tmp
     out, bundle = tmp_path / "out.nc", ("--bundle", bundles / "tiny")
     (tmp_path / "text.nc").write_text("precipitation")
     (tmp_path / "units.nc").write_bytes(
-        netcdf.to_bytes(sample().assign(temperature=sample()["temperature"].assign_attrs(units="kg")))
+        netcdf_bytes(sample().assign(temperature=sample()["temperature"].assign_attrs(units="kg")))
     )
     check_refused(fill(tmp_path / "none.nc", out, *bundle), "none.nc", "no such file")
-    check_refused(fill(tmp_path, out, *bundle), "no such file")
+    check_refused(fill(tmp_path, out, *bundle), "is not a regular file")
+    os.mkfifo(tmp_path / "pipe")
+    check_refused(fill(source, tmp_path / "pipe", *bundle), "is not a regular file")
     check_refused(fill(source, tmp_path, *bundle), "is a folder")
     check_refused(fill(source, tmp_path / "no/out.nc", *bundle), "no such folder")
-    check_refused(fill(tmp_path / "text.nc", out, *bundle), "text.nc: the body is not NetCDF")
+    check_refused(fill(tmp_path / "text.nc", out, *bundle), "text.nc: is not NetCDF")
     check_refused(fill(tmp_path / "units.nc", out, *bundle), "temperature", "'kg'")
     check_refused(fill(source, out, "--bundle", tmp_path), "manifest.json")
     check_refused(fill(source, out, *bundle, "--variables", "snow"), "snow")
@@ -113,7 +113,7 @@ def test_fill_that_fails_to_write_leaves_what_was_there(
     def full_disk(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fchmod", full_disk)
+    monkeypatch.setattr(Path, "replace", full_disk)
     check_refused(fill(source, out, "--bundle", bundles / "tiny"), "No space left")
     assert out.read_bytes() == b"precious"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.nc", "out.nc"]
@@ -173,9 +173,9 @@ def test_settings_that_are_wrong_are_told_in_one_line(
 
 
 def test_served_over_a_real_socket(bundles: Path, tmp_path: Path) -> None:
-    plan = DemoPlan(tmp_path, bundles, "tiny")
     body = body_of(sample(), NETCDF)
-    with _server(plan, lambda _: None) as address:
+    with local_server(bundles, tmp_path / "log") as server:
+        address = server.address
         reply = httpx.post(f"{address}/reconstruct", content=body, headers={"Content-Type": NETCDF})
         assert reply.status_code == 200
         assert open_netcdf(reply.content).attrs["hydrofill_bundle"] == "tiny"
@@ -188,6 +188,6 @@ def test_served_over_a_real_socket(bundles: Path, tmp_path: Path) -> None:
             assert "filled" in done.stdout
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{address}/healthz")
-    log = plan.server_log.read_text()
+    log = server.log.read_text()
     assert "POST /reconstruct 200" in log
     assert "Traceback" not in log

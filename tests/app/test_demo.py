@@ -9,10 +9,12 @@ import pytest
 import xarray as xr
 from typer.testing import CliRunner
 
-from app import demo, picture
 from app.__main__ import cli
-from app.demo import DemoError, DemoPlan
-from tests.app.tiny import write_bundle
+from app.demo import figure as picture
+from app.demo import walkthrough as demo
+from app.demo.walkthrough import DemoError
+from app.local_server import StartError, local_server
+from tests.support.tiny import write_bundle
 
 CLOUD, OUTAGE = 2, 6
 FLAGS = {
@@ -94,10 +96,10 @@ def test_step_that_fails_ends_the_demo_with_its_exit_code() -> None:
 
 def test_server_that_does_not_start_is_told(tmp_path: Path) -> None:
     write_bundle(tmp_path, decoder=b"no graph")
-    plan = DemoPlan(tmp_path, tmp_path, "tiny")
-    with pytest.raises(DemoError, match=r"exit code 2; see .*demo-server.log"), demo._server(plan, lambda _: None):
+    log = tmp_path / "demo-server.log"
+    with pytest.raises(StartError, match=r"exit code 2; see .*demo-server.log"), local_server(tmp_path, log):
         pass
-    assert "no bundle that can be used" in plan.server_log.read_text()
+    assert "no bundle that can be used" in log.read_text()
 
 
 def test_demo_without_its_bundle_ends_with_1_and_a_line(tmp_path: Path) -> None:

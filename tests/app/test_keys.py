@@ -14,8 +14,8 @@ from app.errors import KeyMissingError, KeyRefusedError, QuotaError
 from app.keys import Key, Keys, make_key, read_keys
 from app.main import create_app
 from app.settings import Settings, SettingsError
-from tests.app.problems import check_problem
-from tests.app.tiny import JSON, body_of, client_of, sample
+from tests.support.problems import check_problem
+from tests.support.tiny import JSON, body_of, client_of, sample
 
 
 @pytest.fixture

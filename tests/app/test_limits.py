@@ -16,22 +16,21 @@ import onnx.helper as oh
 import pytest
 from fastapi import FastAPI
 
-from app.control import Control, StoppedError
-from app.engine.cost import CostModel, Load, calibrate, count_load
-from app.engine.engine import Engine
-from app.engine.meeting import EngineStoppedError
-from app.engine.model import Model, load_model
+from app.engine.cost import CostModel, Load, count_load, measure_costs
 from app.engine.queue import Job, Policy, Waiting
-from app.engine.sessions import Runtime
+from app.engine.worker import Engine, EngineStoppedError
 from app.main import create_app
 from app.settings import Settings
-from export.contract.cube import WaterCube
-from export.contract.dataset import read_dataset
-from export.contract.fill import reconstruct
-from export.contract.manifest import read_bundle
-from export.contract.tokens import Queries, Tokens
-from tests.app.problems import check_problem
-from tests.app.tiny import (
+from hydrofill.bundle import read_bundle
+from hydrofill.cancellation import Cancellation, CancelledError
+from hydrofill.cf.dataset import read_dataset
+from hydrofill.cube import WaterCube
+from hydrofill.inference.graphs import Runtime
+from hydrofill.inference.model import Model, load_model
+from hydrofill.reconstruct import reconstruct
+from hydrofill.tokens import Queries, Tokens
+from tests.support.problems import check_problem
+from tests.support.tiny import (
     ENCODER_SPEC,
     JSON,
     LAYOUT,
@@ -195,7 +194,7 @@ async def test_first_guesses_are_left_at_once_when_nobody_awaits_them(guessing: 
     assert job.done == 0
     request.cancel()
     assert await until(lambda: not engine._running) < 4 * QUICK
-    with pytest.raises(StoppedError):
+    with pytest.raises(CancelledError):
         job.future.result()
 
 
@@ -304,7 +303,7 @@ async def test_estimate_counts_what_a_run_takes_and_runs_nothing(
 
     def count(tokens: Tokens, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
         counts.append((int(tokens.length), int(queries.length)))
-        return np.zeros(queries.asked.shape, np.float32), np.zeros(queries.asked.shape, np.float32)
+        return np.zeros(queries.requested.shape, np.float32), np.zeros(queries.requested.shape, np.float32)
 
     reconstruct(cube, LAYOUT, count)
     assert (told["windows"], told["tokens"], told["queries"]) == (len(counts), *map(sum, zip(*counts, strict=True)))
@@ -333,7 +332,7 @@ async def test_estimate_goes_through_the_same_limits(bundles: Path) -> None:
 
 def test_cost_is_near_what_a_run_takes(slow_bundles: Path) -> None:
     model = load_model(read_bundle(slow_bundles / "tiny"), CPU)
-    cost = calibrate({"tiny": model})["tiny"]
+    cost = measure_costs({"tiny": model})["tiny"]
     cube = read_dataset(sample(40), LAYOUT).cube
     load = count_load(cube, LAYOUT, ["precipitation"], None)
     started = time.perf_counter()
@@ -421,28 +420,28 @@ async def test_engine_that_dies_fails_what_waits_and_takes_no_more() -> None:
 
 
 def test_stop_is_told_once_and_late_comers_at_once() -> None:
-    control, told = Control(), []
-    control.on_stop(lambda: told.append("early"))
-    control.check()
-    control.stop("client")
-    control.stop("deadline")
-    control.on_stop(lambda: told.append("late"))
-    assert (told, control.reason) == (["early", "late"], "client")
-    with pytest.raises(StoppedError):
-        control.check()
+    cancellation, told = Cancellation(), []
+    cancellation.on_cancel(lambda: told.append("early"))
+    cancellation.check()
+    cancellation.cancel("client")
+    cancellation.cancel("deadline")
+    cancellation.on_cancel(lambda: told.append("late"))
+    assert (told, cancellation.reason) == (["early", "late"], "client")
+    with pytest.raises(CancelledError):
+        cancellation.check()
 
 
-def _run_on(model: Model, cube: WaterCube, control: Control) -> None:
+def _run_on(model: Model, cube: WaterCube, cancellation: Cancellation) -> None:
     while True:
-        model.run(cube, control=control)
+        model.run(cube, cancellation=cancellation)
 
 
 def test_run_that_is_stopped_raises_and_the_next_is_whole(slow_bundles: Path) -> None:
     model = load_model(read_bundle(slow_bundles / "tiny"), CPU)
-    cube, control = read_dataset(sample(), LAYOUT).cube, Control()
-    threading.Timer(0.02, control.stop).start()
+    cube, cancellation = read_dataset(sample(), LAYOUT).cube, Cancellation()
+    threading.Timer(0.02, cancellation.cancel).start()
     started = time.perf_counter()
-    with pytest.raises(StoppedError):
-        _run_on(model, cube, control)
+    with pytest.raises(CancelledError):
+        _run_on(model, cube, cancellation)
     assert time.perf_counter() - started < 5
     assert model.run(cube).filled.keys() == {"precipitation", "temperature", "river_flow"}

@@ -9,10 +9,10 @@ import httpx
 import numpy as np
 import pytest
 
-from app.codecs import netcdf
 from app.main import create_app
 from app.settings import Settings
-from tests.app.tiny import (
+from hydrofill.cf.netcdf import netcdf_bytes
+from tests.support.tiny import (
     JSON,
     LAYOUT,
     NETCDF,
@@ -62,7 +62,7 @@ async def test_every_form_in_and_out_gives_the_same_values(client: httpx.AsyncCl
 async def test_observed_netcdf_values_are_bit_identical(client: httpx.AsyncClient) -> None:
     data = sample()
     data["temperature"] = data["temperature"].astype(np.float64) + 1e-13
-    filled = open_netcdf((await post(client, netcdf.to_bytes(data))).content)
+    filled = open_netcdf((await post(client, netcdf_bytes(data))).content)
     for name in VARIABLES:
         seen = ~np.isnan(data[name].values)
         assert filled[name].dtype == data[name].dtype
@@ -79,7 +79,7 @@ async def test_observed_json_values_come_back_as_they_were_written(client: httpx
 async def test_dataset_comes_back_whole_and_in_order(client: httpx.AsyncClient) -> None:
     data = sample()
     data["station_note"] = ("site", np.array(["a", "b"], dtype=object), {"long_name": "untouched"})
-    filled = open_netcdf((await post(client, netcdf.to_bytes(data))).content)
+    filled = open_netcdf((await post(client, netcdf_bytes(data))).content)
     sent = [str(name) for name in data.data_vars]
     added = [f"{name}{end}" for name in VARIABLES for end in ("_std", "_flag")]
     assert list(filled.data_vars) == sent + added

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.app.server import serving
+from tests.support.servers import serving
 
 EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "12"))  # of each operation; more in a longer run
 TIMEOUT_S = float(os.environ.get("SCHEMATHESIS_TIMEOUT_S", "540"))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
-import tomllib
 from pathlib import Path
 
 import pytest
 
-from app.settings import Settings, SettingsError, check_address, read_settings, usable_cores
-from app.version import VERSION
+from app.settings import Settings, SettingsError, check_address, read_settings
+from hydrofill import __version__
+from hydrofill.cores import usable_cores
 
 
 def test_defaults_bind_loopback() -> None:
@@ -88,8 +89,7 @@ def test_printed_settings_can_be_read_back(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_version_is_that_of_the_project() -> None:
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
-    assert project["project"]["version"] == VERSION
+    assert importlib.metadata.version("hydrofill") == __version__
 
 
 def test_every_setting_is_printed_with_what_it_means() -> None:

@@ -16,7 +16,7 @@ from benchmarks.fill import CommandFailedError, Plan, bench_run, find_cases
 from benchmarks.fill_cases import figure, listed_results, measure, measure_files, read_case, run_baselines, write_gappy
 from benchmarks.fill_report import CaseResult, Run, geometric_mean, report
 from model.baselines.library import ANYWHERE, ON_GRIDS
-from model.withhold import withhold
+from model.gaps.withhold import withhold
 
 SCORER = """
 import json, sys

@@ -6,24 +6,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import pytest
 import xarray as xr
 
-from tests.page.server import ROOT, SAMPLE, running_server
+from app.local_server import ROOT
+from tests.support.servers import SAMPLE
 
 EXAMPLES = ROOT / "examples"
-LONGEST = 60  # lines: short enough to be read before it is copied
+MAX_LINES = 60  # lines: short enough to be read before it is copied
 RETRY_AFTER_S = 1
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running_server(tmp_path_factory.mktemp("server") / "log") as found:
-        yield found
 
 
 def run(script: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -40,7 +33,7 @@ def test_every_example_is_run_here_and_short() -> None:
     here = Path(__file__).read_text()
     for script in EXAMPLES.glob("*.py"):
         assert f'run("{script.name}"' in here, f"{script.name} has no test"
-        assert len(script.read_text().splitlines()) < LONGEST
+        assert len(script.read_text().splitlines()) < MAX_LINES
 
 
 def test_fill_netcdf_writes_the_filled_file(address: str, tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ import pytest
 import xarray as xr
 
 from export.bundle import write_bundle
-from export.contract.manifest import Bundle
-from model.checkpoint import Run, read_run
+from hydrofill.bundle import Bundle
 from model.config import NetworkConfig, RunConfig, TrainingConfig
-from model.training import train
+from model.run_folder import Run, read_run
+from model.training.train import train
 
 TINY = NetworkConfig(embed_dim=16, depth=2, num_heads=2, decoder_dim=8, decoder_depth=1, decoder_num_heads=1)
 

@@ -8,14 +8,16 @@ import pytest
 from typer.testing import CliRunner
 
 from export.__main__ import cli
-from export.contract.manifest import Bundle, read_bundle
-from model.checkpoint import Run
+from hydrofill.bundle import Bundle, read_bundle
+from model.run_folder import Run
 
 
 def test_a_run_becomes_a_bundle(
     run: Run, bundle: tuple[Bundle, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("export.accept.to_onnx", lambda _: (bundle[0].encoder, bundle[0].decoder))  # traced once
+    monkeypatch.setattr(
+        "export.precision_gate.to_onnx", lambda _: (bundle[0].encoder, bundle[0].decoder)
+    )  # traced once
     result = CliRunner().invoke(cli, [str(run.folder), str(tmp_path / "mine"), "--version", "2.0.0"])
     assert result.exit_code == 0, result.output
     assert "largest difference from the network" in result.output

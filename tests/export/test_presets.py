@@ -12,12 +12,12 @@ import pytest
 import xarray as xr
 
 from export.bundle import write_bundle
-from export.contract.dataset import read_dataset
-from export.contract.fill import reconstruct
-from model.checkpoint import read_run
+from hydrofill.cf.dataset import read_dataset
+from hydrofill.reconstruct import reconstruct
 from model.config import choose_preset
-from model.predict import TorchPredictor
-from model.training import train
+from model.network.predictor import TorchPredictor
+from model.run_folder import read_run
+from model.training.train import train
 from tests.export.conftest import small_basin
 
 

@@ -9,12 +9,12 @@ import onnx
 import pytest
 import torch
 
-from export.contract.layout import Layout
+from export.graphs import graph_specs, to_onnx
 from export.optimise import optimise
 from export.parity import check_parity, random_batch, run_graphs
-from export.to_onnx import graph_specs, to_onnx
+from hydrofill.layout import Layout
 from model.config import NetworkConfig
-from model.mae import CrossMAE
+from model.network.mae import CrossMAE
 from tests.model.conftest import TINY
 
 SYSTEMS: dict[str, tuple[NetworkConfig, bool]] = {

@@ -12,15 +12,16 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from app.codecs import hdf5_check, netcdf
-from tests.app.tiny import sample
+from app.codecs.sandbox import hdf5_check
+from hydrofill.cf.netcdf import netcdf_bytes
+from tests.support.tiny import sample
 
 FEW_OBJECTS = 200  # more than any other file here has, so that a test need not write ten thousand
 
 
 def hdf5_of(write: Callable[[h5py.File], None]) -> bytes:
     """The sample as NetCDF-4 with something done to it."""
-    content = io.BytesIO(netcdf.to_bytes(sample()))
+    content = io.BytesIO(netcdf_bytes(sample()))
     with h5py.File(content, "r+") as file:
         write(file)
     return content.getvalue()

@@ -21,8 +21,9 @@ import msgspec
 import numpy as np
 import xarray as xr
 
-from app.codecs import hdf5_check, npz
-from tests.app.tiny import JSON, NETCDF, NPZ, body_of, json_of, sample
+from app.codecs import npz
+from app.codecs.sandbox import hdf5_check
+from hydrofill.cf.netcdf import HDF5_MAGIC
 from tests.hostile.files import (
     FLOATS,
     REACHING,
@@ -34,6 +35,7 @@ from tests.hostile.files import (
     pickled,
     zipped,
 )
+from tests.support.tiny import JSON, NETCDF, NPZ, body_of, json_of, sample
 
 SECRET = b"the server's own secret, 40 bytes long.."
 SEED = 20260101
@@ -72,7 +74,7 @@ def _hdf5(secret: Path) -> Iterator[Case]:
         yield Case(f"hdf5 {swell.__name__}", NETCDF, hdf5_of(swell), (413,), "too-large")
     yield Case("hdf5 ten thousand objects", NETCDF, hdf5_of(_crowd), (413,), "too-large")
     yield Case("hdf5 deflate bomb", NETCDF, hdf5_of(_bomb), (413,), "too-large")
-    yield Case("hdf5 magic and nothing", NETCDF, hdf5_check.HDF5_MAGIC, (400,), "unreadable")
+    yield Case("hdf5 magic and nothing", NETCDF, HDF5_MAGIC, (400,), "unreadable")
 
 
 def _crowd(file: h5py.File) -> None:

@@ -14,10 +14,10 @@ import httpx
 import numpy as np
 import pytest
 
-from app.codecs import classic_check, hdf5_check, json, netcdf, npz
+from app.codecs import json, netcdf, npz
+from app.codecs.sandbox import classic_check, hdf5_check
 from app.errors import TooLargeError
-from export.contract.errors import UnreadableError
-from tests.app.tiny import JSON, NETCDF, NPZ, body_of, post, sample
+from hydrofill.errors import UnreadableError
 from tests.hostile.files import (
     FEW_OBJECTS,
     FLOATS,
@@ -30,6 +30,7 @@ from tests.hostile.files import (
     pickled,
     zipped,
 )
+from tests.support.tiny import JSON, NETCDF, NPZ, body_of, post, sample
 
 SECRET = b"the server's own secret, 40 bytes long.."
 LIMIT = 64 * 2**20

@@ -11,10 +11,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.errors import PROBLEM_MEDIA_TYPE, TYPE_PREFIX
-from tests.app.server import Served, serving
-from tests.app.tiny import JSON, body_of, sample
+from app.http.problems import PROBLEM_MEDIA_TYPE, TYPE_PREFIX
+from app.local_server import LocalServer
 from tests.hostile.make_corpus import SECRET, Case, corpus
+from tests.support.servers import serving
+from tests.support.tiny import JSON, body_of, sample
 
 MIB = 2**20
 DECODED, PARSER = 64 * MIB, 256 * MIB  # the server's limits here
@@ -58,7 +59,7 @@ def watched(pid: int) -> Iterator[list[int]]:
         looking.join()
 
 
-def check(served: Served, case: Case, client: httpx.Client, good: bytes) -> None:
+def check(served: LocalServer, case: Case, client: httpx.Client, good: bytes) -> None:
     reply = client.post("/reconstruct", content=case.body, headers={"Content-Type": case.media_type})
     assert reply.status_code in case.statuses, f"{case.name}: {reply.status_code} {reply.text[:400]}"
     assert SECRET not in reply.content and b"secret" not in reply.content, case.name

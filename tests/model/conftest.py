@@ -6,12 +6,12 @@ import pytest
 import torch
 import xarray as xr
 
-from export.contract.cube import WaterCube
-from export.contract.dataset import read_dataset
-from export.contract.layout import Layout
+from hydrofill.cf.dataset import read_dataset
+from hydrofill.cube import WaterCube
+from hydrofill.layout import Layout
 from model.config import MaskingConfig, NetworkConfig, RunConfig, TrainingConfig
 from model.data.layout import choose_statistics
-from model.mae import CrossMAE
+from model.network.mae import CrossMAE
 
 TINY = NetworkConfig(embed_dim=16, depth=2, num_heads=2, decoder_dim=8, decoder_depth=2, decoder_num_heads=1)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.page.server import ROOT, running_server
+from app.local_server import ROOT
 
 OUT = ROOT / "out" / "page"
 # The browser talks to nobody but the server under test.
@@ -25,13 +25,6 @@ CHROMIUM_FLAGS = [
 ]
 DESKTOP = {"width": 1360, "height": 860}
 PHONE = {"width": 390, "height": 844}
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where a server of our own answers."""
-    with running_server(tmp_path_factory.mktemp("server") / "log") as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +51,10 @@ class Visit:
         self.context = browser.new_context(**{"viewport": DESKTOP, "accept_downloads": True, **settings})
         self.page = self.context.new_page()
         self.said: list[str] = []
-        self.asked: list[str] = []
+        self.requested: list[str] = []
         self.page.on("console", lambda m: self.said.append(f"{m.type}: {m.text}"))
         self.page.on("pageerror", lambda e: self.said.append(f"error: {e}"))
-        self.page.on("request", lambda r: self.asked.append(r.url))
+        self.page.on("request", lambda r: self.requested.append(r.url))
         self.page.goto(address)
         self.page.wait_for_selector("#status[data-kind=ready]")
 

@@ -14,7 +14,7 @@ import pytest
 import xarray as xr
 
 from tests.page.conftest import OUT, PHONE, Visit
-from tests.page.server import SAMPLE
+from tests.support.servers import SAMPLE
 
 pytestmark = pytest.mark.browser
 
@@ -202,7 +202,7 @@ def test_a_grid_from_south_to_north_is_drawn_the_right_way_up(visit: Visit, tmp_
 
 def test_the_page_asks_nobody_but_its_server_and_breaks_no_rule_of_its_policy(visit: Visit) -> None:
     visit.fill()
-    assert [url for url in visit.asked if not url.startswith((visit.address, "blob:", "data:"))] == []
+    assert [url for url in visit.requested if not url.startswith((visit.address, "blob:", "data:"))] == []
     assert visit.said == []
 
 

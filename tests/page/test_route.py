@@ -11,7 +11,7 @@ import pytest
 
 from app.main import create_app
 from app.settings import Settings
-from tests.app.tiny import JSON, NETCDF, body_of, client_of, sample, write_bundle
+from tests.support.tiny import JSON, NETCDF, body_of, client_of, sample, write_bundle
 
 pytestmark = pytest.mark.anyio
 

@@ -1,0 +1,99 @@
+"""Named arrays and axes -> dataset, for the forms that carry no dimensions of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from hydrofill.cube import DIMS, Kind
+from hydrofill.errors import CoordinateError, StructureError
+
+Y_NAMES, X_NAMES = ("y", "lat"), ("x", "lon")
+GRID_NAMES = (frozenset({"y", "x"}), frozenset({"lat", "lon"}))
+AXIS_UNITS = {"lat": "degrees_north", "lon": "degrees_east"}
+
+
+@dataclass(frozen=True, eq=False)
+class Named:
+    """A variable by the model's name; `where` is its place in the body, for messages."""
+
+    name: str
+    kind: Kind
+    values: np.ndarray
+    units: str
+    where: str
+
+
+@dataclass(frozen=True, eq=False)
+class SentSites:
+    """Sites as sent: identifiers (N,), and place (N,) by the names of the grid's axes."""
+
+    ids: np.ndarray
+    place: Mapping[str, np.ndarray]
+
+
+def assemble(
+    time: np.ndarray, grid: Mapping[str, np.ndarray], sites: SentSites | None, variables: Iterable[Named]
+) -> xr.Dataset:
+    """A dataset on dimensions time, y and x (or lat and lon), and site.
+
+    Args:
+        time: (T,) datetime64.
+        grid: the axes by the names they were sent with, y or lat first; empty for data without a grid.
+        sites: None for data without sites.
+        variables: in the order of the reply.
+
+    Raises:
+        StructureError: values of another shape than the axes give.
+    """
+    sent_as = dict(zip(("y", "x"), grid, strict=False))
+    lengths = {"time": len(time), **{axis: len(grid[name]) for axis, name in sent_as.items()}}
+    if sites is not None:
+        lengths["site"] = len(sites.ids)
+    data = {}
+    for variable in variables:
+        dims = DIMS[variable.kind]
+        _check_shape(variable, dims, lengths)
+        data[variable.name] = ([sent_as.get(d, d) for d in dims], variable.values, {"units": variable.units})
+    coordinates = {name: (name, axis, _axis_attributes(name)) for name, axis in grid.items()}
+    dataset = xr.Dataset(data, {"time": time, **coordinates})
+    if sites is None:
+        return dataset
+    places = {f"site_{name}": ("site", values) for name, values in sites.place.items()}
+    return dataset.assign_coords({"site": ("site", sites.ids), **places})
+
+
+def check_grid(grid: Mapping[str, np.ndarray], needed: bool) -> dict[str, np.ndarray]:
+    """The axes, y or lat first.
+
+    Raises:
+        CoordinateError: not a pair, mixed names, or an axis of no length.
+    """
+    if not grid and not needed:
+        return {}
+    if frozenset(grid) not in GRID_NAMES:
+        raise CoordinateError(
+            "the grid's axes must be y and x, or lat and lon", where=next(iter(grid), "y"), got=sorted(grid)
+        )
+    for name, axis in grid.items():
+        if axis.ndim != 1 or len(axis) == 0:
+            raise CoordinateError("must hold at least one coordinate, in one dimension", where=name, got=axis.shape)
+    return {name: grid[name] for name in (*Y_NAMES, *X_NAMES) if name in grid}
+
+
+def _check_shape(variable: Named, dims: tuple[str, ...], lengths: Mapping[str, int]) -> None:
+    missing = [d for d in dims if d not in lengths]
+    if missing:
+        raise StructureError(f"needs {', '.join(missing)}", where=variable.where, expected=f"dims {dims}")
+    expected = tuple(lengths[d] for d in dims)
+    if variable.values.shape != expected:
+        raise StructureError(
+            f"shape does not fit {dims}", where=variable.where, got=variable.values.shape, expected=expected
+        )
+
+
+def _axis_attributes(name: str) -> dict[str, str]:
+    return {"units": AXIS_UNITS[name]} if name in AXIS_UNITS else {}

@@ -1,0 +1,146 @@
+"""What an HDF5 file is refused for before its data are read: it can reach other files and declare terabytes."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator
+
+import h5py
+import numpy as np
+
+from app.errors import TooLargeError
+from hydrofill.errors import ContractError, UnreadableError
+
+# Those that every HDF5 library has and that only shrink what the file holds; others may be loaded as plug-ins.
+FILTERS = frozenset({h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32})
+MAX_OBJECTS = 10_000  # far above any dataset of water variables
+MAX_ATTRIBUTES = 1_000  # on one object
+MAX_TEXTS = 10_000  # in one variable of texts; each may point to the same megabytes
+MAX_TEXTS_IN_ATTRIBUTE = 64
+MAX_ATTRIBUTE_BYTES = 2**20  # of all attributes together; each text may be stored once and pointed to often
+
+
+def check_hdf5(body: bytes, max_decoded_bytes: int | None) -> None:
+    """Returns if `body` is an HDF5 file that holds all its data itself and declares no more than the limit.
+
+    Raises:
+        UnreadableError: damaged, or with links, external or virtual storage, other filters or types.
+        TooLargeError: more bytes, objects or texts than the limits.
+    """
+    try:
+        with h5py.File(io.BytesIO(body), "r") as file:
+            _check_file(file, max_decoded_bytes)
+    except ContractError:
+        raise
+    except Exception as error:  # damaged files make h5py raise anything
+        raise UnreadableError("the HDF5 file cannot be read; it may be damaged") from error
+
+
+def _check_file(file: h5py.File, limit: int | None) -> None:
+    declared, told = 0, 0
+    for number, (name, found) in enumerate(_objects(file)):
+        if number >= MAX_OBJECTS:
+            raise TooLargeError("the file holds too many objects", expected=f"{MAX_OBJECTS} at most")
+        told += _check_attributes(name, found, MAX_ATTRIBUTE_BYTES - told)
+        if isinstance(found, h5py.Dataset):
+            _check_storage(name, found)
+            declared += _declared_bytes(found)
+            _check_limit(declared, limit)
+            if h5py.check_string_dtype(found.dtype) is not None and found.dtype.kind == "O":
+                declared += _text_bytes(name, found, None if limit is None else limit - declared)
+
+
+def _objects(file: h5py.File) -> Iterator[tuple[str, h5py.Group | h5py.Dataset | h5py.Datatype]]:
+    """Every object once, whatever the hard links between them."""
+    seen = {h5py.h5o.get_info(file.id).addr}
+    waiting: list[tuple[str, h5py.Group]] = [("", file)]
+    yield "", file
+    while waiting:
+        path, group = waiting.pop()
+        for name in group:
+            inner = f"{path}/{name}" if path else str(name)
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise UnreadableError("a link is refused: a file must hold its data itself", where=inner)
+            found = group[name]
+            address = h5py.h5o.get_info(found.id).addr
+            if address in seen:
+                continue
+            seen.add(address)
+            yield inner, found
+            if isinstance(found, h5py.Group):
+                waiting.append((inner, found))
+
+
+def _check_storage(name: str, dataset: h5py.Dataset) -> None:
+    properties = dataset.id.get_create_plist()
+    if properties.get_external_count() > 0:
+        raise UnreadableError("external storage is refused: a file must hold its data itself", where=name)
+    if properties.get_layout() == h5py.h5d.VIRTUAL:
+        raise UnreadableError("a virtual dataset is refused: a file must hold its data itself", where=name)
+    filters = {properties.get_filter(number)[0] for number in range(properties.get_nfilters())}
+    if not filters <= FILTERS:
+        raise UnreadableError(
+            "a filter is refused",
+            where=name,
+            got=f"filter {min(filters - FILTERS)}",
+            expected="deflate, shuffle, fletcher32",
+        )
+    if dataset.dtype.kind not in "biufS" and h5py.check_string_dtype(dataset.dtype) is None:
+        raise UnreadableError("its type is neither a number nor text", where=name)
+
+
+def _declared_bytes(dataset: h5py.Dataset) -> int:
+    """What reading takes: the whole array, or one chunk where a chunk is larger."""
+    counts = [math.prod(shape) for shape in (dataset.shape, dataset.chunks) if shape is not None]
+    return max(counts, default=0) * int(dataset.dtype.itemsize)
+
+
+def _text_bytes(name: str, dataset: h5py.Dataset, limit: int | None) -> int:
+    """Bytes of a variable of texts, read one by one: many may be the same stored text."""
+    count = math.prod(dataset.shape or (0,))
+    if count > MAX_TEXTS:
+        raise TooLargeError("holds too many texts", where=name, got=count, expected=f"{MAX_TEXTS} at most")
+    total = 0
+    for index in np.ndindex(dataset.shape or (0,)):
+        total += len(dataset[index])
+        _check_limit(total, limit)
+    return total
+
+
+def _check_attributes(name: str, found: h5py.Group | h5py.Dataset | h5py.Datatype, limit: int) -> int:
+    """Bytes of the object's attributes, at most `limit`."""
+    count = h5py.h5a.get_num_attrs(found.id)
+    if count > MAX_ATTRIBUTES:
+        raise TooLargeError("has too many attributes", where=name, got=count, expected=f"{MAX_ATTRIBUTES} at most")
+    total = 0
+    for number in range(count):
+        attribute = h5py.h5a.open(found.id, index=number)
+        where = f"{name}/{attribute.name.decode(errors='replace')}"
+        total += attribute.get_storage_size()
+        kind = attribute.get_type()
+        is_text = isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str()
+        if is_text or isinstance(kind, h5py.h5t.TypeVlenID):
+            if math.prod(attribute.shape or (0,)) > MAX_TEXTS_IN_ATTRIBUTE:
+                expected = f"{MAX_TEXTS_IN_ATTRIBUTE} at most"
+                raise TooLargeError("an attribute holds too many texts", where=where, expected=expected)
+            if is_text:
+                total += _text_attribute_bytes(attribute)
+        if total > limit:
+            raise TooLargeError(
+                "the attributes are too large", where=where, expected=f"{MAX_ATTRIBUTE_BYTES} bytes at most"
+            )
+    return total
+
+
+def _text_attribute_bytes(attribute: h5py.h5a.AttrID) -> int:
+    if attribute.shape is None:
+        return 0
+    texts = np.empty(attribute.shape, dtype=h5py.string_dtype())
+    attribute.read(texts)
+    return sum(len(text) for text in texts.flat if text is not None)
+
+
+def _check_limit(needed: int, limit: int | None) -> None:
+    if limit is not None and needed > limit:
+        raise TooLargeError("the file declares too much", got=f"{needed} bytes", expected=f"{limit} at most")

@@ -1,0 +1,161 @@
+"""The whole of it on a real sample, as a stranger would use it: over HTTP, with what was hidden scored afterwards."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import httpx
+import xarray as xr
+
+from app.codecs import netcdf
+from app.local_server import StartError, local_server
+from hydrofill.cf.netcdf import netcdf_bytes
+
+SAMPLE = "lez"
+# The sample's first day. The bundle learnt from the sample with these very cells hidden, never from their truth.
+SEED = 20120801
+SECRETS = ("_truth", "_gap")  # what the scorer knows and the server must not
+REPLY_LIMIT_S = 300.0
+
+Say = Callable[[str], None]
+
+
+class DemoError(RuntimeError):
+    """A step that failed; the message is one line."""
+
+
+@dataclass(frozen=True)
+class DemoPlan:
+    """Where the demo writes, and which bundle fills."""
+
+    out: Path
+    bundles: Path
+    bundle: str
+
+    @property
+    def sample(self) -> Path:
+        """The sample as it was measured."""
+        return self.out / f"{SAMPLE}.nc"
+
+    @property
+    def gappy(self) -> Path:
+        """The sample with more hidden, and what was hidden beside it."""
+        return self.out / f"{SAMPLE}-gappy.nc"
+
+    @property
+    def filled(self) -> Path:
+        """The server's reply."""
+        return self.out / "demo.nc"
+
+    @property
+    def picture(self) -> Path:
+        """What it looks like."""
+        return self.out / "demo.png"
+
+    @property
+    def server_log(self) -> Path:
+        """What the server said."""
+        return self.out / "demo-server.log"
+
+
+def run_demo(plan: DemoPlan, say: Say) -> None:
+    """Writes the reply and the picture, prints the scores; says what it does as it goes.
+
+    Raises:
+        DemoError: a step failed.
+    """
+    started = time.perf_counter()
+    _check_bundle(plan)
+    plan.out.mkdir(parents=True, exist_ok=True)
+    say("1/6  A real sample: a year of rain, potential evapotranspiration and river flow of the Lez (France)")
+    _run("model", "data", SAMPLE, str(plan.sample))
+    say("2/6  Hide more of it: clouds, squares, whole days, gauge outages")
+    _run("model", "withhold", str(plan.sample), str(plan.gappy), "--seed", str(SEED))
+    say(f"3/6  Start a server with the bundle {plan.bundle}")
+    try:
+        with local_server(plan.bundles, plan.server_log) as server:
+            _send(plan, server.address, say)
+    except StartError as error:
+        raise DemoError(str(error)) from error
+    say(f"5/6  Draw {plan.picture}")
+    _draw(plan)
+    say("6/6  Score what was hidden: RMSE beside linear interpolation in time and the mean of each cell")
+    _run("model", "score", str(plan.gappy), str(plan.filled))
+    say(_next_steps(plan))
+    say(f"Done in {time.perf_counter() - started:.0f} s: {plan.filled} and {plan.picture}")
+
+
+def without_secrets(case: xr.Dataset) -> xr.Dataset:
+    """What a client would have: the gappy variables, not the truth that was hidden nor where and why."""
+    return case.drop_vars([name for name in case.data_vars if str(name).endswith(SECRETS)])
+
+
+def _check_bundle(plan: DemoPlan) -> None:
+    folder = plan.bundles / plan.bundle
+    if not folder.is_dir():
+        raise DemoError(f"there is no bundle at {folder}")
+    if find_spec("matplotlib") is None:
+        raise DemoError("the picture needs matplotlib: pip install 'hydrofill[demo]'")
+
+
+def _run(*arguments: str) -> None:
+    """`python -m ...` with this Python, its output going where ours goes."""
+    done = subprocess.run([sys.executable, "-m", *arguments], check=False)
+    if done.returncode != 0:
+        raise DemoError(f"python -m {' '.join(arguments)} ended with exit code {done.returncode}")
+
+
+def _send(plan: DemoPlan, address: str, say: Say) -> None:
+    with xr.open_dataset(plan.gappy, engine="h5netcdf") as case:
+        body = netcdf_bytes(without_secrets(case))
+    say(f"4/6  POST {address}/reconstruct  ({len(body) / 1e6:.1f} MB of NetCDF, what was hidden left out)")
+    started = time.perf_counter()
+    try:
+        reply = httpx.post(
+            f"{address}/reconstruct",
+            params={"bundle": plan.bundle},
+            content=body,
+            headers={"Content-Type": netcdf.MEDIA_TYPE},
+            timeout=REPLY_LIMIT_S,
+        )
+    except httpx.TransportError as error:
+        raise DemoError(f"the server did not answer: {error}; see {plan.server_log}") from error
+    if not reply.is_success:
+        raise DemoError(f"the server answered {reply.status_code}: {reply.text}")
+    plan.filled.write_bytes(reply.content)
+    say(f"     filled in {time.perf_counter() - started:.1f} s: {plan.filled}")
+
+
+def _draw(plan: DemoPlan) -> None:
+    from app.demo.figure import NothingToShowError, draw  # matplotlib comes with the demo alone
+
+    with (
+        xr.open_dataset(plan.gappy, engine="h5netcdf") as case,
+        xr.open_dataset(plan.filled, engine="h5netcdf") as filled,
+    ):
+        try:
+            draw(case.load(), filled.load(), plan.picture)
+        except NothingToShowError as error:
+            raise DemoError(f"nothing to draw: {error}") from error
+
+
+def _next_steps(plan: DemoPlan) -> str:
+    folder, here = plan.bundles, Path.cwd()
+    python = Path(sys.executable)
+    run = python.relative_to(here) if python.is_relative_to(here) else python.name
+    return f"""
+What to try next
+  start the server        {run} -m app serve --bundles {folder}
+  fill a file over HTTP   curl -H 'Content-Type: application/x-netcdf' --data-binary @{plan.gappy} \\
+                               'http://127.0.0.1:8000/reconstruct?max_gap=10' -o filled.nc
+  the same from Python    {run} examples/fill_netcdf.py {plan.gappy} filled.nc
+  a few numbers as JSON   {run} examples/fill_json.py
+  without a server        {run} -m app fill {plan.gappy} filled.nc --bundle {folder / plan.bundle}
+  every route and field   http://127.0.0.1:8000/docs
+"""

@@ -1,0 +1,58 @@
+"""hydrofill: fill the gaps of gridded and gauged water data, with an uncertainty for every filled value.
+
+>>> import hydrofill
+>>> filled = hydrofill.fill(dataset)                                                          # doctest: +SKIP
+
+`fill` and `open_bundle` load their libraries at the first call, so that `import hydrofill` is quick.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hydrofill.errors import (
+    BundleError,
+    ContractError,
+    CoordinateError,
+    NothingObservedError,
+    StructureError,
+    UnitsError,
+    UnknownVariableError,
+    UnreadableError,
+    ValueRangeError,
+)
+
+if TYPE_CHECKING:
+    from hydrofill.api import fill, inspect, open_bundle
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BundleError",
+    "ContractError",
+    "CoordinateError",
+    "NothingObservedError",
+    "StructureError",
+    "UnitsError",
+    "UnknownVariableError",
+    "UnreadableError",
+    "ValueRangeError",
+    "__version__",
+    "fill",
+    "inspect",
+    "open_bundle",
+]
+LAZY = frozenset({"fill", "inspect", "open_bundle"})
+
+
+def __getattr__(name: str) -> Any:
+    """Import the functions of hydrofill.api when they are first used."""
+    if name not in LAZY:
+        raise AttributeError(f"module 'hydrofill' has no attribute {name!r}")
+    from hydrofill import api
+
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,238 @@
+"""The bundle that training hands to serving: read whole, checked whole, or refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from hydrofill.calibration import Calibration
+from hydrofill.errors import BundleError
+from hydrofill.layout import Frozen, Layout
+
+MANIFEST = "manifest.json"
+ENCODER, DECODER, CARD = "encoder.onnx", "decoder.onnx", "MODEL_CARD.md"
+MANIFEST_BYTES = 4 * 2**20  # far above any real manifest; what is read before anything is known of it
+SCHEMA_VERSION: Literal[3] = 3  # 3: keys and values from encoder to decoder, graphs saved optimised
+DEFAULT_BUNDLE = "lez-daily"
+BUNDLE_NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+
+BundleName = Annotated[str, Field(pattern=BUNDLE_NAME)]
+Dtype = Literal["float32", "float16", "int8"]
+
+
+class FileDigest(Frozen):
+    """What a file must be."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    size: int = Field(ge=1)
+
+
+class TensorSpec(Frozen):
+    """One input or output of a graph; a named dimension is dynamic."""
+
+    name: str
+    dtype: Literal["float32", "float16", "int64", "bool"]
+    dims: tuple[str | int, ...]
+
+
+class GraphSpec(Frozen):
+    """Inputs and outputs of one graph, in order."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+class Parity(Frozen):
+    """How far the graphs were from the network they were made of, at shapes they were not traced with.
+
+    `tolerance` is null where the graphs are of lower precision than the network: those are accepted by their skill.
+    """
+
+    tolerance: float | None = Field(gt=0)
+    max_relative_difference: float = Field(ge=0)
+    shapes: tuple[dict[str, int], ...] = Field(min_length=1)
+
+
+class Optimised(Frozen):
+    """How far the graphs were optimised when they were exported, and by which release of ONNX Runtime.
+
+    `extended` is what runs on any processor; a server that loads them optimises no more.
+    """
+
+    level: Literal["none", "extended"]
+    onnxruntime: str
+
+
+class Skill(Frozen):
+    """Scores of one variable under one kind of gap on held-out cells, physical units.
+
+    `coverage90` is the share of truths within the 90 % interval; `linear_rmse` is linear
+    interpolation in time, `mean_rmse` the cell's own mean, on the same cells; null where neither exists.
+    """
+
+    variable: str
+    gap: str
+    cells: int = Field(ge=0)
+    rmse: float
+    bias: float
+    crps: float
+    coverage90: float
+    linear_rmse: float | None = None
+    mean_rmse: float | None = None
+
+
+class PrecisionCost(Frozen):
+    """What lower precision costs one variable on held-out cells, beside float32 on the same ones.
+
+    Ratios are geometric means over kinds of gaps; `coverage_change` is by how much the share of truths within the 90 %
+    interval, of all `cells` together, went away from 90 % (below 0: came nearer).
+    """
+
+    cells: int = Field(ge=1)
+    rmse_ratio: float = Field(gt=0)
+    crps_ratio: float = Field(gt=0)
+    coverage_change: float
+
+
+class Precision(Frozen):
+    """What the blocks of encoder and decoder compute in; all in physical units is float32 always."""
+
+    dtype: Dtype = "float32"
+    cost: dict[str, PrecisionCost] = Field(default_factory=dict)
+
+
+class TrainingData(Frozen):
+    """What the network learnt from."""
+
+    title: str
+    source: str
+    licence: str
+    start: datetime
+    end: datetime
+    frames: int = Field(ge=1)
+
+
+class Manifest(Frozen):
+    """manifest.json."""
+
+    schema_version: Literal[3] = SCHEMA_VERSION
+    name: BundleName
+    version: Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+$")]
+    created: datetime
+    licence: str
+    training: TrainingData
+    layout: Layout
+    encoder: GraphSpec
+    decoder: GraphSpec
+    opset: int
+    optimised: Optimised
+    precision: Precision = Field(default_factory=Precision)
+    parity: Parity
+    skill: tuple[Skill, ...]
+    calibration: dict[str, Calibration] = Field(default_factory=dict)
+    files: dict[Literal["encoder.onnx", "decoder.onnx", "MODEL_CARD.md"], FileDigest]
+
+    def to_json(self) -> str:
+        """The text of manifest.json."""
+        return json.dumps(self.model_dump(mode="json"), indent=1) + "\n"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle read and checked: its manifest, the manifest's own sha256, and the graphs' bytes."""
+
+    manifest: Manifest
+    sha256: str
+    encoder: bytes
+    decoder: bytes
+
+
+def shipped_bundles() -> Path:
+    """Return the folder of the bundles that come with hydrofill: in the wheel, or else in the checkout."""
+    inside = Path(__file__).parent / "bundles"
+    return inside if inside.is_dir() else Path(__file__).parents[1] / "bundles"
+
+
+def find_bundle(bundle: Path | None = None) -> Path:
+    """Return the folder of a bundle, given by its folder or by the name of a shipped bundle; the default for None.
+
+    Raises:
+        BundleError: there is neither; names the shipped bundles.
+    """
+    if bundle is not None and bundle.is_dir():
+        return bundle
+    shipped = shipped_bundles()
+    name = DEFAULT_BUNDLE if bundle is None else str(bundle)
+    if re.match(BUNDLE_NAME, name) and (shipped / name).is_dir():
+        return shipped / name
+    names = sorted(path.parent.name for path in shipped.glob(f"*/{MANIFEST}"))
+    raise BundleError("no such bundle", where=name, expected=f"a bundle's folder, or one of {names}")
+
+
+def digest(content: bytes) -> FileDigest:
+    """Size and sha256 of a file's content."""
+    return FileDigest(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """The bundle in `folder`; each file is read once and that very content is checked.
+
+    Raises:
+        BundleError: a file is missing, altered or unreadable, or the manifest is not of this schema.
+    """
+    content = _read(folder, MANIFEST, MANIFEST_BYTES)
+    _check_schema(content, folder.name)
+    try:
+        manifest = Manifest.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise BundleError(f"{MANIFEST} {where}: {first['msg']}", where=folder.name) from error
+    files = {}
+    for name in (ENCODER, DECODER, CARD):
+        expected = manifest.files.get(name)  # type: ignore[call-overload]
+        if expected is None:
+            raise BundleError(f"{MANIFEST} has no digest of {name}", where=folder.name)
+        files[name] = _read(folder, name, expected.size)
+        if digest(files[name]) != expected:
+            raise BundleError(f"{name} is not the file that the manifest describes", where=folder.name)
+    for domain in manifest.layout.domain.values():
+        try:
+            domain.to_array()
+        except ValueError as error:
+            raise BundleError(str(error), where=folder.name) from error
+    return Bundle(manifest, digest(content).sha256, files[ENCODER], files[DECODER])
+
+
+def _check_schema(content: bytes, name: str) -> None:
+    """Returns unless the manifest is of another schema, in which case nothing else of it need be right.
+
+    Raises:
+        BundleError: it is; says what to do.
+    """
+    try:
+        document = json.loads(content)
+    except ValueError:
+        return  # what is wrong with it is told by whoever reads it whole
+    found = document.get("schema_version") if isinstance(document, dict) else None
+    if isinstance(found, int) and found != SCHEMA_VERSION:
+        problem = f"{MANIFEST} is of another schema_version: export the run again"
+        raise BundleError(problem, where=name, got=found, expected=SCHEMA_VERSION)
+
+
+def _read(folder: Path, name: str, limit: int) -> bytes:
+    try:
+        with (folder / name).open("rb") as file:
+            content = file.read(limit + 1)
+    except OSError as error:
+        raise BundleError(f"{name} cannot be read", where=folder.name) from error
+    if len(content) > limit:
+        raise BundleError(f"{name} is larger than expected", where=folder.name, expected=f"{limit} bytes at most")
+    return content

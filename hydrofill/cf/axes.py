@@ -1,0 +1,219 @@
+"""Which dimension of a dataset is time, which are the grid's, which counts sites."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import xarray as xr
+
+from hydrofill.errors import CoordinateError, StructureError
+
+Axis = Literal["time", "y", "x", "site"]
+
+# CF conventions 1.11, sections 4.1 to 4.4 and appendix C: names and units that tell an axis.
+STANDARD_NAMES: dict[str, Axis] = {
+    "time": "time",
+    "latitude": "y",
+    "grid_latitude": "y",
+    "projection_y_coordinate": "y",
+    "longitude": "x",
+    "grid_longitude": "x",
+    "projection_x_coordinate": "x",
+}
+PLANE: tuple[Axis, Axis] = ("y", "x")
+AXIS_ATTRIBUTE: dict[str, Axis] = {"T": "time", "Y": "y", "X": "x"}
+UNITS = re.compile(r"^degrees?_?(?P<side>north|n|east|e)$", re.IGNORECASE)
+USUAL_NAMES: tuple[tuple[str, Axis], ...] = (
+    (r"^(time|t|date|datetime|valid_time)$", "time"),
+    (r"^(y|yc|r?lat|latitude|nav_lat|northing|projection_y_coordinate|(.*_)(y|lat|latitude|northing))$", "y"),
+    (r"^(x|xc|r?lon|longitude|nav_lon|easting|projection_x_coordinate|(.*_)(x|lon|longitude|easting))$", "x"),
+    (r"^(n?j|n_?y|n_?lat|rows?|south_north)$", "y"),
+    (r"^(n?i|n_?x|n_?lon|col(umn)?s?|west_east)$", "x"),
+)
+SITE_NAMES = re.compile(
+    r"^(n_?)?(site|station|gauge|gage|basin|catchment|location|point)s?(_?(id|code))?$", re.IGNORECASE
+)
+FIRST_YEAR, LAST_YEAR = 1678, 2261  # what 64-bit nanoseconds hold in whole years
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One dimension as found: its `axis`, and the name of the variable that gives its coordinate, if any."""
+
+    name: str
+    axis: Axis
+    coordinate: str | None
+
+
+def recognise(dataset: xr.Dataset) -> dict[str, Dimension]:
+    """The dimensions whose axis can be told, by their names in `dataset`."""
+    found: dict[str, Dimension] = {}
+    curved = _curvilinear(dataset)
+    for dim in map(str, dataset.sizes):
+        axes = {axis: name for name, axis in _coordinates_on(dataset, dim)}
+        if _is_site(dataset, dim) or {"y", "x"} <= axes.keys():
+            found[dim] = Dimension(dim, "site", _site_ids(dataset, dim))
+        elif axes:
+            axis = min(axes, key=["time", "y", "x"].index)
+            found[dim] = Dimension(dim, axis, axes[axis])
+        elif (guess := curved.get(dim) or _axis_by_name(dim)) is not None:
+            found[dim] = Dimension(dim, guess, dim if dim in dataset.variables else None)
+    return found
+
+
+def coordinate_values(dataset: xr.Dataset, dimension: Dimension) -> np.ndarray:
+    """A grid axis as float64; cell numbers where the file gives no coordinate.
+
+    Raises:
+        CoordinateError: the coordinate is not numeric.
+    """
+    if dimension.coordinate is None:
+        return np.arange(dataset.sizes[dimension.name], dtype=np.float64)
+    values = dataset.variables[dimension.coordinate].values
+    if not np.issubdtype(values.dtype, np.number):
+        raise CoordinateError("is not numeric", where=dimension.coordinate, got=values.dtype)
+    return values.astype(np.float64)
+
+
+def coordinate_units(dataset: xr.Dataset, dimension: Dimension) -> str:
+    """Units of a grid axis: `m`, `degrees_north`, ...; "" where not given."""
+    if dimension.coordinate is None:
+        return ""
+    units = str(dataset.variables[dimension.coordinate].attrs.get("units", ""))
+    return "degrees" if UNITS.match(units) else units
+
+
+def time_values(dataset: xr.Dataset, name: str) -> np.ndarray:
+    """The time axis as datetime64[ns].
+
+    Raises:
+        CoordinateError: it is not a CF time, or in a calendar with days that the common one lacks.
+    """
+    times = dataset.variables[name]
+    if np.issubdtype(times.dtype, np.datetime64):
+        years = times.values.astype("datetime64[Y]").astype(np.int64) + 1970
+        known = years[~np.isnat(times.values)]
+        if ((known < FIRST_YEAR) | (known > LAST_YEAR)).any():
+            raise CoordinateError("is out of range", where=name, expected=f"years {FIRST_YEAR} to {LAST_YEAR}")
+        return times.values.astype("datetime64[ns]")
+    if times.dtype == object and len(times):
+        try:
+            return np.array([np.datetime64(t.isoformat()) for t in times.values], dtype="datetime64[ns]")
+        except (AttributeError, ValueError) as error:
+            raise CoordinateError("holds dates that the standard calendar lacks", where=name) from error
+    raise CoordinateError(
+        "is not a CF time axis",
+        where=name,
+        got=times.dtype,
+        expected="numbers with units such as 'days since 2000-01-01'",
+    )
+
+
+def check_times(times: np.ndarray, where: str = "time") -> np.ndarray:
+    """Return `times` (T,) datetime64 of any unit in nanoseconds.
+
+    Raises:
+        CoordinateError: none at all, or one beyond what 64-bit nanoseconds hold; names its number.
+    """
+    if len(times) == 0:
+        raise CoordinateError("must hold at least one time", where=where)
+    year = times.astype("datetime64[Y]").astype(np.int64) + 1970
+    far = ~np.isnat(times) & ((year < FIRST_YEAR) | (year > LAST_YEAR))
+    if far.any():
+        number, expected = int(np.argmax(far)), f"years {FIRST_YEAR} to {LAST_YEAR}"
+        raise CoordinateError(
+            "is outside the supported range of years",
+            where=f"{where}/{number}",
+            got=f"year {year[number]}",
+            expected=expected,
+        )
+    return times.astype("datetime64[ns]")
+
+
+def site_place(dataset: xr.Dataset, dim: str, axis: Literal["y", "x"]) -> np.ndarray:
+    """Where the sites are along one grid axis, (N,) float64.
+
+    Raises:
+        CoordinateError: no coordinate on `dim` gives it.
+    """
+    for name, on_axis in _coordinates_on(dataset, dim):
+        if on_axis == axis and np.issubdtype(dataset.variables[name].dtype, np.number):
+            return dataset.variables[name].values.astype(np.float64)
+    raise CoordinateError(f"sites have no {axis}", where=dim, expected=f"a coordinate such as site_{axis}({dim})")
+
+
+def site_names(dataset: xr.Dataset, dimension: Dimension) -> np.ndarray:
+    """Identifiers of the sites, (N,) strings; their numbers where the file names none."""
+    if dimension.coordinate is None:
+        return np.arange(dataset.sizes[dimension.name]).astype(str)
+    return dataset.variables[dimension.coordinate].values.astype(str)
+
+
+def one_of(dimensions: Iterable[Dimension], axis: Axis) -> Dimension | None:
+    """The single dimension on `axis`, or None.
+
+    Raises:
+        StructureError: there are several.
+    """
+    found = [d for d in dimensions if d.axis == axis]
+    if len(found) > 1:
+        raise StructureError(f"several dimensions look like {axis}", got=sorted(d.name for d in found))
+    return found[0] if found else None
+
+
+def _coordinates_on(dataset: xr.Dataset, dim: str) -> list[tuple[str, Axis]]:
+    """1-D variables along `dim` that tell an axis, the dimension's own coordinate first."""
+    names = [str(n) for n, v in dataset.variables.items() if v.dims == (dim,)]
+    names.sort(key=lambda n: n != dim)
+    told = [(n, _axis_of(dataset, n, coordinate=n in dataset.coords)) for n in names]
+    return [(n, axis) for n, axis in told if axis is not None]
+
+
+def _curvilinear(dataset: xr.Dataset) -> dict[str, Axis]:
+    """The dimensions of two-dimensional coordinates of place, rows first; bounds of one-dimensional ones are none."""
+    straight = {dim for dim in map(str, dataset.sizes) if _coordinates_on(dataset, dim)}
+    plane = [(n, v.dims) for n, v in dataset.variables.items() if v.ndim == 2 and straight.isdisjoint(v.dims)]
+    told = [dims for n, dims in plane if _axis_of(dataset, str(n), coordinate=n in dataset.coords) in ("y", "x")]
+    return {str(dim): axis for dims in told for dim, axis in zip(dims, PLANE, strict=True)}
+
+
+def _axis_of(dataset: xr.Dataset, name: str, coordinate: bool) -> Axis | None:
+    attrs = dataset.variables[name].attrs
+    if (standard := str(attrs.get("standard_name", ""))) in STANDARD_NAMES:
+        return STANDARD_NAMES[standard]
+    if (letter := str(attrs.get("axis", "")).upper()) in AXIS_ATTRIBUTE:
+        return AXIS_ATTRIBUTE[letter]
+    if side := UNITS.match(str(attrs.get("units", ""))):
+        return "y" if side["side"].lower().startswith("n") else "x"
+    if np.issubdtype(dataset.variables[name].dtype, np.datetime64):
+        return "time" if coordinate else None
+    return _axis_by_name(name) if coordinate else None
+
+
+def _axis_by_name(name: str) -> Axis | None:
+    return next((axis for pattern, axis in USUAL_NAMES if re.match(pattern, name, re.IGNORECASE)), None)
+
+
+def _is_site(dataset: xr.Dataset, dim: str) -> bool:
+    return SITE_NAMES.match(dim) is not None or _site_role(dataset, dim) is not None
+
+
+def _site_role(dataset: xr.Dataset, dim: str) -> str | None:
+    """The variable that CF's discrete sampling geometries (section 9.5) mark as the sites' identifier."""
+    for name, variable in dataset.variables.items():
+        if variable.attrs.get("cf_role") == "timeseries_id" and variable.dims[:1] == (dim,):
+            return str(name)
+    return None
+
+
+def _site_ids(dataset: xr.Dataset, dim: str) -> str | None:
+    if (role := _site_role(dataset, dim)) is not None:
+        return role
+    if dim in dataset.variables:
+        return dim
+    texts = [str(n) for n, v in dataset.variables.items() if v.dims == (dim,) and v.dtype.kind in "OUS"]
+    return texts[0] if texts else None

@@ -1,0 +1,202 @@
+"""The command `hydrofill`. Each command imports what it needs when it runs, so that `hydrofill --help` is quick.
+
+`fill` and `inspect` belong to the library. The other commands belong to app/, model/ and export/, which are in the
+checkout and in the image but not in the wheel; they are handed their arguments here.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from hydrofill.files import Summary
+    from hydrofill.inspection import InspectedVariable
+
+BAD_INPUT = 2
+PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+cli = typer.Typer(
+    help="Fill the gaps of gridded and gauged water data, with an uncertainty for every filled value.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@cli.command()
+def fill(
+    source: Annotated[Path, typer.Argument(metavar="IN.nc", help="NetCDF file with gaps.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT.nc", help="Filled file to write; never IN.nc.")],
+    bundle: Annotated[
+        str | None,
+        typer.Option(metavar="BUNDLE", help="Folder or name of the bundle that fills. [default: the shipped bundle]"),
+    ] = None,
+    max_gap: Annotated[
+        int | None, typer.Option(min=1, help="Longest gap to fill, in time steps; longer gaps stay missing.")
+    ] = None,
+    variables: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Variables to fill. [default: all that the bundle knows]")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of the network. [default: all cores that may be used]")
+    ] = None,
+) -> None:
+    """Fill the gaps of a NetCDF file.
+
+    Observed values stay bit-identical. Each filled variable V gets V_std (standard deviation, 0 where observed) and
+    V_flag (0 observed, 1 filled, 2 outside, 3 refused).
+    """
+    from hydrofill.paths import FileRefusedError, check_paths
+
+    names = tuple(name.strip() for name in variables.split(",")) if variables is not None else ()
+    try:
+        check_paths(source, target)
+    except FileRefusedError as error:
+        refuse(error)
+    from hydrofill.api import open_bundle
+    from hydrofill.errors import ContractError
+    from hydrofill.files import fill_file
+    from hydrofill.filling import FillOptions
+
+    try:
+        model = open_bundle(bundle, threads=threads)
+        with _progress_bar(f"fill {source.name}") as progress:
+            summaries = fill_file(source, target, model, FillOptions(names, max_gap), progress)
+    except (ContractError, FileRefusedError) as error:
+        refuse(error)
+    _print_summaries(summaries)
+    typer.echo(f"{target} written with {model.manifest.name} {model.manifest.version}")
+
+
+@cli.command()
+def inspect(
+    source: Annotated[Path, typer.Argument(metavar="FILE.nc", help="NetCDF file.")],
+    bundle: Annotated[
+        str | None,
+        typer.Option(metavar="BUNDLE", help="Folder or name of the bundle that would fill. [default: the shipped one]"),
+    ] = None,
+) -> None:
+    """Print what `fill` would read in a file, and why, without filling anything."""
+    if not source.is_file():
+        refuse(f"{source}: no such file")
+    from hydrofill.api import inspect as inspect_dataset
+    from hydrofill.cf.netcdf import open_netcdf
+    from hydrofill.errors import ContractError
+
+    try:
+        with open_netcdf(source) as dataset:
+            found = inspect_dataset(dataset, bundle=bundle)
+    except (ContractError, OSError) as error:
+        refuse(error)
+    _print_inspection(source, found.bundle, found.axes, found.variables)
+
+
+def _passed_on(name: str, module: str, help_text: str, *first: str) -> None:
+    """Add the command `name`, which hands its arguments to the command line of `module`."""
+
+    @cli.command(name, help=help_text, context_settings=PASSED_ON, add_help_option=False)
+    def command(context: typer.Context) -> None:
+        _run_module(name, module, [*first, *context.args])
+
+
+_passed_on("serve", "app.__main__", "Start the HTTP server.", "serve")
+_passed_on("demo", "app.__main__", "Hide data of a real sample, fill it through a server, draw and score it.", "demo")
+_passed_on("key", "app.__main__", "Make an API key for a client of the server.", "key")
+_passed_on("train", "model.__main__", "Train a network on your own gappy data.", "train")
+_passed_on(
+    "evaluate", "model.__main__", "Score a trained network by kind of gap, beside classical methods.", "evaluate"
+)
+_passed_on("export", "export.__main__", "Turn a trained network into a bundle that fills and serves.")
+_passed_on("data", "model.__main__", "Write a real sample as NetCDF.", "data")
+_passed_on("simulate", "model.__main__", "Simulate a water cycle with all five variables.", "simulate")
+_passed_on(
+    "withhold", "model.__main__", "Hide observed cells of a file by kinds of gap, to score a fill later.", "withhold"
+)
+_passed_on("score", "model.__main__", "Score a filled file on the cells that were hidden.", "score")
+
+
+def main() -> None:
+    """Run the command line."""
+    cli(prog_name="hydrofill")
+
+
+def refuse(reason: object) -> NoReturn:
+    """Print one clear line and exit with the code for bad input."""
+    typer.echo(f"error: {' '.join(str(reason).split())}", err=True)
+    raise typer.Exit(BAD_INPUT)
+
+
+def _run_module(name: str, module: str, arguments: list[str]) -> None:
+    checkout = Path(__file__).parents[1]
+    package = module.partition(".")[0]
+    if find_spec(package) is None and (checkout / package / "__main__.py").is_file():
+        sys.path.insert(0, str(checkout))
+    if find_spec(package) is None:
+        refuse(f"'hydrofill {name}' needs the checkout or the image of hydrofill: the wheel holds 'fill' and 'inspect'")
+    try:
+        commands = __import__(module, fromlist=["cli"])
+    except ModuleNotFoundError as error:
+        refuse(f"'hydrofill {name}' needs the package {error.name}, which is not installed here; see CONTRIBUTING.md")
+    commands.cli(arguments, prog_name=f"hydrofill {name}" if module == "export.__main__" else "hydrofill")
+
+
+@contextmanager
+def _progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("windows"), TimeRemainingColumn())
+    text = TextColumn("{task.description}")
+    with Progress(text, *columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _print_summaries(summaries: list[Summary]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("variable", "observed", "filled", "refused", "outside", box=None)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for s in summaries:
+        table.add_row(s.name, *(f"{count:,}" for count in (s.observed, s.filled, s.refused, s.outside)))
+    Console().print(table)
+
+
+def _print_inspection(
+    source: Path, bundle: str, axes: Mapping[str, str], variables: tuple[InspectedVariable, ...]
+) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    named = ", ".join(f"{name} is {axis}" if name != axis else name for name, axis in axes.items())
+    title = f"{source}: axes {named or 'not recognised'}; as the bundle {bundle} would read it"
+    table = Table(
+        "variable", "dimensions", "units", "missing", "longest gap", "lowest", "highest", "taken as", "why", box=None
+    )
+    for column in table.columns[3:7]:
+        column.justify = "right"
+    for v in variables:
+        dims = " x ".join(f"{name} {size}" for name, size in v.dims) or "none"
+        missing = "" if v.missing is None else f"{100 * v.missing:.1f} %"
+        gap = "" if v.longest_gap is None else f"{v.longest_gap} steps"
+        low, high = ("" if value is None else f"{value:.6g}" for value in (v.lowest, v.highest))
+        table.add_row(v.name, dims, v.units, missing, gap, low, high, v.taken_as, v.reason)
+    console = Console()
+    console = console if console.is_terminal else Console(width=220)  # rows stay whole in a file
+    console.print(title, highlight=False, soft_wrap=True, markup=False)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""The one body of data that flows from file to reply."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+
+from hydrofill.errors import CoordinateError, StructureError, ValueRangeError
+
+Kind = Literal["grid", "series", "static_grid", "static_site"]
+
+DIMS: Mapping[Kind, tuple[str, ...]] = {
+    "grid": ("time", "y", "x"),
+    "series": ("time", "site"),
+    "static_grid": ("y", "x"),
+    "static_site": ("site",),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Variable:
+    """One variable: float32 values in the dims of its `kind`, physical `units`, NaN = missing."""
+
+    name: str
+    kind: Kind
+    values: np.ndarray
+    units: str
+    standard_name: str = ""
+    long_name: str = ""
+
+    @property
+    def valid(self) -> np.ndarray:
+        """True where a value is present; the shape of `values`."""
+        present: np.ndarray = ~np.isnan(self.values)
+        return present
+
+
+@dataclass(frozen=True, eq=False)
+class Sites:
+    """Gauges or catchments: `ids` (N,) strings, `y` and `x` (N,) float64 on the grid's coordinates."""
+
+    ids: np.ndarray
+    y: np.ndarray
+    x: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, index: np.ndarray) -> Sites:
+        """The sites at `index` (indices or booleans)."""
+        return Sites(self.ids[index], self.y[index], self.x[index])
+
+
+def no_sites() -> Sites:
+    """A cube's sites when it has only grids."""
+    return Sites(np.array([], dtype=str), np.array([]), np.array([]))
+
+
+@dataclass(frozen=True, eq=False)
+class WaterCube:
+    """Gridded, series and static variables on one time axis, one grid and one set of sites.
+
+    time: (T,) datetime64[ns], increasing. y: (H,), x: (W,) float64, monotonic; empty without a grid.
+    domain: by grid variable, (H, W) bool, True where it lives; a variable not named there lives
+    wherever it has a value at any time.
+
+    Raises:
+        StructureError, CoordinateError, ValueRangeError: the parts disagree; the message names the variable.
+    """
+
+    time: np.ndarray
+    y: np.ndarray
+    x: np.ndarray
+    sites: Sites = field(default_factory=no_sites)
+    variables: Mapping[str, Variable] = field(default_factory=dict)
+    domain: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_time(self.time)
+        _check_axis("y", self.y)
+        _check_axis("x", self.x)
+        for axis, place in (("y", self.sites.y), ("x", self.sites.x)):
+            if not np.isfinite(place).all():
+                raise CoordinateError("a site's place is not finite", where=f"sites/{axis}")
+        for name, variable in self.variables.items():
+            self._check_variable(name, variable)
+        for name, inside in self.domain.items():
+            if inside.shape != (len(self.y), len(self.x)) or inside.dtype != bool:
+                raise StructureError(
+                    "domain must be boolean on the grid", where=f"{name}_domain", got=inside.shape, expected=self.shape
+                )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(T, H, W)."""
+        return len(self.time), len(self.y), len(self.x)
+
+    def of_kind(self, *kinds: Kind) -> dict[str, Variable]:
+        """The variables of these kinds, in the cube's order."""
+        return {name: v for name, v in self.variables.items() if v.kind in kinds}
+
+    def inside(self, name: str) -> np.ndarray:
+        """(H, W) or (N,) bool: where the variable lives; a gap elsewhere is no gap."""
+        if name in self.domain:
+            return self.domain[name]
+        return np.asarray(self.variables[name].valid.any(axis=0))
+
+    def gaps(self, name: str) -> np.ndarray:
+        """Bool, the variable's shape: missing where it lives."""
+        return ~self.variables[name].valid & self.inside(name)
+
+    def with_values(self, values: Mapping[str, np.ndarray]) -> WaterCube:
+        """The same cube with other values for some variables."""
+        variables = dict(self.variables)
+        for name, array in values.items():
+            variables[name] = replace(variables[name], values=array)
+        return replace(self, variables=variables)
+
+    def window(self, time: slice, y: slice, x: slice) -> WaterCube:
+        """The part within the slices and the sites in it; a site beyond the grid goes with its nearest cell."""
+        near = self.sites_in(y, x)
+        cut = {
+            "grid": (time, y, x),
+            "series": (time, near),
+            "static_grid": (y, x),
+            "static_site": (near,),
+        }
+        return WaterCube(
+            time=self.time[time],
+            y=self.y[y],
+            x=self.x[x],
+            sites=self.sites.take(near),
+            variables={n: replace(v, values=v.values[cut[v.kind]]) for n, v in self.variables.items()},
+            domain={n: inside[y, x] for n, inside in self.domain.items()},
+        )
+
+    def sites_in(self, y: slice, x: slice) -> np.ndarray:
+        """(N,) bool: the sites that `window` takes."""
+        near: np.ndarray = np.ones(len(self.sites), bool)
+        for axis, place, part in ((self.y, self.sites.y, y), (self.x, self.sites.x, x)):
+            if len(axis):
+                cell = np.abs(axis[:, None] - place[None, :]).argmin(axis=0)
+                near = near & (cell >= part.indices(len(axis))[0]) & (cell < part.indices(len(axis))[1])
+        return near
+
+    def _check_variable(self, name: str, variable: Variable) -> None:
+        size = {"time": len(self.time), "y": len(self.y), "x": len(self.x), "site": len(self.sites)}
+        expected = tuple(size[dim] for dim in DIMS[variable.kind])
+        if variable.values.shape != expected:
+            raise StructureError(
+                f"shape does not fit dims {DIMS[variable.kind]}",
+                where=name,
+                got=variable.values.shape,
+                expected=expected,
+            )
+        if variable.values.dtype != np.float32:
+            raise StructureError("values must be float32", where=name, got=variable.values.dtype)
+        if np.isinf(variable.values).any():
+            raise ValueRangeError("holds an infinite value; missing is NaN", where=name)
+
+
+def _check_time(time: np.ndarray) -> None:
+    if not np.issubdtype(time.dtype, np.datetime64):
+        raise CoordinateError("is not a CF time axis", where="time", got=time.dtype)
+    if time.ndim != 1 or len(time) == 0:
+        raise CoordinateError("must hold at least one time", where="time", got=time.shape)
+    if np.isnat(time).any():
+        raise CoordinateError("holds a missing time", where="time")
+    if (np.diff(time) <= np.timedelta64(0)).any():
+        at = int(np.argmax(np.diff(time) <= np.timedelta64(0))) + 1
+        raise CoordinateError("must increase", where="time", got=f"{time[at]} after {time[at - 1]}")
+
+
+def _check_axis(name: str, axis: np.ndarray) -> None:
+    if axis.ndim != 1 or not np.isfinite(axis).all():
+        raise CoordinateError("must be one-dimensional and finite", where=name)
+    steps = np.diff(axis)
+    if len(steps) and not ((steps > 0).all() or (steps < 0).all()):
+        raise CoordinateError("must be strictly monotonic", where=name)

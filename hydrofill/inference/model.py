@@ -1,0 +1,142 @@
+"""A bundle ready to answer: its graphs, a run over a cube, and the warm-up that shows that it works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hydrofill import __version__
+from hydrofill.bundle import Bundle, Manifest
+from hydrofill.cancellation import Cancellation
+from hydrofill.cube import DIMS, Sites, Variable, WaterCube
+from hydrofill.errors import BundleError
+from hydrofill.inference.graphs import Graphs, Runtime
+from hydrofill.inference.predictor import OnnxPredictor
+from hydrofill.layout import Layout, VariableSpec
+from hydrofill.reconstruct import FILLED, Filled, reconstruct
+
+WARM_UP_SITES = 2
+WARM_UP_START = np.datetime64("2001-01-01T00:00:00", "ns")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run gave: by variable the fill, and the seconds spent in each graph, waiting, and at work in all."""
+
+    filled: Mapping[str, Filled]
+    encode_s: float
+    decode_s: float
+    queue_s: float = 0.0
+    run_s: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A loaded bundle."""
+
+    manifest: Manifest
+    sha256: str
+    graphs: Graphs
+
+    @property
+    def layout(self) -> Layout:
+        """What the graphs' tokens look like."""
+        return self.manifest.layout
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Global attributes that say what filled a dataset."""
+        return {
+            "hydrofill_bundle": self.manifest.name,
+            "hydrofill_bundle_version": self.manifest.version,
+            "hydrofill_bundle_sha256": self.sha256,
+            "hydrofill_version": __version__,
+        }
+
+    def run(
+        self,
+        cube: WaterCube,
+        names: Sequence[str] | None = None,
+        max_gap: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> Outcome:
+        """The gaps of `cube` filled; see `hydrofill.reconstruct.reconstruct`.
+
+        Raises:
+            CancelledError: `cancellation` was stopped while a graph ran.
+        """
+        predictor = OnnxPredictor(self.graphs, cancellation or Cancellation())
+        filled = reconstruct(
+            cube,
+            self.layout,
+            predictor,
+            names=names,
+            max_gap=max_gap,
+            calibration=self.manifest.calibration,
+            progress=progress,
+        )
+        return Outcome(filled, predictor.encode_s, predictor.decode_s)
+
+
+def load_model(bundle: Bundle, runtime: Runtime) -> Model:
+    """The bundle with its graphs open and run once over a full window.
+
+    Raises:
+        BundleError: the graphs are not those of the manifest, or do not give finite values.
+    """
+    graphs = Graphs(bundle, runtime)
+    model = Model(bundle.manifest, bundle.sha256, graphs)
+    _warm_up(model)
+    return model
+
+
+def _warm_up(model: Model) -> None:
+    name, cube = model.manifest.name, example_cube(model.layout)
+    try:
+        outcome = model.run(cube)
+    except BundleError as error:
+        raise error.at(name) from error
+    except Exception as error:  # the runtime's errors share no class but this
+        raise BundleError("the graphs do not run", where=name) from error
+    if not any((filled.flag == FILLED).any() for filled in outcome.filled.values()):
+        raise BundleError("the graphs fill nothing", where=name)
+
+
+def example_cube(layout: Layout, steps: int | None = None) -> WaterCube:
+    """A full window of every variable, or as long as told, about half of it missing."""
+    place, window = layout.place, layout.window
+    since = np.arange(steps or window.steps) * np.timedelta64(round(place.step_s), "s")
+    y = place.y_origin + place.y_spacing * np.arange(min(window.rows, place.rows))
+    x = place.x_origin + place.x_spacing * np.arange(min(window.columns, place.columns))
+    ids = np.arange(WARM_UP_SITES).astype(str)
+    sites = Sites(ids, np.full(WARM_UP_SITES, y.mean()), np.full(WARM_UP_SITES, x.mean()))
+    sizes = {"time": len(since), "y": len(y), "x": len(x), "site": WARM_UP_SITES}
+    rng = np.random.default_rng(0)
+    specs = (*layout.variables, *layout.static)
+    domain = {v.name: _corner(layout, v.name, len(y), len(x)) for v in layout.variables if v.kind == "grid"}
+    variables = {spec.name: _example_variable(spec, sizes, rng, domain.get(spec.name)) for spec in specs}
+    return WaterCube(WARM_UP_START + since, y, x, sites, variables, domain)
+
+
+def _corner(layout: Layout, name: str, rows: int, columns: int) -> np.ndarray:
+    """Where the variable lives in the first window of the training grid; everywhere, if it does not live there."""
+    inside = layout.domain[name].to_array()[:rows, :columns] if name in layout.domain else np.zeros(0, bool)
+    return inside if inside.any() else np.ones((rows, columns), bool)
+
+
+def _example_variable(
+    spec: VariableSpec, sizes: Mapping[str, int], rng: np.random.Generator, inside: np.ndarray | None
+) -> Variable:
+    shape = tuple(sizes[dim] for dim in DIMS[spec.kind])
+    low = 0.0 if spec.lower is None else spec.lower
+    high = low + 1.0 if spec.upper is None else spec.upper
+    values = rng.uniform(low, high, shape).astype(np.float32)
+    if "time" in DIMS[spec.kind]:
+        lives = np.broadcast_to(True if inside is None else inside, shape)
+        hidden = ~lives | (rng.random(shape) < 0.5)
+        hidden.flat[np.flatnonzero(lives)[0]] = False
+        values[hidden] = np.nan
+    return Variable(name=spec.name, kind=spec.kind, values=values, units=spec.units)

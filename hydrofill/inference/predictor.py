@@ -1,0 +1,74 @@
+"""The graphs of a bundle as the `Predictor` that `hydrofill.reconstruct` calls."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, fields, replace
+
+import numpy as np
+import onnxruntime
+
+from hydrofill.cancellation import Cancellation
+from hydrofill.inference.graphs import Graphs
+from hydrofill.tokens import Queries, Tokens
+
+# The number of queries is padded to a multiple of this. ONNX Runtime chooses a kernel by the number of rows of a
+# product, so that the same query can differ in its last bit with the number of queries beside it.
+QUERY_MULTIPLE = 4
+FIELDS_PER_QUERY = tuple(one.name for one in fields(Queries) if one.name != "length")
+
+
+@dataclass
+class OnnxPredictor:
+    """Predicts windows with `graphs`, sums the seconds of each graph, and stops inside a graph when cancelled."""
+
+    graphs: Graphs
+    cancellation: Cancellation = field(default_factory=Cancellation)
+    encode_s: float = 0.0
+    decode_s: float = 0.0
+    options: onnxruntime.RunOptions = field(default_factory=onnxruntime.RunOptions)
+
+    def __post_init__(self) -> None:
+        self.cancellation.on_cancel(lambda: setattr(self.options, "terminate", True))
+
+    def __call__(self, tokens: Tokens, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
+        """Predict mean and standard deviation (Q, P) of every query, physical units.
+
+        Raises:
+            CancelledError: the cancellation was triggered.
+        """
+        self.cancellation.check()
+        try:
+            mean, std = self._run(tokens, queries)
+        except Exception:  # ONNX Runtime raises no class of its own for a run that was terminated
+            self.cancellation.check()
+            raise
+        number = len(queries.variable)
+        return mean[:number], std[:number]
+
+    def _run(self, tokens: Tokens, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
+        """Encode the tokens once, and decode the queries in chunks."""
+        padded = pad_queries(queries, self.graphs)
+        started = time.perf_counter()
+        memory = self.graphs.encode(tokens, self.options)
+        encoded = time.perf_counter()
+        number = len(padded.variable)
+        size = self.graphs.queries_per_run or number
+        chunks = [slice(start, start + size) for start in range(0, number, size)]
+        decoded = [self.graphs.decode(memory, padded, chunk, self.options) for chunk in chunks]
+        mean, std = (np.concatenate(pieces) for pieces in zip(*decoded, strict=True))
+        self.encode_s += encoded - started
+        self.decode_s += time.perf_counter() - encoded
+        return mean, std
+
+
+def pad_queries(queries: Queries, graphs: Graphs) -> Queries:
+    """Pad the queries to a multiple of QUERY_MULTIPLE, unless the network lets queries read each other."""
+    n_padding = -len(queries.variable) % QUERY_MULTIPLE
+    if n_padding == 0 or graphs.queries_per_run is None:
+        return queries
+    return replace(queries, **{name: _pad(getattr(queries, name), n_padding) for name in FIELDS_PER_QUERY})
+
+
+def _pad(values: np.ndarray, number: int) -> np.ndarray:
+    return np.concatenate([values, np.zeros((number, *values.shape[1:]), values.dtype)])

@@ -1,0 +1,113 @@
+"""What would be read in a dataset, and why: the answer to `hydrofill inspect`, before anything is filled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from hydrofill.cf.axes import Dimension, recognise
+from hydrofill.cf.dataset import Classification, classify, match_variables, ordered_dims
+from hydrofill.cf.units import conversion
+from hydrofill.cube import DIMS
+from hydrofill.errors import ContractError
+from hydrofill.guesses.interpolation import nearest_seen
+from hydrofill.layout import Layout
+
+
+@dataclass(frozen=True)
+class InspectedVariable:
+    """One variable of a dataset.
+
+    dims: name and length of each dimension. missing: share of the values that are missing, 0 to 1. longest_gap: the
+    longest run of missing values along time, in time steps, at any place that has a value at some time. lowest,
+    highest: of the values present, in `units`. Those four are None where they do not apply. taken_as: "fill" if
+    `hydrofill.fill` would fill the variable; otherwise what the variable is taken as.
+    """
+
+    name: str
+    dims: tuple[tuple[str, int], ...]
+    units: str
+    missing: float | None
+    longest_gap: int | None
+    lowest: float | None
+    highest: float | None
+    taken_as: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What is read in a dataset: `axes` by dimension name (time, y, x or site), and every variable."""
+
+    bundle: str
+    axes: Mapping[str, str]
+    variables: tuple[InspectedVariable, ...]
+
+
+def inspect_dataset(dataset: xr.Dataset, layout: Layout, bundle: str) -> Inspection:
+    """Describe every variable of `dataset` as a bundle with this layout reads it; values are read one variable at a time.
+
+    Args:
+        dataset: CF-decoded; it may be opened lazily.
+        layout: the layout of the bundle.
+        bundle: the bundle's name, for the reasons.
+    """
+    dimensions = recognise(dataset)
+    known = {source: name for name, source in match_variables(dataset, layout).items()}
+    rows = []
+    for name, found in classify(dataset, dimensions).items():
+        taken_as, reason = _verdict(dataset, name, known.get(name), found, layout, bundle)
+        rows.append(_describe(dataset.variables[name], name, dimensions, found, taken_as, reason))
+    axes = {dimension.name: str(dimension.axis) for dimension in dimensions.values()}
+    return Inspection(bundle, axes, tuple(rows))
+
+
+def _verdict(
+    dataset: xr.Dataset, name: str, known_as: str | None, found: Classification, layout: Layout, bundle: str
+) -> tuple[str, str]:
+    """What the variable is taken as by this bundle, and why."""
+    if found.kind not in ("grid", "series"):
+        return found.role, found.reason
+    if known_as is None:
+        return "left out", f"{bundle} does not fill {name}"
+    spec = layout.spec(known_as)
+    if spec.kind != found.kind:
+        return "left out", f"has the dimensions {DIMS[found.kind]}; {bundle} expects {DIMS[spec.kind]}"
+    try:
+        conversion(str(dataset.variables[name].attrs.get("units", "")), spec.units, name)
+    except ContractError as error:
+        return "left out", str(error).removeprefix(f"{name}: ")
+    return "fill", f"{found.reason}; {bundle} fills it" + ("" if known_as == name else f" as {known_as}")
+
+
+def _describe(
+    variable: xr.Variable,
+    name: str,
+    dimensions: Mapping[str, Dimension],
+    found: Classification,
+    taken_as: str,
+    reason: str,
+) -> InspectedVariable:
+    missing = longest = lowest = highest = None
+    if variable.dtype.kind in "fiu" and variable.size:
+        values = variable.values
+        present = ~np.isnan(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
+        missing = 1.0 - float(present.mean())
+        if present.any():
+            lowest, highest = float(np.min(values[present])), float(np.max(values[present]))
+        if found.kind in ("grid", "series"):
+            order = ordered_dims(variable, dimensions, found.kind)
+            longest = _longest_run(xr.Variable(variable.dims, present).transpose(*order, ...).values)
+    dims = tuple((str(dim), size) for dim, size in variable.sizes.items())
+    units = str(variable.attrs.get("units", variable.encoding.get("units", "")))
+    return InspectedVariable(name, dims, units, missing, longest, lowest, highest, taken_as, reason)
+
+
+def _longest_run(present: np.ndarray) -> int:
+    """Return the longest run of missing values along the first axis, at places that have a value at some time."""
+    before, after = nearest_seen(present)
+    gaps = ~present & present.any(axis=0)
+    return int(np.max(np.where(gaps, after - before - 1, 0), initial=0))

@@ -1,0 +1,56 @@
+"""Paths that are read and written: what is refused, and how a file or folder appears whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class FileRefusedError(ValueError):
+    """A path that cannot be read or must not be written; the message is one line."""
+
+
+def check_paths(source: Path, target: Path) -> None:
+    """Check that `source` can be read and that writing `target` loses nothing.
+
+    Raises:
+        FileRefusedError: a path does not do; names the path.
+    """
+    if not source.exists():
+        raise FileRefusedError(f"{source}: no such file")
+    if not source.is_file():
+        raise FileRefusedError(f"{source}: is not a regular file")
+    if target.is_dir():
+        raise FileRefusedError(f"{target}: is a folder")
+    if target.exists() and not target.is_file():
+        raise FileRefusedError(f"{target}: is not a regular file; it is not replaced")
+    if target.exists() and target.samefile(source):
+        raise FileRefusedError(f"{target}: is the input; it is not overwritten")
+    if not target.absolute().parent.is_dir():
+        raise FileRefusedError(f"{target.parent}: no such folder")
+
+
+@contextmanager
+def written_whole(target: Path) -> Iterator[Path]:
+    """Yield a path next to `target`; what the caller writes there, file or folder, becomes `target` at the end.
+
+    If the caller raises, `target` stays as it was and the partial output is removed.
+
+    Raises:
+        OSError: the output cannot be written or renamed.
+    """
+    partial = target.absolute().with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        yield partial
+        if partial.is_dir() and target.is_dir():
+            shutil.rmtree(target)
+        elif partial.is_dir():
+            target.unlink(missing_ok=True)
+        partial.replace(target)
+    finally:
+        if partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,292 @@
+"""Data larger than memory: windows are read when they are asked for, statistics are added up block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from hydrofill.cf.axes import Axis, Dimension, one_of, recognise, time_values
+from hydrofill.cf.dataset import STEP_TOLERANCE, Reading, read_dataset, typical_step_s
+from hydrofill.cf.units import Conversion
+from hydrofill.cube import DIMS, Kind, Sites, Variable, WaterCube
+from hydrofill.errors import CoordinateError
+from hydrofill.layout import Layout
+from model.data.domain import lived_in
+from model.data.summary import N_SUMS, Summary, summarise, summary_of, sums_of_steps
+
+Progress = Callable[[str, int, int], None]
+
+SCAN_VALUES = 4_000_000  # of one variable read at once while summing up: 16 MB, and some ten times that in between
+IN_MEMORY_VALUES = 100_000_000  # of all variables, 400 MB: up to it everything is kept in memory
+DYNAMIC: tuple[Kind, ...] = ("grid", "series")
+
+
+@dataclass(frozen=True, eq=False)
+class LazyVariable:
+    """A variable on disk: what `Variable` says of it, but for its values; `array` is opened, and read by parts."""
+
+    name: str
+    kind: Kind
+    units: str
+    standard_name: str
+    long_name: str
+    array: xr.DataArray
+    dims: Mapping[Axis, str]
+    change: Conversion
+
+    def read(self, parts: Mapping[Axis, slice | np.ndarray]) -> Variable:
+        """The part within, loaded: float32 in `units`, in the dims of its kind."""
+        order = [self.dims[axis] for axis in _axes(self.kind)]
+        part = self.array.isel({self.dims[axis]: parts[axis] for axis in _axes(self.kind) if axis in parts})
+        part = part.squeeze([d for d in part.dims if d not in order], drop=True).transpose(*order)
+        values = self.change.apply(part.values.astype(np.float32))
+        return Variable(self.name, self.kind, values, self.units, self.standard_name, self.long_name)
+
+    def moved_to(self, values: np.ndarray) -> LazyVariable:
+        """The same variable whose values, float32 in `units` and in the dims of its kind, are elsewhere."""
+        order = _axes(self.kind)
+        return replace(self, array=xr.DataArray(values, dims=order), dims={a: a for a in order}, change=Conversion())
+
+
+@dataclass(frozen=True, eq=False)
+class LazyCube:
+    """A cube whose values stay on disk; `window` reads a part of it as a `WaterCube`.
+
+    frame: the cube's coordinates and static variables, loaded. domain: where each gridded or series variable has a
+    value at any time. sums, lowest: of every variable, step by step. hidden_steps: (T,) bool, read as missing.
+    """
+
+    frame: WaterCube
+    variables: Mapping[str, LazyVariable | Variable]
+    domain: Mapping[str, np.ndarray]
+    sums: Mapping[str, np.ndarray]
+    lowest: Mapping[str, np.ndarray]
+    hidden_steps: np.ndarray
+
+    @property
+    def time(self) -> np.ndarray:
+        """(T,) datetime64[ns]."""
+        return self.frame.time
+
+    @property
+    def y(self) -> np.ndarray:
+        """(H,) float64."""
+        return self.frame.y
+
+    @property
+    def x(self) -> np.ndarray:
+        """(W,) float64."""
+        return self.frame.x
+
+    @property
+    def sites(self) -> Sites:
+        """All of them."""
+        return self.frame.sites
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(T, H, W)."""
+        return self.frame.shape
+
+    @property
+    def size(self) -> int:
+        """Values of all variables together."""
+        n_time, height, width = self.shape
+        each = {"grid": n_time * height * width, "series": n_time * len(self.sites)}
+        return sum(each.get(v.kind, 0) for v in self.variables.values())
+
+    def of_kind(self, *kinds: Kind) -> dict[str, LazyVariable | Variable]:
+        """The variables of these kinds, in the cube's order."""
+        return {name: v for name, v in self.variables.items() if v.kind in kinds}
+
+    def inside(self, name: str) -> np.ndarray:
+        """(H, W) or (N,) bool: where the variable lives, over all steps, hidden ones too."""
+        return self.domain[name] if name in self.domain else self.frame.inside(name)
+
+    def summary(self, name: str) -> Summary:
+        """What the variable's observed values are like, hidden steps left out."""
+        static = self.frame.variables.get(name)
+        if static is not None:
+            return summary_of(static.values)
+        seen = ~self.hidden_steps
+        return summarise(self.sums[name][seen], self.lowest[name][seen])
+
+    def without_steps(self, steps: np.ndarray) -> LazyCube:
+        """The same cube with everything at these (T,) bool steps missing; it keeps its domain."""
+        return replace(self, hidden_steps=self.hidden_steps | steps)
+
+    def window(self, time: slice, y: slice, x: slice) -> WaterCube:
+        """The part within the slices and the sites in it, loaded; nothing else is read."""
+        near = np.flatnonzero(self.frame.sites_in(y, x))
+        part = self.frame.window(time, y, x)
+        parts: dict[Axis, slice | np.ndarray] = {"time": time, "y": y, "x": x, "site": near}
+        hidden = self.hidden_steps[time]
+        variables = {}
+        for name, variable in self.variables.items():
+            if isinstance(variable, Variable):
+                variables[name] = part.variables[name]
+                continue
+            read = variable.read(parts)
+            read.values[hidden] = np.nan
+            variables[name] = read
+        domain = {n: self.domain[n][y, x] for n in self.of_kind("grid")}
+        return WaterCube(part.time, part.y, part.x, part.sites, variables, domain)
+
+    def load(self) -> WaterCube:
+        """All of it in memory."""
+        return self.window(*(slice(0, n) for n in self.shape))
+
+    def excerpt(self, steps: np.ndarray, reach: int, values: int) -> tuple[WaterCube, np.ndarray]:
+        """Some of the chosen (T,) bool steps with what lies around them, loaded, and which steps those are.
+
+        Args:
+            steps: the steps of interest; as many as fit are taken, from the first.
+            reach: steps before and after that come along.
+            values: at most so many are loaded.
+        """
+        chosen = np.flatnonzero(steps)
+        longest = max(1, values // max(1, self.size // len(self.time)))
+        first = max(0, int(chosen[0]) - reach) if len(chosen) else 0
+        last = min(int(chosen[-1]) + reach + 1 if len(chosen) else len(steps), first + longest)
+        time = slice(first, last)
+        return self.window(time, slice(0, self.shape[1]), slice(0, self.shape[2])), steps[time]
+
+
+@dataclass(frozen=True, eq=False)
+class LazyReading:
+    """A dataset opened: its cube, and the units of its grid's coordinates ("" where not said)."""
+
+    cube: LazyCube
+    grid_units: str
+
+
+def read_lazily(
+    dataset: xr.Dataset, layout: Layout | None = None, scratch: Path | None = None, progress: Progress | None = None
+) -> LazyReading:
+    """The cube in a dataset that may be larger than memory; as `read_dataset`, but values stay where they are.
+
+    The data is read once, in blocks of time, to see where variables live and what their values are like. Series stay
+    in memory, and grids as well up to `IN_MEMORY_VALUES`; larger grids are read again with every window.
+
+    Args:
+        dataset: as `open_sources` gives it, or any other whose variables are not loaded.
+        layout: the model's variables and units; everything as it stands where not given.
+        scratch: a folder for an uncompressed copy of the grids, 4 bytes a value, from which windows are read a hundred
+            times as fast; none is made where not given, or where the grids are in memory.
+        progress: called with (what, done, total).
+
+    Raises:
+        ContractError: as `read_dataset`.
+    """
+    dimensions = recognise(dataset)
+    time = one_of(dimensions.values(), "time")
+    if time is None or time.coordinate is None:
+        raise CoordinateError("there is no time coordinate", where="time", got=sorted(map(str, dataset.sizes)))
+    first = read_dataset(dataset.isel({time.name: slice(0, 1)}), layout)  # checks all but the values still to come
+    frame = WaterCube(
+        time_values(dataset, time.coordinate),
+        first.cube.y,
+        first.cube.x,
+        first.cube.sites,
+        first.cube.of_kind("static_grid", "static_site"),
+    )
+    _check_step(frame, layout)
+    variables = _variables(dataset, dimensions, first)
+    cube = LazyCube(frame, variables, {}, {}, {}, np.zeros(len(frame.time), bool))
+    scans = _scan(cube, scratch if cube.size > IN_MEMORY_VALUES else None, progress)
+    told = {name for name, source in first.source.items() if f"{source}_domain" in dataset}
+    cube = replace(
+        cube,
+        variables={**variables, **{n: scan.variable for n, scan in scans.items()}},
+        domain={n: first.cube.domain[n] if n in told else _lived_in(first.cube, n, s.times) for n, s in scans.items()},
+        sums={n: scan.sums for n, scan in scans.items()},
+        lowest={n: scan.lowest for n, scan in scans.items()},
+    )
+    return LazyReading(cube, first.grid_units)
+
+
+def summary(cube: WaterCube | LazyCube, name: str) -> Summary:
+    """What the observed values of a variable are like, wherever they lie."""
+    return cube.summary(name) if isinstance(cube, LazyCube) else summary_of(cube.variables[name].values)
+
+
+def _variables(
+    dataset: xr.Dataset, dimensions: Mapping[str, Dimension], first: Reading
+) -> dict[str, LazyVariable | Variable]:
+    variables: dict[str, LazyVariable | Variable] = {}
+    for name, known in first.cube.variables.items():
+        if known.kind not in DYNAMIC:
+            variables[name] = known
+            continue
+        array = dataset[first.source[name]]
+        dims = {dimensions[str(d)].axis: str(d) for d in array.dims if str(d) in dimensions}
+        variables[name] = LazyVariable(
+            name, known.kind, known.units, known.standard_name, known.long_name, array, dims, first.converted[name]
+        )
+    return variables
+
+
+@dataclass(frozen=True, eq=False)
+class _Scan:
+    """One variable read through: itself, sums (T, 7), minima (T,), and how many times each place has a value."""
+
+    variable: LazyVariable
+    sums: np.ndarray
+    lowest: np.ndarray
+    times: np.ndarray
+
+
+def _scan(cube: LazyCube, scratch: Path | None, progress: Progress | None) -> dict[str, _Scan]:
+    lazy = [v for v in cube.variables.values() if isinstance(v, LazyVariable)]
+    n_time, scans = len(cube.time), {}
+    for number, variable in enumerate(lazy):
+        shape = tuple(variable.array.sizes[variable.dims[axis]] for axis in _axes(variable.kind))
+        kept = _room(variable, shape, scratch, in_memory=cube.size <= IN_MEMORY_VALUES or variable.kind == "series")
+        sums, lowest, times = np.zeros((n_time, N_SUMS)), np.full(n_time, np.inf), np.zeros(shape[1:], np.int64)
+        block = max(1, SCAN_VALUES // max(1, int(np.prod(shape[1:]))))
+        for start in range(0, n_time, block):
+            part = slice(start, min(start + block, n_time))
+            values = variable.read({"time": part}).values
+            sums[part], lowest[part] = sums_of_steps(values)
+            times += (~np.isnan(values)).sum(axis=0)
+            if kept is not None:
+                kept[part] = values
+            if progress is not None:
+                progress("read", number * n_time + part.stop, len(lazy) * n_time)
+        scans[variable.name] = _Scan(variable if kept is None else variable.moved_to(kept), sums, lowest, times)
+    return scans
+
+
+def _room(variable: LazyVariable, shape: tuple[int, ...], scratch: Path | None, in_memory: bool) -> np.ndarray | None:
+    """Where a copy of the variable's values goes, if anywhere."""
+    if in_memory:
+        return np.empty(shape, np.float32)
+    if scratch is None:
+        return None
+    file: np.ndarray = np.lib.format.open_memmap(scratch / f"{variable.name}.npy", "w+", np.float32, shape)
+    return file
+
+
+def _lived_in(first: WaterCube, name: str, times: np.ndarray) -> np.ndarray:
+    """Where the variable has a value at any step, or a mask or the model says that it lives; else as it seems."""
+    if name in first.domain:
+        inside: np.ndarray = first.domain[name] | (times > 0)
+        return inside
+    return lived_in(times) if times.ndim == 2 else times > 0
+
+
+def _check_step(frame: WaterCube, layout: Layout | None) -> None:
+    step = typical_step_s(frame)
+    if layout is not None and step is not None and abs(step / layout.place.step_s - 1) > STEP_TOLERANCE:
+        raise CoordinateError(
+            "has another step than the model", where="time", got=f"{step:g} s", expected=f"{layout.place.step_s:g} s"
+        )
+
+
+def _axes(kind: Kind) -> tuple[Axis, ...]:
+    axes: Mapping[str, Axis] = {"time": "time", "y": "y", "x": "x", "site": "site"}
+    return tuple(axes[dim] for dim in DIMS[kind])

@@ -1,0 +1,160 @@
+"""Ours beside the baselines on somebody's own data, under gaps of every kind: never single cells at random."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from hydrofill.calibration import Calibration
+from hydrofill.cube import WaterCube
+from hydrofill.layout import Layout
+from hydrofill.reconstruct import Predictor, reconstruct
+from model.baselines.fill import BaselineFill, is_rain_like
+from model.baselines.library import baselines_for
+from model.config import MaskingConfig
+from model.data.training_records import hide
+from model.evaluation.metrics.measures import Scores, scores, wet_threshold
+from model.evaluation.metrics.spectra import psd_ratio
+from model.evaluation.metrics.strata import distance_strata, length_classes, scores_by_class
+from model.evaluation.skill import HIDDEN_SHARE, KINDS, OUTAGE
+from model.evaluation.tables import OURS
+from model.gaps.masks import has_gaps, moved_gaps
+
+OWN = "own gaps, moved"
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One variable under one kind of gap: the `truth`, what was `hidden` and `seen` of it, and each method's fill.
+
+    All arrays are of the variable's shape, in its units; truth has NaN where the data have gaps of their own.
+    """
+
+    variable: str
+    units: str
+    gap: str
+    truth: np.ndarray
+    hidden: np.ndarray
+    seen: np.ndarray
+    fills: Mapping[str, BaselineFill]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Scores of every method on the hidden cells of a trial; of ours by length of gap and by distance as well."""
+
+    variable: str
+    gap: str
+    cells: int
+    methods: Mapping[str, Scores]
+    psd_ratio: Mapping[str, float | None]
+    by_length: Mapping[str, Scores]
+    by_distance: Mapping[str, Scores]
+
+    def row(self) -> dict[str, Any]:
+        """What `--json` prints: our measures, and those of each baseline."""
+        own = asdict(self.methods[OURS]) | {"psd_ratio": self.psd_ratio[OURS]}
+        others = {n: asdict(s) | {"psd_ratio": self.psd_ratio[n]} for n, s in self.methods.items() if n != OURS}
+        strata = {
+            name: {c: asdict(s) for c, s in of.items()}
+            for name, of in (("by_gap_length", self.by_length), ("by_distance", self.by_distance))
+        }
+        return {"variable": self.variable, "gap": self.gap, "cells": self.cells, **own, "baselines": others, **strata}
+
+
+def trials(
+    cube: WaterCube,
+    layout: Layout,
+    predict: Predictor,
+    seed: int,
+    methods: Sequence[str] | None = None,
+    *,
+    calibration: Mapping[str, Calibration] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Iterator[Trial]:
+    """Every kind of gap in its own pass over all variables: clouds, squares, swaths, frames, outages, and their own.
+
+    Args:
+        cube: what is filled; whatever is not hidden stays visible.
+        layout: the network's.
+        predict: the network.
+        seed: the same hides the same cells.
+        methods: names of baselines; all that suit where not given.
+        calibration: as the bundle's, by variable.
+        progress: told what is being done.
+    """
+    say = progress or (lambda _what: None)
+    for number, kind in enumerate((*KINDS, OWN)):
+        hidden = _hidden(np.random.default_rng((seed, number)), cube, layout, kind)
+        if not hidden:
+            continue
+        say(f"{kind}: {OURS}")
+        gappy = cube.with_values(
+            {n: np.where(h, np.float32(np.nan), cube.variables[n].values) for n, h in hidden.items()}
+        )
+        filled = reconstruct(gappy, layout, predict, names=list(hidden), only=hidden, calibration=calibration)
+        for name, cells in hidden.items():
+            visible, truth = gappy.variables[name].values, cube.variables[name]
+            fills = {OURS: BaselineFill(np.where(np.isnan(visible), filled[name].mean, visible), filled[name].std)}
+            for label, method in baselines_for(visible).items():
+                if methods is None or label in methods:
+                    say(f"{kind}: {name}, {label}")
+                    fills[label] = method(visible, cube.time)
+            gap = OUTAGE if truth.kind == "series" and kind != OWN else kind
+            yield Trial(name, truth.units, gap, truth.values, cells, ~np.isnan(visible), fills)
+
+
+def compare(trial: Trial) -> Comparison:
+    """Scores of a trial's methods on its hidden cells; ours, and so all, on those that we fill."""
+    own = trial.fills[OURS]
+    at = trial.hidden & ~np.isnan(own.values)
+    visible = np.where(trial.seen, trial.truth, np.nan)
+    wet = wet_threshold(visible) if is_rain_like(visible) else None
+    truth = trial.truth[at]
+    scored = {
+        name: scores(truth, fill.values[at], None if fill.std is None else fill.std[at], wet)
+        for name, fill in trial.fills.items()
+    }
+    classes = (length_classes(~trial.seen), distance_strata(trial.seen))
+    lengths, distances = (scores_by_class(trial.truth, own.values, own.std, at, of) for of in classes)
+    spectra = {name: _psd_ratio(trial, fill.values) for name, fill in trial.fills.items()}
+    return Comparison(trial.variable, trial.gap, int(at.sum()), scored, spectra, lengths, distances)
+
+
+def whole_frames_of(trial: Trial, filled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Truth and fill (T', H, W) of the frames in which something was hidden and the data had no gap of their own.
+
+    Cells that the variable never has (land, say) count as its mean, in both.
+    """
+    inside = ~np.isnan(trial.truth).all(axis=0)
+    whole = ~(np.isnan(trial.truth) & inside).any(axis=(1, 2)) & trial.hidden.any(axis=(1, 2))
+    mean = np.nanmean(trial.truth) if inside.any() else 0.0
+    truth, made = (np.where(inside, a[whole], mean) for a in (trial.truth, filled))
+    return truth, np.where(np.isnan(made), mean, made)
+
+
+def _psd_ratio(trial: Trial, filled: np.ndarray) -> float | None:
+    if trial.truth.ndim != 3:
+        return None
+    return psd_ratio(*whole_frames_of(trial, np.where(trial.hidden, filled, trial.truth)))
+
+
+def _hidden(rng: np.random.Generator, cube: WaterCube, layout: Layout, kind: str) -> dict[str, np.ndarray]:
+    """By variable, observed cells to hide; series have outages in the first pass and their own gaps in the last."""
+    shift = int(rng.integers(1, max(len(cube.time), 2)))
+    hidden = {}
+    for spec in layout.variables:
+        if spec.name not in cube.variables:
+            continue
+        valid = cube.variables[spec.name].valid
+        if kind == OWN:
+            drawn = moved_gaps(valid, shift) if has_gaps(valid) else None
+        else:
+            wanted = spec.kind == "grid" or kind == KINDS[0]
+            drawn = hide(rng, kind, valid.shape, HIDDEN_SHARE, layout, MaskingConfig()) if wanted else None
+        if drawn is not None and (drawn & valid).any() and (valid & ~drawn).any():
+            hidden[spec.name] = drawn & valid
+    return hidden

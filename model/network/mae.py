@@ -1,0 +1,127 @@
+"""The whole: physical units in, a distribution in physical units out."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hydrofill.layout import Layout
+from hydrofill.tokens import Queries, Tokens
+from model.config import NetworkConfig
+from model.network.decoder import Canvas, CrossDecoder, DecoderInputs, FullDecoder, QueryEmbedding
+from model.network.encoder import Encoder
+from model.network.fusion import Memory, PooledVariables, mean_token
+from model.network.heads import CELL_FEATURES, CellGuesses, GuessHead, GuessPrior, PatchHead, Predictive
+from model.network.layers import WeightedFeatureMaps, real_tokens
+
+SLIGHT = 0.01  # of the first weights of the last layer over guesses
+
+
+class Statistics(NamedTuple):
+    """Of each token type's values in the network's space, over observed training cells: (types, P) float32."""
+
+    center: np.ndarray
+    spread: np.ndarray
+
+
+class CrossMAE(nn.Module):
+    """Multimodal masked autoencoder over gappy water data, in every system that the configuration can name.
+
+    By default (plan B): every token of every variable in one unpooled memory, which queries read by
+    cross-attention; with `layout.guesses` they also carry classical first guesses, which the answer
+    corrects. Source: Fu et al. 2024.
+    """
+
+    def __init__(self, layout: Layout, config: NetworkConfig) -> None:
+        super().__init__()
+        self.layout, self.config = layout, config
+        cells, num_variables, dim = layout.token_size, len(layout.variables), config.decoder_dim
+        self.encoder = Encoder(layout, config)
+        self.canvas = Canvas(config, layout.token_types) if config.decoder == "full" else None
+        self.variables = (
+            PooledVariables(num_variables, layout.token_types, config.memory_width)
+            if config.fusion == "pooled"
+            else None
+        )
+        self.queries = QueryEmbedding(num_variables, cells * CELL_FEATURES if layout.guesses else 0, dim)
+        self.decoder = FullDecoder(config) if config.decoder == "full" else CrossDecoder(config, num_variables)
+        self.head = GuessHead(dim, cells) if layout.guesses else PatchHead(dim, num_variables, cells)
+        self.prior = GuessPrior(num_variables) if layout.guesses else None
+        roots = [v.transform == "sqrt" for v in layout.variables]
+        self.encoder.embedding.square_root[: len(roots)] = torch.tensor(roots)
+        self.apply(_initialise)
+        if isinstance(self.head, GuessHead):
+            nn.init.normal_(self.head.out.weight, std=SLIGHT)  # it starts as the stacking of the guesses
+
+    def set_statistics(self, statistics: Statistics) -> None:
+        """Tell the network what is usual, so that physical units go in and come out."""
+        self.encoder.embedding.center.copy_(torch.from_numpy(statistics.center))
+        self.encoder.embedding.spread.copy_(torch.from_numpy(statistics.spread))
+
+    def set_guess_errors(self, errors: np.ndarray) -> None:
+        """Tell the network how wrong each first guess usually is: (V, R, G), in each variable's standard scores."""
+        if self.prior is not None:
+            self.prior.error.copy_(torch.from_numpy(errors))
+
+    def encode(self, values: Tensor, valid: Tensor, variable: Tensor, place: Tensor, length: Tensor) -> Memory:
+        """Visible tokens -> what the decoder reads."""
+        memory = self.encoder(values, valid, variable, place, length)
+        real = real_tokens(memory.length, memory.tokens.shape[1])
+        if self.variables is not None:
+            return self.variables(memory, real)
+        if self.config.memory == "sequence":
+            return memory
+        pooled = mean_token(memory.tokens, real)
+        if self.canvas is not None:
+            return Memory(self.canvas(pooled, variable, place), memory.length, variable)
+        return Memory(pooled, torch.ones_like(memory.length), variable[:, :1])
+
+    def decode(self, memory: Memory, requested: DecoderInputs) -> Predictive:
+        """Memory and queries -> the distribution of every cell of every query, (B, Q, P)."""
+        x, cells = self.ask(requested)
+        return self.tell(self.decoder(x, memory, requested), cells, requested.variable)
+
+    def ask(self, requested: DecoderInputs) -> tuple[Tensor, CellGuesses | None]:
+        """Embedded queries (B, Q, D), and the first guesses of their cells in a network that has them."""
+        cells = None if self.prior is None else self._cells(self.prior, requested)
+        return self.queries(requested, None if cells is None else cells.features.flatten(-2)), cells
+
+    def tell(self, answer: Tensor, cells: CellGuesses | None, variable: Tensor) -> Predictive:
+        """The decoder's answers (B, Q, D) to queries for `variable` (B, Q) as distributions, (B, Q, P)."""
+        loc, scale = self.head(answer, variable if cells is None else cells)
+        embedding = self.encoder.embedding
+        center, spread = embedding.center[variable], embedding.spread[variable]  # (B, Q, P)
+        censored = embedding.square_root[variable].unsqueeze(-1)
+        return Predictive(center + spread * loc, spread * scale, censored)
+
+    def forward(self, tokens: Tokens, queries: Queries) -> Predictive:
+        """A batch as `stack_tokens` and `stack_queries` make it -> the distribution of every query's cells."""
+        memory = self.encode(*self.tensors(tokens.values, tokens.valid, tokens.variable, tokens.place, tokens.length))
+        known = (queries.guess, queries.guessed, queries.distance)
+        return self.decode(
+            memory, DecoderInputs(*self.tensors(queries.variable, queries.place, queries.length, *known))
+        )
+
+    def tensors(self, *arrays: np.ndarray) -> list[Tensor]:
+        """Arrays as tensors beside the weights."""
+        device = self.decoder.norm.weight.device
+        return [torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in arrays]
+
+    def _cells(self, prior: GuessPrior, requested: DecoderInputs) -> CellGuesses:
+        by_guess = self.encoder.embedding.standardise(requested.guess.movedim(-1, -2), requested.variable.unsqueeze(-1))
+        return prior.read(by_guess.movedim(-2, -1), requested.guessed, requested.distance, requested.variable)
+
+
+def _initialise(module: nn.Module) -> None:
+    """Linear layers as MAE has them: Xavier uniform, no bias; mask tokens N(0, 0.02)."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Embedding):
+        nn.init.normal_(module.weight, std=0.02)
+    elif isinstance(module, WeightedFeatureMaps):  # after its linear layer: modules are visited inside out
+        nn.init.normal_(module.linear.weight, std=module.linear.in_features**-0.5)

@@ -1,0 +1,42 @@
+"""Place and time as numbers: waves of many lengths over the distances in a window."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from hydrofill.tokens import NEAR, PLACE_FEATURES
+
+NUM_WAVES = 8
+MIN_WAVELENGTH = 2.0  # cells or steps: the finest change that a grid can hold
+MAX_WAVELENGTH = 512.0  # twice the farthest place that a window can hold
+DOMAIN_WAVES = (1.0, 2.0, 4.0)  # half turns over the training grid
+Y_X_DOMAIN = slice(3, 5)
+
+
+class PlaceEncoding(nn.Module):
+    """Places (B, L, C), columns as PLACE_FEATURES, to (B, L, dim).
+
+    Sines and cosines of the distances in a window and of the position on the training grid, with the
+    season and the hour, through one linear layer. Source: Vaswani et al. 2017, section 3.5; wavelengths
+    from twice a cell to beyond a window, as coordinates here are real numbers.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.near_frequency: Tensor
+        self.domain_frequency: Tensor
+        ratio = (MAX_WAVELENGTH / MIN_WAVELENGTH) ** (1 / (NUM_WAVES - 1))
+        waves = 2 * math.pi / (MIN_WAVELENGTH * ratio ** torch.arange(NUM_WAVES))
+        self.register_buffer("near_frequency", waves, persistent=False)
+        self.register_buffer("domain_frequency", math.pi * torch.tensor(DOMAIN_WAVES) / 2, persistent=False)
+        width = 2 * (3 * NUM_WAVES + 2 * len(DOMAIN_WAVES)) + len(PLACE_FEATURES) - 3
+        self.proj = nn.Linear(width, dim)
+
+    def forward(self, place: Tensor) -> Tensor:
+        near = (place[..., NEAR].unsqueeze(-1) * self.near_frequency).flatten(-2)  # (B, L, 3 * waves)
+        domain = (place[..., Y_X_DOMAIN].unsqueeze(-1) * self.domain_frequency).flatten(-2)
+        waves = torch.cat([near, domain], dim=-1)
+        return self.proj(torch.cat([waves.sin(), waves.cos(), place[..., NEAR.stop :]], dim=-1))

@@ -1,0 +1,203 @@
+"""A run on disk: configuration, layout, weights and training state, none of it pickled."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from hydrofill.bundle import Skill, TrainingData
+from hydrofill.calibration import Calibration
+from hydrofill.layout import Layout
+from hydrofill.paths import written_whole
+from model.config import RunConfig, read_config
+from model.network.mae import CrossMAE
+from model.training.early_stopping import Checks
+
+CONFIG, LAYOUT, DATA, WEIGHTS, SKILL = "config.yaml", "layout.json", "data.json", "weights.safetensors", "skill.json"
+CALIBRATION = "calibration.json"
+STATE_TENSORS, STATE, BEST = "state.safetensors", "state.json", "best.safetensors"
+
+
+class RunError(ValueError):
+    """A run folder that is absent, incomplete or of another make."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained network with what it was made from; the weights are the training average."""
+
+    folder: Path
+    config: RunConfig
+    layout: Layout
+    data: TrainingData
+    network: CrossMAE
+    skill: tuple[Skill, ...]
+    calibration: dict[str, Calibration]
+
+
+def start_run(folder: Path, config: RunConfig, layout: Layout, data: TrainingData) -> None:
+    """Write what does not change in training.
+
+    Raises:
+        RunError: the folder already holds a run.
+    """
+    if (folder / CONFIG).exists():
+        raise RunError(f"{folder} already holds a run: continue it with --resume, or choose another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / LAYOUT).write_text(layout.model_dump_json(indent=1), encoding="utf-8")
+    (folder / DATA).write_text(data.model_dump_json(indent=1), encoding="utf-8")
+    (folder / CONFIG).write_text(config.to_yaml(), encoding="utf-8")
+
+
+def read_run(folder: Path) -> Run:
+    """The run in `folder`, on the CPU, ready to predict.
+
+    Raises:
+        RunError: no run is there, or a part of it does not fit the others.
+    """
+    try:
+        config, layout = read_config(folder / CONFIG), read_layout(folder)
+        data = TrainingData.model_validate_json((folder / DATA).read_bytes())
+        skill = json.loads((folder / SKILL).read_bytes()) if (folder / SKILL).exists() else []
+        network = CrossMAE(layout, config.network)
+        network.load_state_dict(load_file(folder / WEIGHTS))
+        rows = tuple(Skill.model_validate(row) for row in skill)
+        found = json.loads((folder / CALIBRATION).read_bytes()) if (folder / CALIBRATION).exists() else {}
+        calibration = {name: Calibration.model_validate(c) for name, c in found.items()}
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise RunError(f"{folder} is not a finished run: {_one_line(error)}") from error
+    return Run(folder, config, layout, data, network.eval(), rows, calibration)
+
+
+def read_layout(folder: Path) -> Layout:
+    """The layout that a run was started with.
+
+    Raises:
+        RunError: it is absent or not one.
+    """
+    try:
+        return Layout.model_validate_json((folder / LAYOUT).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise RunError(f"{folder} holds no run") from error
+
+
+def save_weights(folder: Path, network: nn.Module) -> None:
+    """The weights to serve, replaced whole or not at all."""
+    _replace_tensors(folder / WEIGHTS, network.state_dict())
+
+
+def save_best(folder: Path, network: nn.Module) -> None:
+    """The weights of the best check on held-out blocks."""
+    _replace_tensors(folder / BEST, network.state_dict())
+
+
+def load_best(folder: Path, network: nn.Module) -> None:
+    """Put the weights of the best check into `network`.
+
+    Raises:
+        RunError: they are not there, or of another network.
+    """
+    try:
+        network.load_state_dict(load_file(folder / BEST))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise RunError(f"{folder} has lost its best weights: {_one_line(error)}") from error
+
+
+def save_skill(folder: Path, skill: tuple[Skill, ...]) -> None:
+    """Scores on held-out cells."""
+    _replace_text(folder / SKILL, json.dumps([row.model_dump() for row in skill], indent=1))
+
+
+def save_calibration(folder: Path, calibration: Mapping[str, Calibration]) -> None:
+    """How far spreads are to be stretched, by variable."""
+    _replace_text(folder / CALIBRATION, json.dumps({n: c.model_dump() for n, c in calibration.items()}, indent=1))
+
+
+@dataclass
+class TrainingState:
+    """Everything a training continues from."""
+
+    network: CrossMAE
+    average: AveragedModel
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    seconds: float = 0.0
+    means: list[float] = field(default_factory=list)  # of the loss and each variable's, as the log has them
+    checks: Checks = field(default_factory=Checks)
+
+    @property
+    def averaged(self) -> CrossMAE:
+        """The network with the average of its weights so far."""
+        module = self.average.module
+        assert isinstance(module, CrossMAE)  # AveragedModel holds a copy of what it was given
+        return module
+
+    def save(self, folder: Path) -> None:
+        """Write the state; an interruption leaves the last one whole."""
+        moments = {
+            f"optimizer.{index}.{name}": value
+            for index, values in self.optimizer.state_dict()["state"].items()
+            for name, value in values.items()
+        }
+        tensors = {**_prefixed("network", self.network), **_prefixed("average", self.average), **moments}
+        _replace_tensors(folder / STATE_TENSORS, {**tensors, "step": torch.tensor(self.step)})
+        plain = {"step": self.step, "seconds": self.seconds, "means": self.means, "checks": asdict(self.checks)}
+        _replace_text(folder / STATE, json.dumps(plain))
+
+    def load(self, folder: Path) -> None:
+        """Continue from what `save` wrote.
+
+        Raises:
+            RunError: nothing whole is there, or it is of another network.
+        """
+        try:
+            tensors, plain = load_file(folder / STATE_TENSORS), json.loads((folder / STATE).read_bytes())
+            if int(tensors.pop("step")) != plain["step"]:
+                raise ValueError("state.json and state.safetensors are of different steps")
+            self.network.load_state_dict(_without_prefix("network", tensors))
+            self.average.load_state_dict(_without_prefix("average", tensors))
+            self.optimizer.load_state_dict(_optimizer_state(self.optimizer, tensors))
+            self.step, self.seconds = int(plain["step"]), float(plain["seconds"])
+            self.means, self.checks = list(plain["means"]), Checks(**plain["checks"])
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            raise RunError(f"{folder} cannot be resumed: {_one_line(error)}") from error
+
+
+def _optimizer_state(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in _without_prefix("optimizer", tensors).items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    return {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+
+
+def _prefixed(prefix: str, module: nn.Module) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": value for name, value in module.state_dict().items()}
+
+
+def _without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(prefix + ".")}
+
+
+def _replace_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    with written_whole(path) as partial:
+        save_file({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}, partial)
+
+
+def _replace_text(path: Path, text: str) -> None:
+    with written_whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def _one_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

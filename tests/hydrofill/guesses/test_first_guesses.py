@@ -1,0 +1,112 @@
+"""First guesses are what the classical methods say, and never the truth itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hydrofill.guesses.first_guesses import GUESSES, Guesses, guess
+
+NAN = np.nan
+
+
+def named(guesses: Guesses, name: str) -> np.ndarray:
+    return guesses.values[..., GUESSES.index(name)]
+
+
+def test_neighbours_in_time_and_the_line_between_them() -> None:
+    series = np.array([[1], [NAN], [NAN], [4]], np.float32)
+    made = guess(series)
+    np.testing.assert_array_equal(named(made, "before")[:, 0], [NAN, 1, 1, 1])
+    np.testing.assert_array_equal(named(made, "after")[:, 0], [4, 4, 4, NAN])
+    np.testing.assert_allclose(named(made, "in_time")[1:3, 0], [2, 3])
+    np.testing.assert_allclose(named(made, "mean")[:, 0], 2.5)
+
+
+def test_distances_grow_with_the_gap() -> None:
+    steps_before, steps_after = np.moveaxis(guess(np.array([[1], [NAN], [NAN], [4]], np.float32)).distances, -1, 0)[:2]
+    assert steps_before[1, 0] < steps_before[2, 0] < steps_before[0, 0] == 1
+    assert steps_after[2, 0] < steps_after[1, 0] < steps_after[3, 0] == 1
+
+
+def test_an_empty_frame_has_no_guess_in_space_but_one_in_time() -> None:
+    field = np.arange(3, dtype=np.float32)[:, None, None] * np.ones((3, 4, 5), np.float32)
+    field[1] = NAN
+    made = guess(field)
+    for name in ("harmonic", "biharmonic", "anomaly", "similar", "few_eofs", "many_eofs"):
+        assert np.isnan(named(made, name)[1]).all(), name
+    for name in ("in_time", "completed_in_time", "local_mean", "mean"):
+        np.testing.assert_allclose(named(made, name)[1], 1, err_msg=name)
+
+
+def test_a_silent_gauge_takes_the_others_share_of_their_means() -> None:
+    flow = np.array([[1, 10], [2, 20], [3, 30], [NAN, 40]], np.float32)
+    np.testing.assert_allclose(named(guess(flow), "anomaly")[3, 0], 2 * 40 / 25)
+
+
+def test_one_gauge_alone_has_no_neighbours() -> None:
+    assert np.isnan(named(guess(np.array([[1.0], [NAN]], np.float32)), "anomaly")).all()
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 4), (1, 3, 3), (4, 1, 1), (5, 2), (1, 1)])
+def test_a_value_never_guesses_another_time_of_itself_as_before_or_after(
+    shape: tuple[int, ...], rng: np.random.Generator
+) -> None:
+    values = rng.permutation(int(np.prod(shape))).reshape(shape).astype(np.float32)
+    made = guess(values)
+    for name in ("before", "after"):
+        assert not (named(made, name) == values).any()
+    assert made.distances.min() >= 0 and made.distances.max() <= 1
+
+
+def test_nothing_seen_guesses_nothing() -> None:
+    assert np.isnan(guess(np.full((2, 3, 3), NAN, np.float32)).values).all()
+
+
+def test_patterns_fill_what_neighbours_in_space_cannot(rng: np.random.Generator) -> None:
+    storms = rng.gamma(1, 4, (60, 2)).astype(np.float32)
+    blocks = (np.indices((9, 8)).sum(axis=0) // 3 % 2).astype(int)  # cells of two blocks, interleaved
+    rain = storms[:, blocks]
+    gappy = np.where(rng.random(rain.shape) < 0.4, np.float32(NAN), rain)
+    gone = np.isnan(gappy)
+    made = guess(gappy, square_root=True)
+    error = {
+        n: np.sqrt(np.mean((named(made, n)[gone] - rain[gone]) ** 2)) for n in ("few_eofs", "similar", "biharmonic")
+    }
+    assert max(error["few_eofs"], error["similar"]) < 0.2 * error["biharmonic"]
+
+
+def test_a_hidden_value_changes_no_guess(rng: np.random.Generator) -> None:
+    values = rng.random((12, 5, 6)).astype(np.float32)
+    seen = values.copy()
+    seen[3:6, 1:3, 2:4] = NAN
+    other = np.where(np.isnan(seen), np.float32(NAN), values * 1)
+    assert guess(seen).values.tobytes() == guess(other).values.tobytes()
+
+
+def test_guesses_are_finite_or_missing_and_distances_are_shares(rng: np.random.Generator) -> None:
+    for shape in ((1, 1, 1), (2, 1, 7), (30, 6, 5), (9, 1), (30, 4)):
+        values = np.where(rng.random(shape) < 0.5, np.float32(NAN), rng.gamma(0.3, 9, shape).astype(np.float32))
+        values.flat[0] = 0.0
+        for root in (False, True):
+            made = guess(values, square_root=root)
+            assert not np.isinf(made.values).any()
+            assert np.isfinite(made.distances).all()
+            assert made.distances.min() >= 0 and made.distances.max() <= 1
+
+
+def test_the_part_of_a_record_keeps_the_records_guesses(rng: np.random.Generator) -> None:
+    made = guess(rng.random((9, 4, 4)).astype(np.float32))
+    part = made.part((slice(2, 5), slice(0, 2), slice(1, 4)))
+    np.testing.assert_array_equal(part.values, made.values[2:5, 0:2, 1:4])
+    np.testing.assert_array_equal(part.distances, made.distances[2:5, 0:2, 1:4])
+
+
+def test_patterns_never_leave_the_range_of_what_is_seen(rng: np.random.Generator) -> None:
+    storms = rng.gamma(0.3, 30, (80, 3)).astype(np.float32)
+    rain = storms[:, np.arange(48).reshape(6, 8) % 3] * (rng.random((80, 6, 8)) < 0.8)
+    gappy = np.where(rng.random(rain.shape) < 0.9, np.float32(NAN), rain).astype(np.float32)
+    made = guess(gappy, square_root=True)
+    for name in ("few_eofs", "many_eofs"):
+        assert np.nanmax(named(made, name)) <= np.nanmax(gappy) * 1.0001
+        assert np.nanmin(named(made, name)) >= 0

@@ -1,0 +1,50 @@
+"""What happens at a checkpoint is what the innermost caller of this thread said."""
+
+from __future__ import annotations
+
+from threading import Thread
+
+import numpy as np
+import pytest
+
+from hydrofill.cancellation import checkpoint, checkpoints
+from hydrofill.guesses.first_guesses import guess
+
+
+def test_checkpoint_calls_what_was_said_last_and_then_what_was_said_before() -> None:
+    called: list[str] = []
+    checkpoint()
+    with checkpoints(lambda: called.append("outer")):
+        with checkpoints(lambda: called.append("inner")):
+            checkpoint()
+        with checkpoints():
+            checkpoint()
+        checkpoint()
+    checkpoint()
+    assert called == ["inner", "outer"]
+
+
+def test_checkpoint_of_another_thread_calls_nothing() -> None:
+    called: list[int] = []
+    with checkpoints(lambda: called.append(1)):
+        thread = Thread(target=checkpoint)
+        thread.start()
+        thread.join()
+    assert called == []
+
+
+def test_guesses_come_by_checkpoints_and_end_with_what_one_raises() -> None:
+    class Enough(Exception):
+        pass
+
+    def refuse() -> None:
+        raise Enough
+
+    values = np.random.default_rng(0).normal(size=(8, 5, 5)).astype(np.float32)
+    values[3, 2, 2] = np.nan
+    called: list[int] = []
+    with checkpoints(lambda: called.append(1)):
+        guess(values)
+    assert len(called) > 100
+    with checkpoints(refuse), pytest.raises(Enough):
+        guess(values)

@@ -1,0 +1,160 @@
+"""Surfaces, kriging and patterns recover what they assume, and know how far to trust it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from model.baselines import stacked as stacked_module
+from model.baselines.dineof import choose_withheld, dineof
+from model.baselines.in_space import biharmonic_in_space, harmonic_in_space, inverse_distance, nearest_cells
+from model.baselines.kriging import kriging, kriging_of_anomalies
+from model.baselines.stacked import StackedUnavailableError, stacked
+from model.baselines.variogram import Variogram, experimental, fit_variogram, roughness
+from model.gaps.masks import clouds
+
+NAN = np.nan
+
+
+def random_fields(rng: np.random.Generator, steps: int, side: int, range_cells: float) -> np.ndarray:
+    """(T, side, side) of unit variance and exponential covariance."""
+    at = np.stack(np.meshgrid(np.arange(side), np.arange(side), indexing="ij"), -1).reshape(-1, 2)
+    distance = np.sqrt(((at[:, None] - at[None]) ** 2).sum(-1))
+    root = np.linalg.cholesky(np.exp(-distance / range_cells) + 1e-9 * np.eye(len(at)))
+    return (rng.standard_normal((steps, len(at))) @ root.T).reshape(steps, side, side).astype(np.float32)
+
+
+def test_inverse_distance_weighs_by_the_square() -> None:
+    row = np.array([[[0.0, NAN, NAN, 9.0]]], np.float32)
+    np.testing.assert_allclose(inverse_distance(row)[0, 0, 1:3], [9 * 0.25 / 1.25, 9 * 1 / 1.25], rtol=1e-6)
+
+
+def test_nearest_seen_are_those_a_plain_search_finds(rng: np.random.Generator) -> None:
+    field = rng.random((1, 9, 8), np.float32)
+    field[rng.random(field.shape) < 0.5] = NAN
+    (near,) = nearest_cells(field, 3)
+    there = np.argwhere(~np.isnan(field[0]))
+    for cell, distance in zip(near.missing, near.distance, strict=True):
+        np.testing.assert_allclose(distance, np.sort(np.hypot(*(there - cell).T))[:3])
+
+
+@pytest.mark.parametrize("method", [harmonic_in_space, biharmonic_in_space, lambda v: kriging(v).values])
+def test_a_plane_is_continued_into_a_hole(method: object) -> None:
+    rows, columns = np.mgrid[0:12, 0:10].astype(np.float32)
+    plane = (rows + 2 * columns)[None]
+    gappy = plane.copy()
+    gappy[0, 4:7, 4:6] = NAN
+    np.testing.assert_allclose(method(gappy), plane, atol=0.4)  # type: ignore[operator]
+
+
+def test_variogram_of_a_known_field_is_found(rng: np.random.Generator) -> None:
+    found = fit_variogram(random_fields(rng, 300, 16, 4.0))
+    assert found.nugget + found.sill == pytest.approx(1.0, rel=0.15)
+    far = np.array([1.0, 2.0, 4.0, 8.0])
+    np.testing.assert_allclose(found.covariance(far), np.exp(-far / 4), atol=0.08)
+
+
+def test_experimental_variogram_of_two_cells_is_half_their_squared_difference() -> None:
+    lags, halves, pairs = experimental(np.array([[[1.0, 4.0]]], np.float32))
+    assert (lags.tolist(), halves.tolist(), pairs.tolist()) == ([1.0], [4.5], [1.0])
+
+
+def test_a_field_that_never_differs_has_a_variogram_all_the_same() -> None:
+    assert fit_variogram(np.ones((2, 5, 5), np.float32)).sill > 0
+
+
+def test_rough_frames_are_told_from_calm_ones() -> None:
+    calm, rough = np.zeros((1, 20, 20)), np.random.default_rng(0).normal(size=(1, 20, 20))
+    of_calm, of_rough = roughness(np.concatenate([calm, rough]))
+    assert of_calm < 0.1 < 1.5 < of_rough
+
+
+def test_kriging_of_one_gap_between_two_cells_has_its_closed_form() -> None:
+    """Weights of 1/2 and a multiplier m = c1 - (c0 + c2) / 2; the variance is c0 - c1 - m."""
+    variogram = Variogram("exponential", 0.0, 1.0, 2.0)
+    made = kriging(np.array([[[1.0, NAN, 3.0]]], np.float32), variogram=variogram)
+    c1, c2 = np.exp(-0.5), np.exp(-1.0)
+    multiplier = c1 - (1 + c2) / 2
+    assert made.values[0, 0, 1] == pytest.approx(2.0)
+    assert made.std is not None
+    ratio = made.std[0, 0, 1] ** 2 / (1 - c1 - multiplier)
+    assert ratio == pytest.approx(1.0, rel=1e-4)  # no pair of neighbours is seen: the frame is as rough as usual
+
+
+def test_kriging_is_nearly_as_good_as_it_says(rng: np.random.Generator) -> None:
+    truth = random_fields(rng, 40, 16, 4.0)
+    hidden = clouds(rng, (40, 16, 16), 0.3)
+    made = kriging(np.where(hidden, NAN, truth).astype(np.float32))
+    assert made.std is not None
+    at = hidden & ~np.isnan(made.std)
+    inside = np.abs(made.values - truth)[at] <= 1.645 * made.std[at]
+    assert inside.mean() == pytest.approx(0.9, abs=0.04)
+
+
+def test_kriging_of_anomalies_knows_each_cells_mean(rng: np.random.Generator) -> None:
+    usual = rng.normal(0, 5, (12, 12))
+    truth = (usual + random_fields(rng, 30, 12, 6.0)).astype(np.float32)
+    hidden = clouds(rng, truth.shape, 0.4)
+    gappy = np.where(hidden, np.float32(NAN), truth)
+    at = hidden & (~np.isnan(gappy)).any(axis=(1, 2), keepdims=True)
+    errors = [np.abs(m(gappy).values - truth)[at].mean() for m in (kriging, kriging_of_anomalies)]
+    assert errors[1] < 0.5 * errors[0]
+
+
+def low_rank(rng: np.random.Generator, steps: int = 60, side: int = 9) -> np.ndarray:
+    return (rng.normal(size=(steps, 2)) @ rng.normal(size=(2, side * side))).reshape(steps, side, side) + 3.0
+
+
+def test_dineof_recovers_a_record_of_two_modes(rng: np.random.Generator) -> None:
+    truth = low_rank(rng).astype(np.float32)
+    hidden = clouds(rng, truth.shape, 0.35)
+    gappy = np.where(hidden, np.float32(NAN), truth)
+    at = hidden & (~np.isnan(gappy)).any(axis=(1, 2), keepdims=True)
+    error = np.sqrt(np.mean((dineof(gappy, square_root=False) - truth)[at] ** 2))
+    assert error < 0.1 * truth.std()
+
+
+def test_dineof_of_noise_is_the_mean(rng: np.random.Generator) -> None:
+    noise = rng.normal(size=(40, 8, 8)).astype(np.float32)
+    hidden = clouds(rng, noise.shape, 0.3)
+    filled = dineof(np.where(hidden, np.float32(NAN), noise), square_root=False)
+    assert np.sqrt(np.mean((filled - noise)[hidden] ** 2)) < 1.15
+
+
+def test_dineof_puts_the_cells_means_into_empty_frames(rng: np.random.Generator) -> None:
+    gappy = low_rank(rng).astype(np.float32)
+    gappy[10] = NAN
+    np.testing.assert_allclose(dineof(gappy)[10], np.nanmean(gappy, axis=0), rtol=1e-4)
+
+
+def test_dineof_of_square_roots_is_never_negative(rng: np.random.Generator) -> None:
+    rain = np.maximum(low_rank(rng) - 3, 0).astype(np.float32)
+    gappy = np.where(clouds(rng, rain.shape, 0.3), np.float32(NAN), rain)
+    assert dineof(gappy).min() >= 0
+
+
+def test_cells_withheld_for_the_choice_of_modes_leave_something_of_each_frame_and_cell(
+    rng: np.random.Generator,
+) -> None:
+    seen = ~clouds(rng, (30, 6, 7), 0.5).reshape(30, -1)
+    withheld = choose_withheld(rng, seen)
+    kept = seen & ~withheld
+    assert withheld.any() and not (withheld & ~seen).any()
+    np.testing.assert_array_equal(kept.any(axis=0), seen.any(axis=0))
+    np.testing.assert_array_equal(kept.any(axis=1), seen.any(axis=1))
+
+
+def test_stacked_learns_what_the_guesses_are_worth(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stacked_module, "TREES", 80)
+    truth = (low_rank(rng) + rng.normal(0, 0.05, (60, 9, 9))).astype(np.float32)
+    gappy = np.where(clouds(rng, truth.shape, 0.35), np.float32(NAN), truth)
+    at = np.isnan(gappy) & (~np.isnan(gappy)).any(axis=(1, 2), keepdims=True)
+    error = np.sqrt(np.mean((stacked(gappy) - truth)[at] ** 2))
+    harmonic = np.sqrt(np.mean((harmonic_in_space(gappy) - truth)[at] ** 2))
+    assert error < 0.8 * harmonic
+
+
+def test_stacked_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "sklearn.ensemble", None)
+    with pytest.raises(StackedUnavailableError, match="scikit-learn"):
+        stacked_module.stacked(np.array([[1.0], [NAN], [2.0], [NAN], [4.0], [5.0]], np.float32))
