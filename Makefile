@@ -7,15 +7,17 @@ SEEDS ?= 3
 MINUTES ?= 10
 SCORE ?= $(wildcard $(firstword $(CASES))/score.py)
 PARALLEL ?= 1
+# test: processes that share the tests
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 WORK ?= out/bench-fill
 
 VENV := .venv
 RUN := $(VENV)/bin/python
 PIP_INSTALL := $(RUN) -m pip install -qq --disable-pip-version-check --no-input
-CACHES := .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build hydrofill.egg-info
+CACHES := .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist hydrofill.egg-info
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev demo serve test check bench bench-fill page clean
+.PHONY: help setup setup-dev demo serve test test-fast check wheel bench bench-fill page clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -34,12 +36,20 @@ serve: $(VENV)/.stamp-serve ## start the server on PORT (8000)
 	@$(RUN) -m app serve --port $(PORT)
 
 test: $(VENV)/.stamp-dev ## run the whole test suite
-	@$(RUN) -m pytest
+	@$(RUN) -m pytest -n $(JOBS)
 
-check: $(VENV)/.stamp-dev ## lint, format, import rules and types
+test-fast: $(VENV)/.stamp-dev ## run the tests that together take less than a minute
+	@$(RUN) -m pytest -n $(JOBS) -m "fast"
+
+check: $(VENV)/.stamp-dev ## lint, format, import rules, types, and no merge conflict left
+	@if grep -rnE '^(<{7}|>{7})' --exclude-dir=.git --exclude-dir=$(VENV) --exclude-dir=node_modules --exclude-dir=out --exclude-dir=runs .; then \
+	  echo "these lines are left of a merge conflict" >&2; exit 1; fi
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
+
+wheel: $(VENV)/.stamp-serve ## build the wheel of the library and its default bundle into dist/
+	@$(RUN) -m pip wheel -q --disable-pip-version-check --no-deps -w dist .
 
 bench: $(VENV)/.stamp-dev ## run the benchmarks
 	@$(RUN) -m benchmarks

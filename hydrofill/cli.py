@@ -187,15 +187,19 @@ def _print_inspection(
     for column in table.columns[3:7]:
         column.justify = "right"
     for v in variables:
-        dims = " x ".join(f"{name} {size}" for name, size in v.dims) or "none"
+        dims = ", ".join(f"{name} {size}" for name, size in v.dims) or "none"
         missing = "" if v.missing is None else f"{100 * v.missing:.1f} %"
         gap = "" if v.longest_gap is None else f"{v.longest_gap} steps"
-        low, high = ("" if value is None else f"{value:.6g}" for value in (v.lowest, v.highest))
+        low, high = (_shown(value) for value in (v.lowest, v.highest))
         table.add_row(v.name, dims, v.units, missing, gap, low, high, v.taken_as, v.reason)
     console = Console()
     console = console if console.is_terminal else Console(width=220)  # rows stay whole in a file
     console.print(title, highlight=False, soft_wrap=True, markup=False)
     console.print(table)
+
+
+def _shown(value: float | str | None) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else value or ""
 
 
 if __name__ == "__main__":

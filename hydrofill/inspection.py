@@ -23,7 +23,7 @@ class InspectedVariable:
 
     dims: name and length of each dimension. missing: share of the values that are missing, 0 to 1. longest_gap: the
     longest run of missing values along time, in time steps, at any place that has a value at some time. lowest,
-    highest: of the values present, in `units`. Those four are None where they do not apply. taken_as: "fill" if
+    highest: of the values present, in `units`; of a time axis, ISO 8601 dates. Those four are None where they do not apply. taken_as: "fill" if
     `hydrofill.fill` would fill the variable; otherwise what the variable is taken as.
     """
 
@@ -32,8 +32,8 @@ class InspectedVariable:
     units: str
     missing: float | None
     longest_gap: int | None
-    lowest: float | None
-    highest: float | None
+    lowest: float | str | None
+    highest: float | str | None
     taken_as: str
     reason: str
 
@@ -91,7 +91,14 @@ def _describe(
     taken_as: str,
     reason: str,
 ) -> InspectedVariable:
-    missing = longest = lowest = highest = None
+    missing: float | None = None
+    longest: int | None = None
+    lowest: float | str | None = None
+    highest: float | str | None = None
+    if variable.dtype.kind == "M" and variable.size:
+        lowest, highest = (
+            str(np.datetime_as_string(t, unit="s")) for t in (variable.values.min(), variable.values.max())
+        )
     if variable.dtype.kind in "fiu" and variable.size:
         values = variable.values
         present = ~np.isnan(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
