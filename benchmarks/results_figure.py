@@ -1,7 +1,7 @@
 """`python -m benchmarks.results_figure`: draw docs/images/results.png from the tables of docs/results/fill.md.
 
 Every RMSE is divided by the RMSE of the best existing method of its row. "Existing" are all other methods of the page
-except `stacked`, which uses the first guesses of hydrofill: the baselines, and the best of the methods measured elsewhere.
+except `stacked`, which uses the first guesses of hydrofill: the baselines, and the best of those measured elsewhere.
 Of several variants of a method (DINEOF, kriging), each row shows the best.
 """
 
