@@ -1,4 +1,4 @@
-"""Who may import whom, seen in fresh processes: see docs/adr/0001-layout-contract-imports.md."""
+"""Who may import whom, seen in fresh processes: see docs/adr/0007-library.md."""
 
 import json
 import subprocess
