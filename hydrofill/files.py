@@ -13,7 +13,7 @@ from hydrofill.cf.netcdf import read_netcdf, write_netcdf
 from hydrofill.errors import ContractError
 from hydrofill.filling import FillOptions, prepare_fill
 from hydrofill.paths import FileRefusedError, check_paths, written_whole
-from hydrofill.reconstruct import FILLED, OBSERVED, OUTSIDE, REFUSED, Filled
+from hydrofill.reconstruct import FILLED, OBSERVED, OUTSIDE, REFUSED, FilledVariable
 
 if TYPE_CHECKING:
     from hydrofill.inference.model import Model
@@ -68,7 +68,7 @@ def fill_file(
     return [_summary(name, filled) for name, filled in outcome.filled.items()]
 
 
-def _summary(name: str, filled: Filled) -> Summary:
+def _summary(name: str, filled: FilledVariable) -> Summary:
     observed, given, refused, outside = (
         int(np.count_nonzero(filled.flag == flag)) for flag in (OBSERVED, FILLED, REFUSED, OUTSIDE)
     )

@@ -14,7 +14,7 @@ import xarray as xr
 
 from hydrofill.cf.dataset import Reading, read_dataset, write_fill
 from hydrofill.layout import Layout
-from hydrofill.reconstruct import Filled, select_variables
+from hydrofill.reconstruct import FilledVariable, select_variables
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class PreparedFill:
     names: list[str]
     options: FillOptions
 
-    def write(self, filled: Mapping[str, Filled], provenance: Mapping[str, str]) -> xr.Dataset:
+    def write(self, filled: Mapping[str, FilledVariable], provenance: Mapping[str, str]) -> xr.Dataset:
         """Return the dataset with its gaps filled, with flags, standard deviations and provenance."""
         options = self.options
         return write_fill(

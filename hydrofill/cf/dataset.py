@@ -25,7 +25,7 @@ from hydrofill.cf.units import Conversion, conversion
 from hydrofill.cube import DIMS, Kind, Sites, Variable, WaterCube, no_sites
 from hydrofill.errors import CoordinateError, StructureError, UnitsError, UnknownVariableError
 from hydrofill.layout import Layout, Place, VariableSpec
-from hydrofill.reconstruct import FILLED, FLAG_MEANINGS, Filled
+from hydrofill.reconstruct import FILLED, FLAG_MEANINGS, FilledVariable
 
 # What stands beside a variable V and is not data to learn from or to fill.
 COMPANIONS = ("_truth", "_gap", "_std", "_flag", "_domain")
@@ -113,7 +113,7 @@ def read_dataset(dataset: xr.Dataset, layout: Layout | None = None) -> Reading:
 def write_fill(
     dataset: xr.Dataset,
     reading: Reading,
-    filled: Mapping[str, Filled],
+    filled: Mapping[str, FilledVariable],
     provenance: Mapping[str, str],
     *,
     uncertainty: bool = True,

@@ -14,7 +14,8 @@ from hydrofill.bundle import Bundle, GraphSpec, TensorSpec
 from hydrofill.errors import BundleError
 from hydrofill.guesses.first_guesses import DISTANCES, GUESSES
 from hydrofill.layout import Layout
-from hydrofill.tokens import PLACE_FEATURES, Queries, Tokens
+from hydrofill.places import PLACE_FEATURES
+from hydrofill.tokens import Queries, Tokens
 
 logger = logging.getLogger(__name__)
 

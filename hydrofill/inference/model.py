@@ -15,7 +15,7 @@ from hydrofill.errors import BundleError
 from hydrofill.inference.graphs import Graphs, Runtime
 from hydrofill.inference.predictor import OnnxPredictor
 from hydrofill.layout import Layout, VariableSpec
-from hydrofill.reconstruct import FILLED, Filled, reconstruct
+from hydrofill.reconstruct import FILLED, FilledVariable, reconstruct
 
 WARM_UP_SITES = 2
 WARM_UP_START = np.datetime64("2001-01-01T00:00:00", "ns")
@@ -25,7 +25,7 @@ WARM_UP_START = np.datetime64("2001-01-01T00:00:00", "ns")
 class Outcome:
     """What a run gave: by variable the fill, and the seconds spent in each graph, waiting, and at work in all."""
 
-    filled: Mapping[str, Filled]
+    filled: Mapping[str, FilledVariable]
     encode_s: float
     decode_s: float
     queue_s: float = 0.0

@@ -11,10 +11,10 @@ import xarray as xr
 from hydrofill.cf.dataset import read_dataset
 from hydrofill.cube import Sites, Variable, WaterCube
 from hydrofill.errors import BundleError, NothingObservedError, UnknownVariableError
-from hydrofill.guesses.first_guesses import Guesses
-from hydrofill.layout import Layout, VariableSpec, Window
-from hydrofill.reconstruct import FILLED, OBSERVED, OUTSIDE, REFUSED, plan, reconstruct
-from hydrofill.tokens import Queries, Tokens, first_guesses
+from hydrofill.guesses.first_guesses import Guesses, guess_variable
+from hydrofill.layout import Layout, VariableSpec, WindowSize
+from hydrofill.reconstruct import FILLED, OBSERVED, OUTSIDE, REFUSED, plan_windows, reconstruct
+from hydrofill.tokens import Queries, Tokens
 
 
 class Recorder:
@@ -31,7 +31,7 @@ class Recorder:
 
 
 def small(layout: Layout, steps: int = 8, rows: int = 7, columns: int = 5) -> Layout:
-    return layout.model_copy(update={"window": Window(steps=steps, rows=rows, columns=columns)})
+    return layout.model_copy(update={"window": WindowSize(steps=steps, rows=rows, columns=columns)})
 
 
 def test_every_gap_is_filled_and_nothing_else(dataset: xr.Dataset, layout: Layout) -> None:
@@ -48,7 +48,7 @@ def test_windows_of_any_size_cover_every_cell(
 ) -> None:
     cube = read_dataset(dataset, layout).cube
     total = np.zeros(cube.shape)
-    for part in plan(cube, Window(steps=window[0], rows=window[1], columns=window[2])):
+    for part in plan_windows(cube, WindowSize(steps=window[0], rows=window[1], columns=window[2])):
         of_window = total[part.time, part.y, part.x].shape
         assert part.weight.shape == tuple(1 if n == m else n for n, m in zip(of_window, cube.shape, strict=True))
         assert (part.weight > 0).all()
@@ -90,9 +90,9 @@ def test_first_guesses_are_made_of_what_is_asked_for_alone(
 
     def note(seen: np.ndarray, spec: VariableSpec, time: np.ndarray) -> Guesses:
         guessed.append(spec.name)
-        return first_guesses(seen, spec, time)
+        return guess_variable(seen, spec, time)
 
-    monkeypatch.setattr("hydrofill.reconstruct.first_guesses", note)
+    monkeypatch.setattr("hydrofill.reconstruct.guess_variable", note)
     cube = read_dataset(dataset, layout).cube
     whole = cube.with_values({"pet": np.nan_to_num(cube.variables["pet"].values)})
     reconstruct(whole, layout, Recorder(), names=["pet"])
@@ -126,7 +126,7 @@ def test_only_the_named_variables_are_asked(dataset: xr.Dataset, layout: Layout)
     assert any((tokens.variable == 0).any() for tokens, _ in network.windows)
 
 
-@pytest.mark.parametrize(("name", "says"), [("snow", "does not reconstruct"), ("river_flow", "is not in the data")])
+@pytest.mark.parametrize(("name", "says"), [("snow", "does not fill"), ("river_flow", "do not hold this variable")])
 def test_a_name_that_cannot_be_filled_is_refused(dataset: xr.Dataset, layout: Layout, name: str, says: str) -> None:
     cube = read_dataset(dataset[["pet"]], layout).cube
     with pytest.raises(UnknownVariableError, match=f"{name}: .*{says}"):
@@ -160,7 +160,7 @@ def test_answers_that_cannot_be_are_an_error(dataset: xr.Dataset, layout: Layout
         del tokens
         return np.full(queries.requested.shape, mean, np.float32), np.full(queries.requested.shape, std, np.float32)
 
-    with pytest.raises(BundleError, match="values that cannot be"):
+    with pytest.raises(BundleError, match="not finite or a negative standard deviation"):
         reconstruct(read_dataset(dataset, layout).cube, layout, broken)
 
 

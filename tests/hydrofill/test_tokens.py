@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from hydrofill.cf.dataset import read_dataset
 from hydrofill.cube import Variable, WaterCube
 from hydrofill.guesses.first_guesses import GUESSES
-from hydrofill.layout import Layout, Patch, Place, VariableSpec, Window
-from hydrofill.tokens import cut_patches, join_patches, stack_queries, stack_tokens, tokenise
+from hydrofill.layout import Layout, Patch, Place, VariableSpec, WindowSize
+from hydrofill.patches import cut_patches, join_patches
+from hydrofill.tokens import stack_queries, stack_tokens, tokenise
 
 
 def plain_layout(rows: int, columns: int, steps: int) -> Layout:
@@ -24,7 +25,7 @@ def plain_layout(rows: int, columns: int, steps: int) -> Layout:
             VariableSpec(name="flow", kind="series", units="m3 s-1"),
         ),
         patch=Patch(rows=rows, columns=columns, steps=steps),
-        window=Window(steps=99, rows=99, columns=99),
+        window=WindowSize(steps=99, rows=99, columns=99),
         place=Place(rows=3, columns=3, step_s=86_400),
     )
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from hydrofill.guesses.space_time import _lag_one, _precision, autoregressive, space_time
+from hydrofill.guesses.space_time import _lag_one, _times_precision, autoregressive, space_time
 
 NAN = np.nan
 
@@ -60,7 +60,7 @@ def test_the_fill_solves_the_fields_equations(rng: np.random.Generator) -> None:
     alike = [_lag_one(gappy, axis) for axis in range(3)]
     ties, pull = [np.float32(r / (1 - r * r)) for r in alike], np.float32(min((1 - r) / (1 + r) for r in alike))
     basis = np.eye(field.size, dtype=np.float32).reshape(-1, *field.shape)
-    precision = np.stack([_precision(one, ties, pull).ravel() for one in basis])
+    precision = np.stack([_times_precision(one, ties, pull).ravel() for one in basis])
     gone = np.isnan(gappy).ravel()
     known = gappy.ravel()[~gone]
     expected = np.linalg.solve(precision[np.ix_(gone, gone)], -precision[np.ix_(gone, ~gone)] @ known)
