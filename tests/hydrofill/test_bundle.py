@@ -17,7 +17,7 @@ def test_a_bundle_of_an_older_schema_is_refused_and_told_what_to_do(tmp_path: Pa
     document = json.loads((folder / "manifest.json").read_text())
     del document["optimised"]
     (folder / "manifest.json").write_text(json.dumps({**document, "schema_version": 2}))
-    with pytest.raises(BundleError, match=r"another schema_version: export the run again \(got 2; expected 3\)"):
+    with pytest.raises(BundleError, match=r"another schema_version; export the run again \(got 2; expected 3\)"):
         read_bundle(folder)
 
 

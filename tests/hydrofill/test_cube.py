@@ -50,14 +50,14 @@ def test_windows_that_tile_the_grid_share_out_every_site(cube: WaterCube) -> Non
     ("change", "error", "says"),
     [
         ({"time": np.array(["2012-08-02", "2012-08-01"], "datetime64[ns]")}, CoordinateError, "time: must increase"),
-        ({"time": np.array(["2012-08-02", "NaT"], "datetime64[ns]")}, CoordinateError, "missing time"),
+        ({"time": np.array(["2012-08-02", "NaT"], "datetime64[ns]")}, CoordinateError, "has a missing time"),
         ({"time": np.array([], "datetime64[ns]")}, CoordinateError, "at least one time"),
         ({"time": np.array([1, 2])}, CoordinateError, "not a CF time axis"),
         ({"y": np.array([1.0, np.nan])}, CoordinateError, "y: must be one-dimensional and finite"),
         ({"x": np.array([1.0, 3.0, 2.0])}, CoordinateError, "x: must be strictly monotonic"),
-        ({"y": np.array([1.0])}, StructureError, "rain: shape does not fit"),
+        ({"y": np.array([1.0])}, StructureError, "rain: the shape does not match"),
         ({"sites": Sites(np.array(["a"]), np.array([np.nan]), np.array([3.0]))}, CoordinateError, "sites/y"),
-        ({"domain": {"rain": np.ones((1, 3), bool)}}, StructureError, "rain_domain: domain must be boolean"),
+        ({"domain": {"rain": np.ones((1, 3), bool)}}, StructureError, "rain_domain: the domain must be boolean"),
     ],
 )
 def test_parts_that_disagree_are_refused_by_name(
@@ -70,13 +70,13 @@ def test_parts_that_disagree_are_refused_by_name(
 def test_an_infinite_value_is_refused_by_name(cube: WaterCube) -> None:
     values = cube.variables["rain"].values.copy()
     values[0, 0, 0] = np.inf
-    with pytest.raises(ValueRangeError, match="rain: holds an infinite value"):
+    with pytest.raises(ValueRangeError, match="rain: has an infinite value"):
         cube.with_values({"rain": values})
 
 
 def test_values_that_are_not_float32_are_refused_by_name(cube: WaterCube) -> None:
     wide = Variable("rain", "grid", cube.variables["rain"].values.astype(np.float64), "mm day-1")
-    with pytest.raises(StructureError, match="rain: values must be float32"):
+    with pytest.raises(StructureError, match="rain: the values must be float32"):
         replace(cube, variables={"rain": wide})
 
 
