@@ -38,7 +38,7 @@ class VariableSpec(Frozen):
     transform: Transform = "identity"
 
     @model_validator(mode="after")
-    def _square_root_needs_a_floor(self) -> VariableSpec:
+    def _sqrt_needs_lower_bound_zero(self) -> VariableSpec:
         if self.transform == "sqrt" and self.lower != 0.0:
             raise ValueError(f"{self.name}: the transform sqrt needs lower = 0, got {self.lower}")
         return self
@@ -89,7 +89,7 @@ class Domain(Frozen):
 
     @field_validator("bits")
     @classmethod
-    def _text_is_base64(cls, bits: str) -> str:
+    def _bits_are_base64(cls, bits: str) -> str:
         try:
             base64.b64decode(bits, validate=True)
         except ValueError as error:
@@ -138,7 +138,7 @@ class Layout(Frozen):
     guesses: bool = True
 
     @model_validator(mode="after")
-    def _names_and_kinds(self) -> Layout:
+    def _check_names_and_kinds(self) -> Layout:
         names = [v.name for v in (*self.variables, *self.static)]
         if len(set(names)) != len(names):
             repeated = sorted(n for n in names if names.count(n) > 1)

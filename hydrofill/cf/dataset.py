@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal, cast
@@ -86,7 +86,7 @@ def read_dataset(dataset: xr.Dataset, layout: Layout | None = None) -> Reading:
         ValueRangeError: a value is infinite.
     """
     dimensions = recognise(dataset)
-    chosen = match_variables(dataset, layout) if layout else _everything(dataset, dimensions)
+    chosen = match_variables(dataset, layout) if layout else _all_readable(dataset, dimensions)
     if not chosen:
         expected = f"some of {[s.name for s in layout.variables]}" if layout else "dimensions such as (time, y, x)"
         raise UnknownVariableError(
@@ -144,7 +144,7 @@ def write_fill(
         original, convert = dataset.variables[source], reading.converted[name]
         order = ordered_dims(original, reading.dimensions, reading.cube.variables[name].kind)
 
-        def as_written(
+        def as_in_dataset(
             values: np.ndarray, original: xr.Variable = original, order: tuple[str, ...] = order
         ) -> np.ndarray:
             if original.dims == order:
@@ -153,10 +153,10 @@ def write_fill(
             widened = values.reshape(*(1 for _ in extra), *values.shape)
             return xr.Variable((*extra, *order), widened).transpose(*original.dims).values
 
-        flag = as_written(fill.flag)
+        flag = as_in_dataset(fill.flag)
         values = original.values
         if np.issubdtype(values.dtype, np.floating):  # integers cannot be missing: nothing to fill
-            mean = as_written(convert.invert(fill.mean)).astype(values.dtype, copy=False)
+            mean = as_in_dataset(convert.invert(fill.mean)).astype(values.dtype, copy=False)
             kept = np.full_like(values, np.nan) if only_gaps else values
             values = np.where(flag == FILLED, mean, kept)
         companions = ([f"{source}_std"] if uncertainty else []) + [f"{source}_flag"]
@@ -164,7 +164,7 @@ def write_fill(
         encoding = {"_FillValue": np.array(np.nan, values.dtype)} if values.dtype.kind == "f" else {}
         made[source] = xr.Variable(original.dims, values, attributes, encoding)
         if uncertainty:
-            std = as_written(convert.invert_std(fill.std)).astype(np.float32, copy=False)
+            std = as_in_dataset(convert.invert_std(fill.std)).astype(np.float32, copy=False)
             made[f"{source}_std"] = xr.Variable(original.dims, std, _std_attributes(original, source))
         made[f"{source}_flag"] = xr.Variable(original.dims, flag, _flag_attributes(source))
     done = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} hydrofill: gaps of {', '.join(filled)} filled"
@@ -202,7 +202,8 @@ def match_variables(dataset: xr.Dataset, layout: Layout) -> dict[str, str]:
     return chosen if any(s.name in chosen for s in layout.variables) else {}
 
 
-def _everything(dataset: xr.Dataset, dimensions: Mapping[str, Dimension]) -> dict[str, str]:
+def _all_readable(dataset: xr.Dataset, dimensions: Mapping[str, Dimension]) -> dict[str, str]:
+    """Return the variables that can be read without a layout; the names in the cube are those in the dataset."""
     found = classify(dataset, dimensions)
     return {name: name for name, classification in found.items() if classification.kind is not None}
 
@@ -267,10 +268,9 @@ def _is_coordinate(name: str) -> bool:
     return low.endswith(("_x", "_y", "_lat", "_lon", "_row", "_col")) or low in ("x", "y", "lat", "lon")
 
 
-def _dimensions_of(
-    dataset: xr.Dataset, dimensions: Mapping[str, Dimension], sources: Sequence[str] | object
-) -> list[Dimension]:
-    names = dict.fromkeys(str(d) for source in cast(Sequence[str], sources) for d in dataset.variables[source].dims)
+def _dimensions_of(dataset: xr.Dataset, dimensions: Mapping[str, Dimension], sources: Iterable[str]) -> list[Dimension]:
+    """Return the recognised dimensions of these variables, each once, in the order in which they occur."""
+    names = dict.fromkeys(str(d) for source in sources for d in dataset.variables[source].dims)
     return [dimensions[name] for name in names if name in dimensions]
 
 

@@ -286,4 +286,5 @@ def _share(std: Floats, record_std: float) -> Floats:
 
 
 def _squared(values: Floats, square_root: bool) -> Floats:
+    """Undo the square root, if there was one."""
     return np.square(np.maximum(values, 0)) if square_root else values

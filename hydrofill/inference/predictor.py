@@ -20,7 +20,7 @@ FIELDS_PER_QUERY = tuple(f.name for f in fields(Queries) if f.name != "length")
 
 @dataclass
 class OnnxPredictor:
-    """Predicts windows with `graphs`, sums the seconds of each graph, and stops inside a graph when cancelled."""
+    """A `Predictor` that runs `graphs`, adds up the seconds in each graph, and stops a running graph when cancelled."""
 
     graphs: Graphs
     cancellation: Cancellation = field(default_factory=Cancellation)

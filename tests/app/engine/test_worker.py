@@ -112,14 +112,14 @@ def test_time_in_each_graph_is_counted(model: Model) -> None:
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
-        ({"encoder": ENCODER_SPEC.model_copy(update={"inputs": ENCODER_SPEC.inputs[:-1]})}, "feeds"),
+        ({"encoder": ENCODER_SPEC.model_copy(update={"inputs": ENCODER_SPEC.inputs[:-1]})}, "other inputs or outputs than hydrofill uses"),
         (
             {
                 "encoder": ENCODER_SPEC.model_copy(
                     update={"outputs": (tensor("sequence", "float32", "batch", "visible", 9),)}
                 )
             },
-            "feeds",
+            "other inputs or outputs than hydrofill uses",
         ),
         (
             {
@@ -127,7 +127,7 @@ def test_time_in_each_graph_is_counted(model: Model) -> None:
                     update={"outputs": (tensor("memory", "float32", "batch", "visible", 7),)}
                 )
             },
-            "memory is not what",
+            "memory differs from the manifest",
         ),
         (
             {
@@ -135,7 +135,7 @@ def test_time_in_each_graph_is_counted(model: Model) -> None:
                     update={"outputs": (DECODER_SPEC.outputs[0], tensor("std", "int64", "b", "q", 4))}
                 )
             },
-            "std is not what",
+            "std differs from the manifest",
         ),
         ({"decoder": guessing_decoder(False)[0]}, "no guesses"),
         ({"layout": LAYOUT.model_copy(update={"patch": LAYOUT.patch.model_copy(update={"rows": 3})})}, "layout"),
@@ -152,7 +152,7 @@ def test_bundle_whose_manifest_is_not_of_its_graphs_is_refused(
 @pytest.mark.parametrize(
     ("files", "word"),
     [
-        ({"encoder": b"not a graph"}, "encoder.onnx is not a graph"),
+        ({"encoder": b"not a graph"}, "encoder.onnx cannot be loaded by ONNX Runtime"),
         ({"encoder": decoder_bytes()}, "encoder.onnx has other inputs or outputs"),
         ({"decoder": decoder_bytes(std=float("nan"))}, "not finite or a negative standard deviation"),
     ],
@@ -217,7 +217,7 @@ def test_bad_bundle_is_left_out_and_logged(tmp_path: Path, caplog: pytest.LogCap
     (write_bundle(tmp_path, "altered") / "encoder.onnx").write_bytes(b"altered")
     (tmp_path / "no-bundle").mkdir()
     assert list(load_registry(tmp_path, CPU).models) == ["good"]
-    assert "altered: encoder.onnx is not the file" in caplog.text
+    assert "altered: the content of encoder.onnx does not match its digest" in caplog.text
     assert "no-bundle" not in caplog.text
 
 
