@@ -69,7 +69,7 @@ def _engine_for(first: bytes) -> Engine:
         return "h5netcdf"
     if first.startswith(CLASSIC_MAGIC):
         return "scipy"
-    raise UnreadableError("is not a NetCDF file", got=f"first bytes {first!r}", expected="NetCDF-4 or classic")
+    raise UnreadableError("the content is not NetCDF", got=f"first bytes {first!r}", expected="NetCDF-4 or classic")
 
 
 def netcdf_bytes(dataset: xr.Dataset) -> bytes:
