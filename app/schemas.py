@@ -189,7 +189,7 @@ class ProblemDocument(ReplyModel):
     """RFC 9457."""
 
     type: str = Field(examples=["urn:hydrofill:problem:units"])
-    title: str = Field(examples=["Units do not convert"])
+    title: str = Field(examples=["Units cannot be converted"])
     status: int = Field(examples=[422])
     detail: str
     request_id: str

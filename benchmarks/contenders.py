@@ -21,7 +21,7 @@ from export.optimise import optimise
 from export.parity import random_batch
 from hydrofill.constants import DAY_S
 from hydrofill.inference.graphs import LEVELS, QUERIES_PER_RUN
-from hydrofill.layout import Layout, Patch, Place, VariableSpec, Window
+from hydrofill.layout import Layout, Patch, Place, VariableSpec, WindowSize
 from hydrofill.tokens import Queries, Tokens
 from model.config import NetworkConfig
 from model.network.decoder import DecoderInputs
@@ -52,7 +52,7 @@ def design_layout() -> Layout:
     return Layout(
         variables=(warmth,),
         patch=Patch(rows=SIDE, columns=SIDE, steps=8),
-        window=Window(steps=STEPS, rows=ROWS, columns=COLUMNS),
+        window=WindowSize(steps=STEPS, rows=ROWS, columns=COLUMNS),
         place=Place(rows=ROWS, columns=COLUMNS, step_s=DAY_S),
         guesses=False,
     )

@@ -23,7 +23,7 @@ from hydrofill.files import fill_file
 from hydrofill.inference.graphs import Runtime
 from hydrofill.inference.model import Model, load_model
 from hydrofill.layout import Domain
-from hydrofill.reconstruct import plan
+from hydrofill.reconstruct import plan_windows
 from hydrofill.tokens import tokenise
 from model.config import RunConfig
 from model.run_folder import Run
@@ -46,7 +46,7 @@ def tiles(number: int) -> dict[str, float]:
     model = load_model(read_bundle(BUNDLE), Runtime("cpu", THREADS))
     window = model.layout.window
     cube = full_window(model.layout, columns=window.columns + (number - 1) * (window.columns // 2))
-    assert sum(1 for _ in plan(cube, window)) == number
+    assert sum(1 for _ in plan_windows(cube, window)) == number
     before = _peak_mib()
     times, graphs = [], []
     for _ in range(3):

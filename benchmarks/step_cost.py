@@ -20,7 +20,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.harness import markdown_table
 from hydrofill.cube import Sites, Variable, WaterCube
-from hydrofill.layout import Layout, Patch, Place, VariableSpec, Window
+from hydrofill.layout import Layout, Patch, Place, VariableSpec, WindowSize
 from model.config import MaskingConfig, RunConfig, TrainingConfig, choose_preset
 from model.data.windows import Batch, WindowSampler
 from model.network.mae import CrossMAE
@@ -148,7 +148,7 @@ def _layout(case: Case) -> Layout:
     return Layout(
         variables=tuple(variables),
         patch=Patch(rows=SIDE, columns=SIDE, steps=CHUNK),
-        window=Window(steps=case.steps, rows=rows, columns=columns),
+        window=WindowSize(steps=case.steps, rows=rows, columns=columns),
         place=Place(rows=rows, columns=columns, step_s=86_400),
         guesses=False,
     )

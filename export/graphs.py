@@ -17,7 +17,7 @@ from export.fused import barred, bars_keys, fuse
 from export.lower_precision import halve
 from hydrofill.bundle import GraphSpec, TensorSpec
 from hydrofill.guesses.first_guesses import DISTANCES, GUESSES
-from hydrofill.tokens import PLACE_FEATURES
+from hydrofill.places import PLACE_FEATURES
 from model.config import NetworkConfig
 from model.network.decoder import CrossDecoder, DecoderInputs
 from model.network.fusion import Memory, keys_of

@@ -10,7 +10,8 @@ import torch
 
 from hydrofill.bundle import Parity
 from hydrofill.guesses.first_guesses import DISTANCES, GUESSES
-from hydrofill.tokens import PLACE_FEATURES, Queries, Tokens, stack_queries, stack_tokens
+from hydrofill.places import PLACE_FEATURES
+from hydrofill.tokens import Queries, Tokens, stack_queries, stack_tokens
 from model.network.mae import CrossMAE
 
 TOLERANCE = 1e-4

@@ -1,4 +1,4 @@
-"""The bundle that training hands to serving: read whole, checked whole, or refused."""
+"""Read a bundle: a trained model that is ready to use, as a manifest, two graphs and a model card."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hydrofill.layout import Frozen, Layout
 
 MANIFEST = "manifest.json"
 ENCODER, DECODER, CARD = "encoder.onnx", "decoder.onnx", "MODEL_CARD.md"
-MANIFEST_BYTES = 4 * 2**20  # far above any real manifest; what is read before anything is known of it
+MAX_MANIFEST_BYTES = 4 * 2**20  # far above the size of any real manifest
 SCHEMA_VERSION: Literal[3] = 3  # 3: keys and values from encoder to decoder, graphs saved optimised
 DEFAULT_BUNDLE = "lez-daily"
 BUNDLE_NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
@@ -28,14 +28,14 @@ Dtype = Literal["float32", "float16", "int8"]
 
 
 class FileDigest(Frozen):
-    """What a file must be."""
+    """Size and checksum of a file."""
 
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     size: int = Field(ge=1)
 
 
 class TensorSpec(Frozen):
-    """One input or output of a graph; a named dimension is dynamic."""
+    """One input or output of a graph; a dimension given by name may have any length."""
 
     name: str
     dtype: Literal["float32", "float16", "int64", "bool"]
@@ -50,9 +50,10 @@ class GraphSpec(Frozen):
 
 
 class Parity(Frozen):
-    """How far the graphs were from the network they were made of, at shapes they were not traced with.
+    """How much the graphs differ from the network that they were exported from, at shapes other than the traced one.
 
-    `tolerance` is null where the graphs are of lower precision than the network: those are accepted by their skill.
+    tolerance: the largest difference that was accepted; null for graphs of lower precision than the network, which are
+    accepted by their skill.
     """
 
     tolerance: float | None = Field(gt=0)
@@ -61,9 +62,9 @@ class Parity(Frozen):
 
 
 class Optimised(Frozen):
-    """How far the graphs were optimised when they were exported, and by which release of ONNX Runtime.
+    """How the graphs were optimised during export, and by which release of ONNX Runtime.
 
-    `extended` is what runs on any processor; a server that loads them optimises no more.
+    Graphs of the level `extended` run on any processor, and are not optimised again when they are loaded.
     """
 
     level: Literal["none", "extended"]
@@ -71,10 +72,11 @@ class Optimised(Frozen):
 
 
 class Skill(Frozen):
-    """Scores of one variable under one kind of gap on held-out cells, physical units.
+    """Scores of one variable for one kind of gap on held-out cells, in physical units.
 
-    `coverage90` is the share of truths within the 90 % interval; `linear_rmse` is linear
-    interpolation in time, `mean_rmse` the cell's own mean, on the same cells; null where neither exists.
+    coverage90: share of true values within the 90 % interval. linear_rmse: root mean square error of linear
+    interpolation in time on the same cells. mean_rmse: the same for the mean of each cell. Null if there is no such
+    estimate.
     """
 
     variable: str
@@ -89,10 +91,10 @@ class Skill(Frozen):
 
 
 class PrecisionCost(Frozen):
-    """What lower precision costs one variable on held-out cells, beside float32 on the same ones.
+    """What lower precision costs for one variable, compared with float32 on the same held-out cells.
 
-    Ratios are geometric means over kinds of gaps; `coverage_change` is by how much the share of truths within the 90 %
-    interval, of all `cells` together, went away from 90 % (below 0: came nearer).
+    rmse_ratio, crps_ratio: geometric means over the kinds of gaps. coverage_change: how much further the share of true
+    values within the 90 % interval, over all `cells`, is from 90 % (negative: closer).
     """
 
     cells: int = Field(ge=1)
@@ -102,14 +104,14 @@ class PrecisionCost(Frozen):
 
 
 class Precision(Frozen):
-    """What the blocks of encoder and decoder compute in; all in physical units is float32 always."""
+    """The number type in which the blocks of encoder and decoder compute; physical values are always float32."""
 
     dtype: Dtype = "float32"
     cost: dict[str, PrecisionCost] = Field(default_factory=dict)
 
 
 class TrainingData(Frozen):
-    """What the network learnt from."""
+    """The data that the network was trained on."""
 
     title: str
     source: str
@@ -120,7 +122,7 @@ class TrainingData(Frozen):
 
 
 class Manifest(Frozen):
-    """manifest.json."""
+    """The content of manifest.json."""
 
     schema_version: Literal[3] = SCHEMA_VERSION
     name: BundleName
@@ -140,13 +142,13 @@ class Manifest(Frozen):
     files: dict[Literal["encoder.onnx", "decoder.onnx", "MODEL_CARD.md"], FileDigest]
 
     def to_json(self) -> str:
-        """The text of manifest.json."""
+        """Return the text of manifest.json."""
         return json.dumps(self.model_dump(mode="json"), indent=1) + "\n"
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle read and checked: its manifest, the manifest's own sha256, and the graphs' bytes."""
+    """A bundle that was read and checked: its manifest, the sha256 of the manifest, and the bytes of the graphs."""
 
     manifest: Manifest
     sha256: str
@@ -164,7 +166,7 @@ def find_bundle(bundle: Path | None = None) -> Path:
     """Return the folder of a bundle, given by its folder or by the name of a shipped bundle; the default for None.
 
     Raises:
-        BundleError: there is neither; names the shipped bundles.
+        BundleError: there is no such folder and no such name; names the shipped bundles.
     """
     if bundle is not None and bundle.is_dir():
         return bundle
@@ -177,17 +179,17 @@ def find_bundle(bundle: Path | None = None) -> Path:
 
 
 def digest(content: bytes) -> FileDigest:
-    """Size and sha256 of a file's content."""
+    """Return the size and sha256 of a file's content."""
     return FileDigest(sha256=hashlib.sha256(content).hexdigest(), size=len(content))
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """The bundle in `folder`; each file is read once and that very content is checked.
+    """Read and check the bundle in `folder`; each file is read only once.
 
     Raises:
-        BundleError: a file is missing, altered or unreadable, or the manifest is not of this schema.
+        BundleError: a file is missing, altered or unreadable, or the manifest is of another schema.
     """
-    content = _read(folder, MANIFEST, MANIFEST_BYTES)
+    content = _read(folder, MANIFEST, MAX_MANIFEST_BYTES)
     _check_schema(content, folder.name)
     try:
         manifest = Manifest.model_validate_json(content)
@@ -202,7 +204,7 @@ def read_bundle(folder: Path) -> Bundle:
             raise BundleError(f"{MANIFEST} has no digest of {name}", where=folder.name)
         files[name] = _read(folder, name, expected.size)
         if digest(files[name]) != expected:
-            raise BundleError(f"{name} is not the file that the manifest describes", where=folder.name)
+            raise BundleError(f"the content of {name} does not match its digest in {MANIFEST}", where=folder.name)
     for domain in manifest.layout.domain.values():
         try:
             domain.to_array()
@@ -212,18 +214,17 @@ def read_bundle(folder: Path) -> Bundle:
 
 
 def _check_schema(content: bytes, name: str) -> None:
-    """Returns unless the manifest is of another schema, in which case nothing else of it need be right.
+    """Raise BundleError if the manifest is of another schema version; the message says what to do.
 
-    Raises:
-        BundleError: it is; says what to do.
+    This is checked first, because the other checks would fail with messages that do not help.
     """
     try:
         document = json.loads(content)
     except ValueError:
-        return  # what is wrong with it is told by whoever reads it whole
+        return  # reading the whole manifest will raise the error
     found = document.get("schema_version") if isinstance(document, dict) else None
     if isinstance(found, int) and found != SCHEMA_VERSION:
-        problem = f"{MANIFEST} is of another schema_version: export the run again"
+        problem = f"{MANIFEST} has another schema_version; export the run again"
         raise BundleError(problem, where=name, got=found, expected=SCHEMA_VERSION)
 
 

@@ -1,8 +1,8 @@
-"""How long work is told to stop, and where it listens.
+"""Stop long computations.
 
-`Cancellation` is the stop signal of one piece of work, safe to use from any thread. `checkpoint` is what long
-arithmetic calls between its steps; what happens there is set by the caller's context, as in anyio, so that the
-arithmetic needs no argument for it.
+`Cancellation` is the stop signal of one piece of work; it can be used from any thread. Long computations call
+`checkpoint` between their steps. What a checkpoint does is set by the caller with `checkpoints`, so that the
+computations need no extra argument.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class CancelledError(Exception):
 
 
 class Cancellation:
-    """The stop signal of one piece of work; safe to use from any thread."""
+    """The stop signal of one piece of work; it can be used from any thread."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -27,7 +27,7 @@ class Cancellation:
         self.reason = ""
 
     def cancel(self, reason: str = "") -> None:
-        """Cancel the work and call every registered callback once; the first reason is kept."""
+        """Cancel the work and call every registered callback once; later reasons are ignored."""
         with self._lock:
             self.reason = self.reason or reason
             self.cancelled = True
@@ -36,7 +36,7 @@ class Cancellation:
             callback()
 
     def on_cancel(self, callback: Callable[[], None]) -> None:
-        """Register `callback` for the cancellation; call it at once if the work is cancelled already."""
+        """Register `callback` to be called on cancellation; call it at once if the work is already cancelled."""
         with self._lock:
             if not self.cancelled:
                 self._callbacks.append(callback)
@@ -61,13 +61,13 @@ _call: ContextVar[Callable[[], None]] = ContextVar("checkpoint", default=_nothin
 
 
 def checkpoint() -> None:
-    """Call what `checkpoints` set in this context; an exception raised there ends the work."""
+    """Call the function that `checkpoints` set in this context; an exception that it raises ends the work."""
     _call.get()()
 
 
 @contextmanager
 def checkpoints(call: Callable[[], None] = _nothing) -> Iterator[None]:
-    """Have every checkpoint of this context call `call`; by default nothing. Other threads are not affected."""
+    """Make every checkpoint in this context call `call`; by default, do nothing. Other threads are not affected."""
     token = _call.set(call)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Numbers that several parts use, each written once."""
+"""Constants that several modules use."""
 
 from __future__ import annotations
 

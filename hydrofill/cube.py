@@ -1,4 +1,4 @@
-"""The one body of data that flows from file to reply."""
+"""The data type that all of hydrofill works on: gridded, gauged and static variables with common coordinates."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DIMS: Mapping[Kind, tuple[str, ...]] = {
 
 @dataclass(frozen=True, eq=False)
 class Variable:
-    """One variable: float32 values in the dims of its `kind`, physical `units`, NaN = missing."""
+    """One variable: `values` is float32 in physical `units`, with the dimensions of its `kind`; NaN is missing."""
 
     name: str
     kind: Kind
@@ -33,14 +33,14 @@ class Variable:
 
     @property
     def valid(self) -> np.ndarray:
-        """True where a value is present; the shape of `values`."""
+        """True where a value is present, with the shape of `values`."""
         present: np.ndarray = ~np.isnan(self.values)
         return present
 
 
 @dataclass(frozen=True, eq=False)
 class Sites:
-    """Gauges or catchments: `ids` (N,) strings, `y` and `x` (N,) float64 on the grid's coordinates."""
+    """Gauges or catchments: `ids` (N,) strings, `y` and `x` (N,) float64 in the grid's coordinates."""
 
     ids: np.ndarray
     y: np.ndarray
@@ -50,12 +50,12 @@ class Sites:
         return len(self.ids)
 
     def take(self, index: np.ndarray) -> Sites:
-        """The sites at `index` (indices or booleans)."""
+        """Return the sites at `index` (integers or booleans)."""
         return Sites(self.ids[index], self.y[index], self.x[index])
 
 
 def no_sites() -> Sites:
-    """A cube's sites when it has only grids."""
+    """Return an empty set of sites, for a cube without sites."""
     return Sites(np.array([], dtype=str), np.array([]), np.array([]))
 
 
@@ -63,12 +63,14 @@ def no_sites() -> Sites:
 class WaterCube:
     """Gridded, series and static variables on one time axis, one grid and one set of sites.
 
-    time: (T,) datetime64[ns], increasing. y: (H,), x: (W,) float64, monotonic; empty without a grid.
-    domain: by grid variable, (H, W) bool, True where it lives; a variable not named there lives
-    wherever it has a value at any time.
+    time: (T,) datetime64[ns], increasing. y: (H,), x: (W,) float64, monotonic; empty without a grid. domain: for each
+    gridded variable, (H, W) bool, True at the cells where the variable has values. The domain of a variable that is not
+    named is every cell with a value at any time.
 
     Raises:
-        StructureError, CoordinateError, ValueRangeError: the parts disagree; the message names the variable.
+        StructureError: a shape or type does not match the coordinates; names the variable.
+        CoordinateError: a coordinate is empty, not finite or not ordered; names the coordinate.
+        ValueRangeError: a value is infinite; names the variable.
     """
 
     time: np.ndarray
@@ -84,91 +86,94 @@ class WaterCube:
         _check_axis("x", self.x)
         for axis, place in (("y", self.sites.y), ("x", self.sites.x)):
             if not np.isfinite(place).all():
-                raise CoordinateError("a site's place is not finite", where=f"sites/{axis}")
+                raise CoordinateError("the coordinate of a site is not finite", where=f"sites/{axis}")
         for name, variable in self.variables.items():
             self._check_variable(name, variable)
         for name, inside in self.domain.items():
             if inside.shape != (len(self.y), len(self.x)) or inside.dtype != bool:
                 raise StructureError(
-                    "domain must be boolean on the grid", where=f"{name}_domain", got=inside.shape, expected=self.shape
+                    "the domain must be boolean with the shape of the grid",
+                    where=f"{name}_domain",
+                    got=inside.shape,
+                    expected=self.shape,
                 )
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(T, H, W)."""
+        """Numbers of time steps, rows and columns, (T, H, W)."""
         return len(self.time), len(self.y), len(self.x)
 
     def of_kind(self, *kinds: Kind) -> dict[str, Variable]:
-        """The variables of these kinds, in the cube's order."""
+        """Return the variables of these kinds, in the cube's order."""
         return {name: v for name, v in self.variables.items() if v.kind in kinds}
 
     def inside(self, name: str) -> np.ndarray:
-        """(H, W) or (N,) bool: where the variable lives; a gap elsewhere is no gap."""
+        """Return the domain of a variable, (H, W) or (N,) bool: the cells or sites where gaps count as gaps."""
         if name in self.domain:
             return self.domain[name]
         return np.asarray(self.variables[name].valid.any(axis=0))
 
     def gaps(self, name: str) -> np.ndarray:
-        """Bool, the variable's shape: missing where it lives."""
+        """Return the gaps of a variable, bool of its shape: missing values inside the domain."""
         return ~self.variables[name].valid & self.inside(name)
 
     def with_values(self, values: Mapping[str, np.ndarray]) -> WaterCube:
-        """The same cube with other values for some variables."""
+        """Return the same cube with other values for some variables."""
         variables = dict(self.variables)
         for name, array in values.items():
             variables[name] = replace(variables[name], values=array)
         return replace(self, variables=variables)
 
     def window(self, time: slice, y: slice, x: slice) -> WaterCube:
-        """The part within the slices and the sites in it; a site beyond the grid goes with its nearest cell."""
-        near = self.sites_in(y, x)
-        cut = {
+        """Return the part of the cube within the slices, with the sites of `sites_in`."""
+        taken = self.sites_in(y, x)
+        index = {
             "grid": (time, y, x),
-            "series": (time, near),
+            "series": (time, taken),
             "static_grid": (y, x),
-            "static_site": (near,),
+            "static_site": (taken,),
         }
         return WaterCube(
             time=self.time[time],
             y=self.y[y],
             x=self.x[x],
-            sites=self.sites.take(near),
-            variables={n: replace(v, values=v.values[cut[v.kind]]) for n, v in self.variables.items()},
+            sites=self.sites.take(taken),
+            variables={n: replace(v, values=v.values[index[v.kind]]) for n, v in self.variables.items()},
             domain={n: inside[y, x] for n, inside in self.domain.items()},
         )
 
     def sites_in(self, y: slice, x: slice) -> np.ndarray:
-        """(N,) bool: the sites that `window` takes."""
-        near: np.ndarray = np.ones(len(self.sites), bool)
+        """Return the sites whose nearest cell is within the slices, (N,) bool."""
+        taken: np.ndarray = np.ones(len(self.sites), bool)
         for axis, place, part in ((self.y, self.sites.y, y), (self.x, self.sites.x, x)):
             if len(axis):
                 cell = np.abs(axis[:, None] - place[None, :]).argmin(axis=0)
-                near = near & (cell >= part.indices(len(axis))[0]) & (cell < part.indices(len(axis))[1])
-        return near
+                taken = taken & (cell >= part.indices(len(axis))[0]) & (cell < part.indices(len(axis))[1])
+        return taken
 
     def _check_variable(self, name: str, variable: Variable) -> None:
         size = {"time": len(self.time), "y": len(self.y), "x": len(self.x), "site": len(self.sites)}
         expected = tuple(size[dim] for dim in DIMS[variable.kind])
         if variable.values.shape != expected:
             raise StructureError(
-                f"shape does not fit dims {DIMS[variable.kind]}",
+                f"the shape does not match the dimensions {DIMS[variable.kind]}",
                 where=name,
                 got=variable.values.shape,
                 expected=expected,
             )
         if variable.values.dtype != np.float32:
-            raise StructureError("values must be float32", where=name, got=variable.values.dtype)
+            raise StructureError("the values must be float32", where=name, got=variable.values.dtype)
         if np.isinf(variable.values).any():
-            raise ValueRangeError("holds an infinite value; missing is NaN", where=name)
+            raise ValueRangeError("has an infinite value; missing values must be NaN", where=name)
 
 
 def _check_time(time: np.ndarray) -> None:
     if not np.issubdtype(time.dtype, np.datetime64):
         raise CoordinateError("is not a CF time axis", where="time", got=time.dtype)
     if time.ndim != 1 or len(time) == 0:
-        raise CoordinateError("must hold at least one time", where="time", got=time.shape)
+        raise CoordinateError("must have at least one time", where="time", got=time.shape)
     if np.isnat(time).any():
-        raise CoordinateError("holds a missing time", where="time")
+        raise CoordinateError("has a missing time", where="time")
     if (np.diff(time) <= np.timedelta64(0)).any():
         at = int(np.argmax(np.diff(time) <= np.timedelta64(0))) + 1
         raise CoordinateError("must increase", where="time", got=f"{time[at]} after {time[at - 1]}")

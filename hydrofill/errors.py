@@ -1,4 +1,4 @@
-"""What can be wrong with data or a bundle, said so that a person can act on it."""
+"""Errors about the data or the bundle; each names the place, what was found and what was expected."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from typing import Self
 
 
 class ContractError(ValueError):
-    """Input that breaks the contract: where, what is wrong, what was got and what was expected.
+    """Base class of all errors about the input: data that cannot be filled, or a bundle that cannot be used.
 
-    `pointer` is a JSON pointer (RFC 6901) into the request, or "" for the whole of it.
+    problem: what is wrong. where: the variable, coordinate or file, or parts of a path such as `sites/0/y`; "" for the
+    whole input. got: what was found. expected: what is needed. `title` says in a few words what kind of error it is.
     """
 
-    title = "The input breaks the contract"
+    title = "The input is not valid"
 
     def __init__(self, problem: str, *, where: str = "", got: object = None, expected: object = None) -> None:
         self.problem = problem
@@ -28,58 +29,58 @@ class ContractError(ValueError):
         return f"{text} ({'; '.join(clauses)})" if clauses else text
 
     def at(self, where: str) -> Self:
-        """The same error, said of another place."""
+        """Return the same error with another `where`."""
         return type(self)(self.problem, where=where, got=self.got, expected=self.expected)
 
     @property
     def pointer(self) -> str:
-        """`where` as a JSON pointer."""
+        """`where` as a JSON pointer (RFC 6901) into the request; "" for the whole request."""
         return "".join("/" + part.replace("~", "~0") for part in self.where.split("/") if part)
 
 
 class UnreadableError(ContractError):
-    """Bytes that are not what they claim to be."""
+    """Raised when a file or a request body is damaged or is not of the stated format."""
 
     title = "The body cannot be read"
 
 
 class StructureError(ContractError):
-    """Dimensions, shapes or types that do not fit together."""
+    """Raised when dimensions, shapes, types or names are wrong or do not match each other."""
 
-    title = "Dimensions or types do not fit"
+    title = "Wrong dimensions, shape or type"
 
 
 class CoordinateError(ContractError):
-    """Time or place that is absent, not finite, not ordered, or not on the model's terms."""
+    """Raised when a coordinate of time or place is missing, not finite, not ordered, or does not suit the model."""
 
-    title = "A coordinate is wrong"
+    title = "Invalid coordinate"
 
 
 class UnitsError(ContractError):
-    """Units that are absent or cannot become the model's."""
+    """Raised when units are missing, not valid, or cannot be converted to the model's."""
 
-    title = "Units do not convert"
+    title = "Units cannot be converted"
 
 
 class ValueRangeError(ContractError):
-    """Values that cannot be physical: infinite, or beyond the variable's bounds."""
+    """Raised when a value is infinite or outside the bounds of its variable."""
 
-    title = "A value is not possible"
+    title = "Value out of range"
 
 
 class UnknownVariableError(ContractError):
-    """A variable that the model or the dataset does not know."""
+    """Raised when a named variable is not in the bundle or not in the data, or when they share no variable."""
 
     title = "Unknown variable"
 
 
 class NothingObservedError(ContractError):
-    """No value at all to fill from."""
+    """Raised when all values are missing, so that there is nothing to fill from."""
 
-    title = "Nothing is observed"
+    title = "All values are missing"
 
 
 class BundleError(ContractError):
-    """A bundle that is incomplete, altered or of another schema."""
+    """Raised when a bundle is missing, incomplete, altered or of another schema, or when its graphs do not work."""
 
-    title = "The bundle is refused"
+    title = "The bundle cannot be used"

@@ -1,4 +1,4 @@
-"""Fill a NetCDF file on disk; the output file appears whole or not at all."""
+"""Fill a NetCDF file on disk; the output file is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hydrofill.cf.netcdf import read_netcdf, write_netcdf
 from hydrofill.errors import ContractError
 from hydrofill.filling import FillOptions, prepare_fill
 from hydrofill.paths import FileRefusedError, check_paths, written_whole
-from hydrofill.reconstruct import FILLED, OBSERVED, OUTSIDE, REFUSED, Filled
+from hydrofill.reconstruct import FILLED, OBSERVED, OUTSIDE, REFUSED, FilledVariable
 
 if TYPE_CHECKING:
     from hydrofill.inference.model import Model
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Summary:
-    """Numbers of cells of one variable by their flag."""
+    """Number of cells of one variable for each flag."""
 
     name: str
     observed: int
@@ -37,11 +37,11 @@ def fill_file(
     options: FillOptions | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Summary]:
-    """Fill the gaps of the NetCDF file `source` into `target`, and count the cells of each filled variable.
+    """Fill the gaps of the NetCDF file `source`, write `target`, and count the cells of each filled variable.
 
     Args:
         source: a NetCDF-4 or classic file.
-        target: the file to write; it is replaced as a whole once the fill is complete.
+        target: the file to write; an existing file is replaced once the fill is complete.
         model: an open bundle.
         options: what to fill; every gap by default.
         progress: called with (windows done, windows in all).
@@ -56,7 +56,7 @@ def fill_file(
         prepared = prepare_fill(read_netcdf(source), model.layout, options)
     except OSError as error:
         raise FileRefusedError(f"{source}: {error.strerror or error}") from error
-    except ContractError as error:  # an error of the whole file names no variable
+    except ContractError as error:  # an error about the whole file names no variable
         raise error.at(error.where or source.name) from error
     outcome = model.run(prepared.reading.cube, prepared.names, options.max_gap, progress)
     content = write_netcdf(prepared.write(outcome.filled, model.provenance))
@@ -68,8 +68,8 @@ def fill_file(
     return [_summary(name, filled) for name, filled in outcome.filled.items()]
 
 
-def _summary(name: str, filled: Filled) -> Summary:
-    observed, given, refused, outside = (
+def _summary(name: str, filled: FilledVariable) -> Summary:
+    observed, n_filled, refused, outside = (
         int(np.count_nonzero(filled.flag == flag)) for flag in (OBSERVED, FILLED, REFUSED, OUTSIDE)
     )
-    return Summary(name, observed, given, refused, outside)
+    return Summary(name, observed, n_filled, refused, outside)

@@ -1,4 +1,4 @@
-"""One fill from dataset to dataset: the path that `hydrofill.fill`, the command line and the server share.
+"""Fill a dataset: the steps that `hydrofill.fill`, the command line and the server share.
 
 `prepare_fill` reads the dataset, `Model.run` (hydrofill/inference/model.py) fills the gaps of the cube, and
 `PreparedFill.write` puts the fill back into the dataset. The server runs the middle step on its own thread; the other
@@ -14,16 +14,16 @@ import xarray as xr
 
 from hydrofill.cf.dataset import Reading, read_dataset, write_fill
 from hydrofill.layout import Layout
-from hydrofill.reconstruct import Filled, select_variables
+from hydrofill.reconstruct import FilledVariable, select_variables
 
 
 @dataclass(frozen=True)
 class FillOptions:
-    """What is to be filled, and how the result is written.
+    """What to fill, and how to write the result.
 
     variables: names to fill, as the bundle calls them; empty for all that dataset and bundle share. max_gap: longest
     gap to fill, in time steps; longer gaps stay missing and are flagged as refused; None for any length.
-    uncertainty: whether `V_std` is written. only_gaps: whether V holds the filled values alone.
+    uncertainty: whether `V_std` is written. only_gaps: whether V holds only the filled values.
     """
 
     variables: tuple[str, ...] = ()
@@ -34,14 +34,14 @@ class FillOptions:
 
 @dataclass(frozen=True, eq=False)
 class PreparedFill:
-    """A dataset that has been read and not been filled yet; `names` are the bundle's variables to fill."""
+    """A dataset that was read and is not filled yet; `names` are the variables to fill, as the bundle calls them."""
 
     dataset: xr.Dataset
     reading: Reading
     names: list[str]
     options: FillOptions
 
-    def write(self, filled: Mapping[str, Filled], provenance: Mapping[str, str]) -> xr.Dataset:
+    def write(self, filled: Mapping[str, FilledVariable], provenance: Mapping[str, str]) -> xr.Dataset:
         """Return the dataset with its gaps filled, with flags, standard deviations and provenance."""
         options = self.options
         return write_fill(
@@ -58,7 +58,7 @@ def prepare_fill(dataset: xr.Dataset, layout: Layout, options: FillOptions) -> P
     """Read `dataset` for a bundle with this layout.
 
     Raises:
-        ContractError: the dataset does not suit the bundle; names the variable, what was got and what was expected.
+        ContractError: the dataset does not suit the bundle; names the variable, what was found and what was expected.
         UnknownVariableError: a name in `options.variables` is not in the bundle or not in the dataset.
     """
     reading = read_dataset(dataset, layout)

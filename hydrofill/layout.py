@@ -1,4 +1,4 @@
-"""What the model's tokens look like: its variables, patches, window and coordinates."""
+"""The layout of a model: its variables, patches, window size and coordinates."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z_][A
 
 
 class Frozen(BaseModel):
-    """Immutable, and any key it does not know is an error."""
+    """Base class of everything in a manifest: immutable, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class VariableSpec(Frozen):
-    """One variable as the model knows it. `transform` is what the network sees; bounds are physical."""
+    """One variable of the model.
+
+    units: the units that the model works in. lower, upper: physical bounds in these units; None for no bound.
+    transform: what is applied to values before the network sees them.
+    """
 
     name: Name
     kind: Kind
@@ -34,22 +38,22 @@ class VariableSpec(Frozen):
     transform: Transform = "identity"
 
     @model_validator(mode="after")
-    def _square_root_needs_a_floor(self) -> VariableSpec:
+    def _sqrt_needs_lower_bound_zero(self) -> VariableSpec:
         if self.transform == "sqrt" and self.lower != 0.0:
-            raise ValueError(f"{self.name}: transform sqrt needs lower = 0, got {self.lower}")
+            raise ValueError(f"{self.name}: the transform sqrt needs lower = 0, got {self.lower}")
         return self
 
 
 class Patch(Frozen):
-    """Cells of one token: `rows` x `columns` of one frame, or `steps` of one site."""
+    """Size of a patch: `rows` x `columns` cells of one frame (grids), or `steps` time steps of one site (series)."""
 
     rows: int = Field(ge=1)
     columns: int = Field(ge=1)
     steps: int = Field(ge=1)
 
 
-class Window(Frozen):
-    """The most that the model sees at once."""
+class WindowSize(Frozen):
+    """The largest part of a cube that the model sees at once, in time steps, rows and columns."""
 
     steps: int = Field(ge=1)
     rows: int = Field(ge=1)
@@ -57,10 +61,10 @@ class Window(Frozen):
 
 
 class Place(Frozen):
-    """The training grid's coordinates, on which every place is expressed.
+    """The coordinates of the training grid, and the time step of the training data in seconds.
 
-    A cell's place is (coordinate - origin) / spacing, in training cells; `units` is what the
-    coordinates are in ("" where the training data did not say).
+    The place of a cell is (coordinate - origin) / spacing, in cells of the training grid. units: of the coordinates, ""
+    if the training data did not say.
     """
 
     y_origin: float = 0.0
@@ -74,7 +78,10 @@ class Place(Frozen):
 
 
 class Domain(Frozen):
-    """Where a gridded variable lives on the training grid: a bitmap from the lowest y and x."""
+    """The cells of the training grid where a variable has values.
+
+    bits: one bit for each cell, row by row from the lowest y and x, compressed with zlib and encoded in base64.
+    """
 
     rows: int = Field(ge=1)
     columns: int = Field(ge=1)
@@ -82,89 +89,96 @@ class Domain(Frozen):
 
     @field_validator("bits")
     @classmethod
-    def _text_is_base64(cls, bits: str) -> str:
+    def _bits_are_base64(cls, bits: str) -> str:
         try:
             base64.b64decode(bits, validate=True)
         except ValueError as error:
-            raise ValueError("bits is not base64") from error
+            raise ValueError("bits is not valid base64") from error
         return bits
 
     @classmethod
     def from_array(cls, inside: np.ndarray) -> Domain:
-        """`inside` (H, W) bool, y and x increasing."""
+        """Return the domain of `inside`, (H, W) bool with y and x increasing."""
         packed = zlib.compress(np.packbits(inside).tobytes(), 9)
         return cls(rows=inside.shape[0], columns=inside.shape[1], bits=base64.b64encode(packed).decode())
 
     def to_array(self) -> np.ndarray:
-        """(H, W) bool, y and x increasing.
+        """Return the domain as (H, W) bool with y and x increasing.
 
         Raises:
-            ValueError: the bitmap is not of the stated size.
+            ValueError: the bitmap cannot be decompressed or has the wrong size.
         """
-        wanted = -(-self.rows * self.columns // 8)
-        inflater = zlib.decompressobj()
+        expected = -(-self.rows * self.columns // 8)
+        decompressor = zlib.decompressobj()
         try:
-            packed = inflater.decompress(base64.b64decode(self.bits), wanted + 1)
+            packed = decompressor.decompress(base64.b64decode(self.bits), expected + 1)
         except zlib.error as error:
-            raise ValueError("domain bitmap is not deflated data") from error
-        if len(packed) != wanted:
-            raise ValueError(f"domain bitmap holds {len(packed)} bytes, expected {wanted}")
+            raise ValueError("the domain bitmap is not zlib data") from error
+        if len(packed) != expected:
+            raise ValueError(f"the domain bitmap has {len(packed)} bytes, expected {expected}")
         bits = np.unpackbits(np.frombuffer(packed, np.uint8), count=self.rows * self.columns)
         return bits.reshape(self.rows, self.columns).astype(bool)
 
 
 class Layout(Frozen):
-    """Everything that turns a cube into tokens and back; shared by training and serving.
+    """Everything that is needed to turn a cube into tokens and back; shared by training and serving.
 
-    `variables` are reconstructed; their order numbers the token types. `static` are seen, never
-    reconstructed: those on the grid make one token a patch, those of sites one token a site.
+    variables: the variables that are filled; their order gives the numbers of the token types. static: variables that
+    the network sees and never fills; a static field gives one token for each patch, and the attributes of a site give
+    one token. domain: for gridded variables, the cells of the training grid where they have values. guesses: whether
+    queries carry classical first guesses of their cells.
     """
 
     variables: tuple[VariableSpec, ...] = Field(min_length=1)
     static: tuple[VariableSpec, ...] = ()
     patch: Patch
-    window: Window
+    window: WindowSize
     place: Place
     domain: dict[str, Domain] = {}
-    guesses: bool = True  # whether queries carry classical first guesses of their cells
+    guesses: bool = True
 
     @model_validator(mode="after")
-    def _names_and_kinds(self) -> Layout:
+    def _check_names_and_kinds(self) -> Layout:
         names = [v.name for v in (*self.variables, *self.static)]
         if len(set(names)) != len(names):
-            raise ValueError(f"a variable is named twice: {sorted(n for n in names if names.count(n) > 1)}")
+            repeated = sorted(n for n in names if names.count(n) > 1)
+            raise ValueError(f"variable names must be unique, these are repeated: {repeated}")
         wrong = [v.name for v in self.variables if v.kind not in ("grid", "series")]
         wrong += [v.name for v in self.static if v.kind not in ("static_grid", "static_site")]
         if wrong:
-            raise ValueError(f"variables of the wrong kind: {wrong}")
+            raise ValueError(f"these variables are of the wrong kind: {wrong}")
         return self
 
     def spec(self, name: str) -> VariableSpec:
-        """The variable of that name; KeyError if the model has none."""
+        """Return the variable of that name.
+
+        Raises:
+            StopIteration: the model has no variable of that name.
+        """
         return next(v for v in (*self.variables, *self.static) if v.name == name)
 
     @property
     def static_grid(self) -> tuple[VariableSpec, ...]:
-        """Static fields, in the order of a static token's values."""
+        """Static fields, in the order of the values of a static token."""
         return tuple(v for v in self.static if v.kind == "static_grid")
 
     @property
     def static_site(self) -> tuple[VariableSpec, ...]:
-        """Site attributes, in the order of a static token's values."""
+        """Site attributes, in the order of the values of a static token."""
         return tuple(v for v in self.static if v.kind == "static_site")
 
     @property
     def token_types(self) -> int:
-        """One a variable, then one for static patches and one for static sites."""
+        """Number of token types: one for each variable, one for static patches, and one for static sites."""
         return len(self.variables) + 2
 
     @property
     def token_size(self) -> int:
-        """P: values a token holds; shorter tokens are padded with unseen cells."""
+        """Number of values in a token, P; shorter tokens are padded with cells that are marked as not seen."""
         sizes = [len(self.static_grid), len(self.static_site)]
         sizes += [self.cells(v) for v in self.variables]
         return max(sizes)
 
     def cells(self, spec: VariableSpec) -> int:
-        """Cells in one token of a reconstructed variable."""
+        """Return the number of cells in one patch of a variable that is filled."""
         return self.patch.rows * self.patch.columns if spec.kind == "grid" else self.patch.steps

@@ -1,4 +1,4 @@
-"""Paths that are read and written: what is refused, and how a file or folder appears whole or not at all."""
+"""Check the paths of input and output, and write a file or folder completely or not at all."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 
 
 class FileRefusedError(ValueError):
-    """A path that cannot be read or must not be written; the message is one line."""
+    """Raised when a path cannot be read or must not be written; the message is one line."""
 
 
 def check_paths(source: Path, target: Path) -> None:
-    """Check that `source` can be read and that writing `target` loses nothing.
+    """Check that `source` is a file, and that `target` can be written without losing anything else.
 
     Raises:
-        FileRefusedError: a path does not do; names the path.
+        FileRefusedError: a path cannot be used; names the path.
     """
     if not source.exists():
         raise FileRefusedError(f"{source}: no such file")

@@ -1,7 +1,6 @@
-"""Windows over a cube, the gaps asked of each, and the answers blended into one: cube -> filled cube.
+"""Fill the gaps of a cube: predict them window by window, and blend the predictions where windows overlap.
 
-The network comes in as a function of tokens and queries, so that what training evaluates and what
-the server answers are one computation.
+The network is passed in as a function of tokens and queries, so that training evaluates exactly what the server runs.
 """
 
 from __future__ import annotations
@@ -16,27 +15,31 @@ import numpy as np
 from hydrofill.calibration import Calibration, distance_classes
 from hydrofill.cube import WaterCube
 from hydrofill.errors import BundleError, NothingObservedError, UnknownVariableError
-from hydrofill.guesses.first_guesses import Guesses
+from hydrofill.guesses.first_guesses import Guesses, guess_variable
 from hydrofill.guesses.interpolation import nearest_seen
-from hydrofill.layout import Layout, Window
-from hydrofill.tokens import Queries, Tokenised, Tokens, first_guesses, tokenise
+from hydrofill.layout import Layout, WindowSize
+from hydrofill.tokens import Queries, Tokenised, Tokens, tokenise
 
 OBSERVED, FILLED, OUTSIDE, REFUSED = (np.int8(flag) for flag in range(4))
 FLAG_MEANINGS = ("observed", "filled", "outside", "refused")
-MAX_RECORD_VALUES = 2_000_000  # of one variable in a record that guesses are made over: some 500 MB while they are made
-RECORD_MARGIN = 32  # steps of a record before and after the windows that it serves
+MAX_RECORD_VALUES = 2_000_000  # of one variable, in the record that guesses are made over; they take about 500 MB
+RECORD_MARGIN = 32  # steps of a record before the first and after the last window that is cut from it
 
 
 class Predictor(Protocol):
-    """The network: one window's tokens and queries -> mean and standard deviation (Q, P), physical units."""
+    """The network as a function: tokens and queries of one window -> mean and standard deviation of each query."""
 
     def __call__(self, tokens: Tokens, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of every cell of every query, (Q, P) each."""
+        """Return mean and standard deviation of every cell of every query, (Q, P) each, in physical units."""
 
 
 @dataclass(frozen=True, eq=False)
-class Filled:
-    """One variable reconstructed, arrays of its shape: `mean` (the fill; NaN elsewhere), `std`, `flag` int8."""
+class FilledVariable:
+    """The fill of one variable, arrays of the variable's shape.
+
+    mean: the filled values; NaN where nothing was filled. std: standard deviation; 0 where observed, NaN where still
+    missing. flag: int8, OBSERVED, FILLED, OUTSIDE or REFUSED.
+    """
 
     mean: np.ndarray
     std: np.ndarray
@@ -44,8 +47,8 @@ class Filled:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
-    """One window of a cube, with weights along each of its axes that fall towards its inner borders."""
+class CubeWindow:
+    """One window of a cube, and its weights along time, y and x, which fall towards the neighbouring windows."""
 
     time: slice
     y: slice
@@ -54,9 +57,9 @@ class Part:
 
     @property
     def weight(self) -> np.ndarray:
-        """(steps, rows, columns), 1 along an axis that the window covers whole: the product of the axes' weights."""
-        of_time, of_y, of_x = self.weights
-        weight: np.ndarray = of_time[:, None, None] * of_y[None, :, None] * of_x[None, None, :]
+        """Product of the weights, (steps, rows, columns); of length 1 along an axis that the window covers whole."""
+        time, y, x = self.weights
+        weight: np.ndarray = time[:, None, None] * y[None, :, None] * x[None, None, :]
         return weight
 
 
@@ -70,77 +73,90 @@ def reconstruct(
     only: Mapping[str, np.ndarray] | None = None,
     calibration: Mapping[str, Calibration] | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Filled]:
-    """Every gap of `names` (by default of all variables that cube and model share) with mean, spread and flag.
+) -> dict[str, FilledVariable]:
+    """Fill the gaps of a cube; return mean, standard deviation and flag of each variable.
 
-    A gap of more than `max_gap` steps in a row is refused, as is one that no window with an observed
-    value reaches; `only`, by variable, bool, narrows what is asked for. `calibration`, by variable,
-    stretches spreads and dries fills. `progress` is told (windows done, windows in all).
+    A gap stays missing and is flagged REFUSED if it is longer than `max_gap`, or if no window that covers the gap holds
+    an observed value.
+
+    Args:
+        cube: the data, in the model's units.
+        layout: the layout of the model.
+        predict: the network.
+        names: variables to fill; by default all that cube and model share.
+        max_gap: longest gap to fill, in time steps; None for any length.
+        only: for each variable, bool: the cells that may be filled; by default all gaps.
+        calibration: for each variable, how standard deviations are corrected and which fills are set to zero.
+        progress: called with (windows done, windows in all).
 
     Raises:
-        UnknownVariableError: a name that the model or the cube lacks.
-        NothingObservedError: no reconstructed variable has a value anywhere.
+        UnknownVariableError: a name is not in the model or not in the cube.
+        NothingObservedError: no variable of the model has a value anywhere in the cube.
+        BundleError: the network predicts a value that is not finite or a negative standard deviation.
     """
     names = select_variables(cube, layout, names)
     if not any(cube.variables[s.name].valid.any() for s in layout.variables if s.name in cube.variables):
-        raise NothingObservedError("no value is present in any variable", got=sorted(cube.variables))
+        raise NothingObservedError("all values of all variables are missing", got=sorted(cube.variables))
     requested = requested_cells(cube, names, max_gap)
     if only is not None:
         requested = {name: wanted & only[name] for name, wanted in requested.items()}
-    blends = {n: _Blend(requested[n]) for n in names}
-    asking = [part for part in plan(cube, layout.window) if _asks(cube, part, requested)]
-    wanted, record = [name for name in names if requested[name].any()], None
-    for done, (part, time) in enumerate(
-        zip(asking, record_slices(cube, layout, (p.time for p in asking)), strict=True)
-    ):
+    mixtures = {n: _Mixture(requested[n]) for n in names}
+    windows = [window for window in plan_windows(cube, layout.window) if _has_requests(cube, window, requested)]
+    guessed, record = [name for name in names if requested[name].any()], None
+    times = record_slices(cube, layout, (window.time for window in windows))
+    for done, (window, time) in enumerate(zip(windows, times, strict=True)):
         if record is None or record.time != time:
-            record = GuessedRecord.over(cube, layout, time, wanted)
-        _fill_part(record, layout, predict, part, requested, blends)
+            record = GuessedRecord.over(cube, layout, time, guessed)
+        _fill_window(record, layout, predict, window, requested, mixtures)
         if progress is not None:
-            progress(done + 1, len(asking))
+            progress(done + 1, len(windows))
     calibration = calibration or {}
-    return {n: _finish(cube, layout, n, blends[n], calibration.get(n)) for n in names}
+    return {n: _finish(cube, layout, n, mixtures[n], calibration.get(n)) for n in names}
 
 
 def select_variables(cube: WaterCube, layout: Layout, names: Sequence[str] | None) -> list[str]:
-    """The variables to reconstruct, in the layout's order.
+    """Return the variables to fill, in the layout's order: `names`, or all that cube and model share.
 
     Raises:
-        UnknownVariableError: a name that the model or the cube lacks, or nothing in common.
+        UnknownVariableError: a name is not in the model or not in the cube, or they share no variable.
     """
     model = [s.name for s in layout.variables]
     shared = [n for n in model if n in cube.variables]
     for name in names or ():
         if name not in model:
-            raise UnknownVariableError("the model does not reconstruct it", where=name, expected=f"one of {model}")
+            raise UnknownVariableError("the model does not fill this variable", where=name, expected=f"one of {model}")
         if name not in shared:
-            raise UnknownVariableError("is not in the data", where=name)
+            raise UnknownVariableError("the data do not hold this variable", where=name)
     if not shared:
-        raise UnknownVariableError("no variable of the data is one of the model's", expected=f"some of {model}")
+        raise UnknownVariableError("the data hold no variable that the model fills", expected=f"some of {model}")
     return [n for n in shared if not names or n in names]
 
 
 def requested_cells(cube: WaterCube, names: Sequence[str], max_gap: int | None) -> dict[str, np.ndarray]:
-    """By variable, bool: the gaps that are to be filled, those of more than `max_gap` steps in a row left out."""
+    """Return the gaps to fill, bool for each variable; gaps of more than `max_gap` steps in a row are left out."""
     gaps = {n: cube.gaps(n) for n in names}
     return {n: gaps[n] & ~_too_long(gaps[n], max_gap) for n in names}
 
 
-def plan(cube: WaterCube, window: Window) -> Iterator[Part]:
-    """Windows that cover the cube, each step, row and column at least once, neighbours half overlapping."""
-    sizes = window.steps, window.rows, window.columns
-    axes = ([(part, _weights(part, n)) for part in spans(n, size)] for n, size in zip(cube.shape, sizes, strict=True))
+def plan_windows(cube: WaterCube, size: WindowSize) -> Iterator[CubeWindow]:
+    """Yield windows of this size that together cover the cube; neighbours overlap by about half."""
+    lengths = zip(cube.shape, (size.steps, size.rows, size.columns), strict=True)
+    axes = ([(part, _weights(part, n)) for part in overlapping_slices(n, length)] for n, length in lengths)
     for (time, of_time), (y, of_y), (x, of_x) in product(*axes):
-        yield Part(time, y, x, (of_time, of_y, of_x))
+        yield CubeWindow(time, y, x, (of_time, of_y, of_x))
 
 
 def record_slices(cube: WaterCube, layout: Layout, times: Iterable[slice]) -> Iterator[slice]:
-    """The steps of the record that each window, by its own steps, is served from: all, if they are not too many."""
+    """Yield for each window, given by its time steps, the steps of the record over which its guesses are made.
+
+    The record is the whole cube unless the cube has more than MAX_RECORD_VALUES.
+    """
     n_time, height, width = cube.shape
     steps = max(MAX_RECORD_VALUES // max(height * width, len(cube.sites), 1), 2 * layout.window.steps)
     record = slice(0, 0)
     for time in times:
-        inner = record.stop - (0 if record.stop == n_time else RECORD_MARGIN)  # far from an end that is not the cube's
+        # A window must not be close to an end of the record, unless the cube ends there too.
+        inner = record.stop - (0 if record.stop == n_time else RECORD_MARGIN)
         if not record.start <= time.start <= time.stop <= inner:
             start = 0 if n_time <= steps else max(0, time.start - RECORD_MARGIN)
             record = slice(start, min(n_time, start + steps + 2 * RECORD_MARGIN))
@@ -149,9 +165,10 @@ def record_slices(cube: WaterCube, layout: Layout, times: Iterable[slice]) -> It
 
 @dataclass(frozen=True)
 class GuessedRecord:
-    """A run of steps of a cube, all of its cells, with the first guesses made over it; windows are cut from it.
+    """First guesses made over many time steps of a cube; windows are cut from it.
 
-    guesses: by variable, of the cells within `time`; of those asked for, and empty in a layout without guesses.
+    cube: the whole cube. time: the steps over which guesses were made. guesses: for each requested variable, the
+    guesses of all cells at these steps; empty in a layout without guesses.
     """
 
     cube: WaterCube
@@ -160,118 +177,125 @@ class GuessedRecord:
 
     @classmethod
     def over(cls, cube: WaterCube, layout: Layout, time: slice, names: Sequence[str]) -> GuessedRecord:
-        """The record of the steps in `time`, with guesses of the variables in `names`."""
-        wanted = names if layout.guesses else ()
-        made = {n: first_guesses(cube.variables[n].values[time], layout.spec(n), cube.time[time]) for n in wanted}
+        """Make guesses of the variables in `names` over the steps in `time`."""
+        guessed = names if layout.guesses else ()
+        made = {n: guess_variable(cube.variables[n].values[time], layout.spec(n), cube.time[time]) for n in guessed}
         return cls(cube, time, made)
 
-    def tokenise(self, layout: Layout, part: Part, requested: Mapping[str, np.ndarray]) -> Tokenised | None:
-        """One window's tokens and queries; None when it sees nothing."""
-        local = {name: wanted[_cells(self.cube, name, part)] for name, wanted in requested.items()}
-        window, known = self.cube.window(part.time, part.y, part.x), None
+    def tokenise(self, layout: Layout, window: CubeWindow, requested: Mapping[str, np.ndarray]) -> Tokenised | None:
+        """Return the tokens and queries of one window; None if nothing is observed in it."""
+        local = {name: wanted[_cells(self.cube, name, window)] for name, wanted in requested.items()}
+        part, known = self.cube.window(window.time, window.y, window.x), None
         if layout.guesses:
-            shifted = replace(part, time=slice(part.time.start - self.time.start, part.time.stop - self.time.start))
+            start, stop = window.time.start - self.time.start, window.time.stop - self.time.start
+            shifted = replace(window, time=slice(start, stop))
             known = {name: made.part(_cells(self.cube, name, shifted)) for name, made in self.guesses.items()}
-        tokenised = tokenise(window, layout, requested=local, known=known)
-        dynamic = tokenised.tokens.variable < len(layout.variables)
-        return tokenised if dynamic.any() else None
+        tokenised = tokenise(part, layout, requested=local, known=known)
+        observed = tokenised.tokens.variable < len(layout.variables)  # not static
+        return tokenised if observed.any() else None
 
 
-def _asks(cube: WaterCube, part: Part, requested: Mapping[str, np.ndarray]) -> bool:
-    return any(wanted[_cells(cube, name, part)].any() for name, wanted in requested.items())
+def _has_requests(cube: WaterCube, window: CubeWindow, requested: Mapping[str, np.ndarray]) -> bool:
+    return any(wanted[_cells(cube, name, window)].any() for name, wanted in requested.items())
 
 
-def _fill_part(
+def _fill_window(
     record: GuessedRecord,
     layout: Layout,
     predict: Predictor,
-    part: Part,
+    window: CubeWindow,
     requested: Mapping[str, np.ndarray],
-    blends: Mapping[str, _Blend],
+    mixtures: Mapping[str, _Mixture],
 ) -> None:
-    tokenised = record.tokenise(layout, part, requested)
+    """Predict the requested cells of one window and add the predictions to `mixtures`."""
+    tokenised = record.tokenise(layout, window, requested)
     if tokenised is None:
         return
     mean, std = predict(tokenised.tokens, tokenised.queries)
     if not (np.isfinite(mean).all() and (std >= 0).all()):
-        raise BundleError("the network answers with values that cannot be")
+        raise BundleError("the network predicts a value that is not finite or a negative standard deviation")
     means, stds = tokenised.join(mean), tokenised.join(std)
     for name in means:
-        weight = part.weight if layout.spec(name).kind == "grid" else part.weight.mean(axis=(1, 2))[:, None]
-        blends[name].add(_cells(record.cube, name, part), means[name], stds[name], weight)
+        weight = window.weight if layout.spec(name).kind == "grid" else window.weight.mean(axis=(1, 2))[:, None]
+        mixtures[name].add(_cells(record.cube, name, window), means[name], stds[name], weight)
 
 
-class _Blend:
-    """Weighted moments of the windows' answers to the same cells, as of a mixture of distributions.
+class _Mixture:
+    """The predictions of overlapping windows for one variable, combined as a weighted mixture of distributions.
 
-    Of the cells `requested` for alone, which are often few.
+    Only the requested cells are stored, which are often few.
     """
 
     def __init__(self, requested: np.ndarray) -> None:
         self.cells = np.flatnonzero(requested)
-        self.rank = np.empty(requested.shape, np.int32)  # of each cell among them
+        self.rank = np.empty(requested.shape, np.int32)  # of each requested cell: its index in `cells`
         np.put(self.rank, self.cells, np.arange(len(self.cells), dtype=np.int32))
         self.weight, self.first, self.second = np.zeros((3, len(self.cells)))
 
     def add(self, cells: tuple[slice | np.ndarray, ...], mean: np.ndarray, std: np.ndarray, weight: np.ndarray) -> None:
-        answered = ~np.isnan(mean)
-        rank, share = self.rank[cells][answered], np.broadcast_to(weight, mean.shape)[answered]
-        mean, std = (a[answered].astype(np.float64) for a in (mean, std))
+        """Add the predictions of one window that covers `cells`; NaN where the window predicts nothing."""
+        predicted = ~np.isnan(mean)
+        rank, share = self.rank[cells][predicted], np.broadcast_to(weight, mean.shape)[predicted]
+        mean, std = (a[predicted].astype(np.float64) for a in (mean, std))
         self.weight[rank] += share
         self.first[rank] += share * mean
         self.second[rank] += share * (std**2 + mean**2)
 
     def moments(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of each of `cells`, float32; NaN where no window answered."""
+        """Return mean and standard deviation of each of `cells`, float32; NaN where no window predicted the cell."""
         with np.errstate(invalid="ignore"):
-            middle = self.first / self.weight
-            std = np.sqrt(np.maximum(self.second / self.weight - middle**2, 0.0))
-        return middle.astype(np.float32), std.astype(np.float32)
+            mean = self.first / self.weight
+            std = np.sqrt(np.maximum(self.second / self.weight - mean**2, 0.0))
+        return mean.astype(np.float32), std.astype(np.float32)
 
 
-def _finish(cube: WaterCube, layout: Layout, name: str, blend: _Blend, calibration: Calibration | None) -> Filled:
+def _finish(
+    cube: WaterCube, layout: Layout, name: str, mixture: _Mixture, calibration: Calibration | None
+) -> FilledVariable:
+    """Calibrate the predictions of one variable, clip them to its bounds, and flag every cell."""
     spec, valid = layout.spec(name), cube.variables[name].valid
-    mean, std = blend.moments()
+    mean, std = mixture.moments()
     if calibration is not None and len(mean):
-        mean, std = calibration.apply(mean, std, distance_classes(valid).reshape(-1)[blend.cells])
-    answered = ~np.isnan(mean)
-    filled = Filled(
+        mean, std = calibration.apply(mean, std, distance_classes(valid).reshape(-1)[mixture.cells])
+    predicted = ~np.isnan(mean)
+    filled = FilledVariable(
         np.full(valid.shape, np.nan, np.float32),
         np.where(valid, np.float32(0), np.float32(np.nan)),
         np.where(valid, OBSERVED, np.where(cube.inside(name), REFUSED, OUTSIDE)),
     )
-    at = blend.cells[answered]
-    np.put(filled.mean, at, np.clip(mean[answered], spec.lower, spec.upper))
-    np.put(filled.std, at, std[answered])
-    np.put(filled.flag, at, FILLED)
+    cells = mixture.cells[predicted]
+    np.put(filled.mean, cells, np.clip(mean[predicted], spec.lower, spec.upper))
+    np.put(filled.std, cells, std[predicted])
+    np.put(filled.flag, cells, FILLED)
     return filled
 
 
 def _too_long(gaps: np.ndarray, max_gap: int | None) -> np.ndarray:
-    """True in runs of more than `max_gap` gaps along time (the first axis)."""
+    """Return which gaps are in a run of more than `max_gap` along time (the first axis), bool."""
     if max_gap is None:
         return np.zeros_like(gaps)
     before, after = nearest_seen(~gaps)
     return gaps & (after - before - 1 > max_gap)
 
 
-def spans(length: int, size: int) -> list[slice]:
-    """Slices of at most `size` over `length`, half overlapping; one empty slice for no axis."""
+def overlapping_slices(length: int, size: int) -> list[slice]:
+    """Return slices of at most `size` that cover `length`, and of which neighbours overlap by about half."""
     if length <= size:
         return [slice(0, length)]
-    starts = np.round(np.linspace(0, length - size, count_spans(length, size))).astype(int).tolist()
+    starts = np.round(np.linspace(0, length - size, count_overlapping_slices(length, size))).astype(int).tolist()
     return [slice(start, start + size) for start in starts]
 
 
-def count_spans(length: int, size: int) -> int:
-    """How many `spans` there are, without making them: a length from outside may be any."""
+def count_overlapping_slices(length: int, size: int) -> int:
+    """Return the number of `overlapping_slices` without making them; `length` may be very large."""
     return 1 if length <= size else -(-(length - size) // max(size // 2, 1)) + 1
 
 
 def _weights(part: slice, length: int) -> np.ndarray:
-    """Of each place in a slice of an axis: falling from its middle to an end that is not the axis's own.
+    """Return the weight of each index of a slice of an axis, (size,).
 
-    A single 1 for a slice that is the whole axis.
+    Weights fall linearly from the middle of the slice to each end, but not towards an end of the axis. A slice that is
+    the whole axis has the single weight 1.
     """
     size = part.stop - part.start
     if size == length:
@@ -285,7 +309,8 @@ def _weights(part: slice, length: int) -> np.ndarray:
     return weight
 
 
-def _cells(cube: WaterCube, name: str, part: Part) -> tuple[slice | np.ndarray, ...]:
+def _cells(cube: WaterCube, name: str, window: CubeWindow) -> tuple[slice | np.ndarray, ...]:
+    """Return the index of the window's values in the values of a variable."""
     if cube.variables[name].kind == "grid":
-        return part.time, part.y, part.x
-    return part.time, np.flatnonzero(cube.sites_in(part.y, part.x))
+        return window.time, window.y, window.x
+    return window.time, np.flatnonzero(cube.sites_in(window.y, window.x))

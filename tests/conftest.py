@@ -12,7 +12,7 @@ import xarray as xr
 from app.local_server import local_server
 from hydrofill.bundle import shipped_bundles
 from hydrofill.cube import Sites, Variable, WaterCube
-from hydrofill.layout import Layout, Patch, Place, VariableSpec, Window
+from hydrofill.layout import Layout, Patch, Place, VariableSpec, WindowSize
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -82,7 +82,7 @@ def layout() -> Layout:
             VariableSpec(name="area", kind="static_site", units="km2"),
         ),
         patch=Patch(rows=3, columns=2, steps=4),
-        window=Window(steps=8, rows=7, columns=5),
+        window=WindowSize(steps=8, rows=7, columns=5),
         place=Place(
             y_origin=6_294_000,
             x_origin=760_000,

@@ -21,7 +21,7 @@ from app.errors import TooLargeError
 from hydrofill.cube import WaterCube
 from hydrofill.inference.model import Model, example_cube
 from hydrofill.layout import Layout, Patch
-from hydrofill.reconstruct import count_spans, record_slices, requested_cells, spans
+from hydrofill.reconstruct import count_overlapping_slices, overlapping_slices, record_slices, requested_cells
 
 SHARES = ((1.0, 0.5), (1.0, 0.1), (0.5, 0.5), (0.5, 0.9), (0.25, 0.3), (0.1, 0.5))  # of a window's steps; present
 RECORD_WINDOWS = 8  # of a record with gaps in its first only, where guesses cost most
@@ -51,7 +51,7 @@ def count_load(cube: WaterCube, layout: Layout, names: Sequence[str], max_gap: i
     _check_windows(cube, layout)
     requested = requested_cells(cube, names, max_gap)
     valid = {s.name: cube.variables[s.name].valid for s in layout.variables if s.name in cube.variables}
-    times = spans(len(cube.time), layout.window.steps)
+    times = overlapping_slices(len(cube.time), layout.window.steps)
     L, Q = _patches_held(cube, layout, valid, times), _patches_held(cube, layout, requested, times)  # (T, Y X) each
     asking = [times[number] for number in np.flatnonzero(Q.any(axis=1))]
     records = {(record.start, record.stop) for record in record_slices(cube, layout, asking)}
@@ -134,7 +134,7 @@ def _thinned(cube: WaterCube, steps: float, present: float) -> WaterCube:
 def _check_windows(cube: WaterCube, layout: Layout) -> None:
     window = layout.window
     axes = zip(cube.shape, (window.steps, window.rows, window.columns), strict=True)
-    number = math.prod(count_spans(n, size) for n, size in axes)
+    number = math.prod(count_overlapping_slices(n, size) for n, size in axes)
     if number > MAX_WINDOWS:
         raise TooLargeError(
             "the request would take too long; ask for less at a time",
@@ -147,7 +147,9 @@ def _patches_held(
     cube: WaterCube, layout: Layout, cells: Mapping[str, np.ndarray], times: Sequence[slice]
 ) -> np.ndarray:
     """(T, Y X): patches that hold a True cell, of all variables, in each window of `times` and of each place."""
-    places = list(product(spans(len(cube.y), layout.window.rows), spans(len(cube.x), layout.window.columns)))
+    rows = overlapping_slices(len(cube.y), layout.window.rows)
+    columns = overlapping_slices(len(cube.x), layout.window.columns)
+    places = list(product(rows, columns))
     starts, stops = (np.array([getattr(time, end) for time in times]) for end in ("start", "stop"))
     held = np.zeros((len(times), len(places)), np.int64)
     for name, of_variable in cells.items():

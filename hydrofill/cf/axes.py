@@ -1,4 +1,4 @@
-"""Which dimension of a dataset is time, which are the grid's, which counts sites."""
+"""Recognise the dimensions of a dataset: time, y and x of the grid, and sites. Read their coordinates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hydrofill.errors import CoordinateError, StructureError
 
 Axis = Literal["time", "y", "x", "site"]
 
-# CF conventions 1.11, sections 4.1 to 4.4 and appendix C: names and units that tell an axis.
+# Names and units that identify an axis, by the CF conventions 1.11, sections 4.1 to 4.4 and appendix C.
 STANDARD_NAMES: dict[str, Axis] = {
     "time": "time",
     "latitude": "y",
@@ -37,12 +37,12 @@ USUAL_NAMES: tuple[tuple[str, Axis], ...] = (
 SITE_NAMES = re.compile(
     r"^(n_?)?(site|station|gauge|gage|basin|catchment|location|point)s?(_?(id|code))?$", re.IGNORECASE
 )
-FIRST_YEAR, LAST_YEAR = 1678, 2261  # what 64-bit nanoseconds hold in whole years
+FIRST_YEAR, LAST_YEAR = 1678, 2261  # the whole years that 64-bit nanoseconds can represent
 
 
 @dataclass(frozen=True)
 class Dimension:
-    """One dimension as found: its `axis`, and the name of the variable that gives its coordinate, if any."""
+    """A recognised dimension: its axis, and the variable that holds its coordinate; None if there is none."""
 
     name: str
     axis: Axis
@@ -50,9 +50,9 @@ class Dimension:
 
 
 def recognise(dataset: xr.Dataset) -> dict[str, Dimension]:
-    """The dimensions whose axis can be told, by their names in `dataset`."""
+    """Return the dimensions whose axis is recognised, by their names in `dataset`."""
     found: dict[str, Dimension] = {}
-    curved = _curvilinear(dataset)
+    curvilinear = _curvilinear(dataset)
     for dim in map(str, dataset.sizes):
         axes = {axis: name for name, axis in _coordinates_on(dataset, dim)}
         if _is_site(dataset, dim) or {"y", "x"} <= axes.keys():
@@ -60,13 +60,13 @@ def recognise(dataset: xr.Dataset) -> dict[str, Dimension]:
         elif axes:
             axis = min(axes, key=["time", "y", "x"].index)
             found[dim] = Dimension(dim, axis, axes[axis])
-        elif (guess := curved.get(dim) or _axis_by_name(dim)) is not None:
+        elif (guess := curvilinear.get(dim) or _axis_by_name(dim)) is not None:
             found[dim] = Dimension(dim, guess, dim if dim in dataset.variables else None)
     return found
 
 
 def coordinate_values(dataset: xr.Dataset, dimension: Dimension) -> np.ndarray:
-    """A grid axis as float64; cell numbers where the file gives no coordinate.
+    """Return the coordinate of a grid axis as float64; cell numbers if the dataset has no coordinate.
 
     Raises:
         CoordinateError: the coordinate is not numeric.
@@ -75,12 +75,12 @@ def coordinate_values(dataset: xr.Dataset, dimension: Dimension) -> np.ndarray:
         return np.arange(dataset.sizes[dimension.name], dtype=np.float64)
     values = dataset.variables[dimension.coordinate].values
     if not np.issubdtype(values.dtype, np.number):
-        raise CoordinateError("is not numeric", where=dimension.coordinate, got=values.dtype)
+        raise CoordinateError("the coordinate is not numeric", where=dimension.coordinate, got=values.dtype)
     return values.astype(np.float64)
 
 
 def coordinate_units(dataset: xr.Dataset, dimension: Dimension) -> str:
-    """Units of a grid axis: `m`, `degrees_north`, ...; "" where not given."""
+    """Return the units of a grid axis, with `degrees` for all spellings of degrees north or east; "" if not given."""
     if dimension.coordinate is None:
         return ""
     units = str(dataset.variables[dimension.coordinate].attrs.get("units", ""))
@@ -88,23 +88,21 @@ def coordinate_units(dataset: xr.Dataset, dimension: Dimension) -> str:
 
 
 def time_values(dataset: xr.Dataset, name: str) -> np.ndarray:
-    """The time axis as datetime64[ns].
+    """Return the time axis as datetime64[ns], (T,).
 
     Raises:
-        CoordinateError: it is not a CF time, or in a calendar with days that the common one lacks.
+        CoordinateError: the variable is not a CF time axis, a time is outside the supported range of years, or a date
+            does not exist in the standard calendar.
     """
     times = dataset.variables[name]
     if np.issubdtype(times.dtype, np.datetime64):
-        years = times.values.astype("datetime64[Y]").astype(np.int64) + 1970
-        known = years[~np.isnat(times.values)]
-        if ((known < FIRST_YEAR) | (known > LAST_YEAR)).any():
-            raise CoordinateError("is out of range", where=name, expected=f"years {FIRST_YEAR} to {LAST_YEAR}")
-        return times.values.astype("datetime64[ns]")
+        return check_times(times.values, name)
     if times.dtype == object and len(times):
         try:
-            return np.array([np.datetime64(t.isoformat()) for t in times.values], dtype="datetime64[ns]")
+            dates = np.array([np.datetime64(t.isoformat()) for t in times.values], dtype="datetime64[us]")
         except (AttributeError, ValueError) as error:
-            raise CoordinateError("holds dates that the standard calendar lacks", where=name) from error
+            raise CoordinateError("has dates that do not exist in the standard calendar", where=name) from error
+        return check_times(dates, name)
     raise CoordinateError(
         "is not a CF time axis",
         where=name,
@@ -114,74 +112,85 @@ def time_values(dataset: xr.Dataset, name: str) -> np.ndarray:
 
 
 def check_times(times: np.ndarray, where: str = "time") -> np.ndarray:
-    """Return `times` (T,) datetime64 of any unit in nanoseconds.
+    """Return `times`, (T,) datetime64 of any unit, as datetime64[ns].
 
     Raises:
-        CoordinateError: none at all, or one beyond what 64-bit nanoseconds hold; names its number.
+        CoordinateError: there is no time, or a time is outside the supported range of years; names its number.
     """
     if len(times) == 0:
-        raise CoordinateError("must hold at least one time", where=where)
-    year = times.astype("datetime64[Y]").astype(np.int64) + 1970
-    far = ~np.isnat(times) & ((year < FIRST_YEAR) | (year > LAST_YEAR))
-    if far.any():
-        number, expected = int(np.argmax(far)), f"years {FIRST_YEAR} to {LAST_YEAR}"
-        raise CoordinateError(
-            "is outside the supported range of years",
-            where=f"{where}/{number}",
-            got=f"year {year[number]}",
-            expected=expected,
-        )
+        raise CoordinateError("must have at least one time", where=where)
+    missing = np.isnat(times)
+    check_years(np.where(missing, FIRST_YEAR, times.astype("datetime64[Y]").astype(np.int64) + 1970), where)
     return times.astype("datetime64[ns]")
 
 
+def check_years(years: np.ndarray, where: str) -> None:
+    """Raise CoordinateError if a year, (T,) int, cannot be represented in 64-bit nanoseconds; names its number."""
+    outside = (years < FIRST_YEAR) | (years > LAST_YEAR)
+    if outside.any():
+        number = int(np.argmax(outside))
+        raise CoordinateError(
+            "is outside the supported range of years",
+            where=f"{where}/{number}",
+            got=f"year {years[number]}",
+            expected=f"years {FIRST_YEAR} to {LAST_YEAR}",
+        )
+
+
 def site_place(dataset: xr.Dataset, dim: str, axis: Literal["y", "x"]) -> np.ndarray:
-    """Where the sites are along one grid axis, (N,) float64.
+    """Return the coordinate of each site along one grid axis, (N,) float64.
 
     Raises:
-        CoordinateError: no coordinate on `dim` gives it.
+        CoordinateError: the dataset has no such coordinate along `dim`.
     """
     for name, on_axis in _coordinates_on(dataset, dim):
         if on_axis == axis and np.issubdtype(dataset.variables[name].dtype, np.number):
             return dataset.variables[name].values.astype(np.float64)
-    raise CoordinateError(f"sites have no {axis}", where=dim, expected=f"a coordinate such as site_{axis}({dim})")
+    raise CoordinateError(
+        f"the sites have no {axis} coordinate", where=dim, expected=f"a coordinate such as site_{axis}({dim})"
+    )
 
 
 def site_names(dataset: xr.Dataset, dimension: Dimension) -> np.ndarray:
-    """Identifiers of the sites, (N,) strings; their numbers where the file names none."""
+    """Return the identifiers of the sites, (N,) strings; their numbers if the dataset has no identifiers."""
     if dimension.coordinate is None:
         return np.arange(dataset.sizes[dimension.name]).astype(str)
     return dataset.variables[dimension.coordinate].values.astype(str)
 
 
 def one_of(dimensions: Iterable[Dimension], axis: Axis) -> Dimension | None:
-    """The single dimension on `axis`, or None.
+    """Return the only dimension on `axis`; None if there is none.
 
     Raises:
-        StructureError: there are several.
+        StructureError: several dimensions are on this axis.
     """
     found = [d for d in dimensions if d.axis == axis]
     if len(found) > 1:
-        raise StructureError(f"several dimensions look like {axis}", got=sorted(d.name for d in found))
+        raise StructureError(f"several dimensions are recognised as {axis}", got=sorted(d.name for d in found))
     return found[0] if found else None
 
 
 def _coordinates_on(dataset: xr.Dataset, dim: str) -> list[tuple[str, Axis]]:
-    """1-D variables along `dim` that tell an axis, the dimension's own coordinate first."""
+    """Return the 1-D variables along `dim` whose axis is recognised; the variable named as `dim` comes first."""
     names = [str(n) for n, v in dataset.variables.items() if v.dims == (dim,)]
     names.sort(key=lambda n: n != dim)
-    told = [(n, _axis_of(dataset, n, coordinate=n in dataset.coords)) for n in names]
-    return [(n, axis) for n, axis in told if axis is not None]
+    axes = [(n, _axis_of(dataset, n, coordinate=n in dataset.coords)) for n in names]
+    return [(n, axis) for n, axis in axes if axis is not None]
 
 
 def _curvilinear(dataset: xr.Dataset) -> dict[str, Axis]:
-    """The dimensions of two-dimensional coordinates of place, rows first; bounds of one-dimensional ones are none."""
+    """Return the dimensions of two-dimensional y and x coordinates; the first is the y axis, the second the x axis.
+
+    Two-dimensional bounds of a one-dimensional coordinate do not count.
+    """
     straight = {dim for dim in map(str, dataset.sizes) if _coordinates_on(dataset, dim)}
     plane = [(n, v.dims) for n, v in dataset.variables.items() if v.ndim == 2 and straight.isdisjoint(v.dims)]
-    told = [dims for n, dims in plane if _axis_of(dataset, str(n), coordinate=n in dataset.coords) in ("y", "x")]
-    return {str(dim): axis for dims in told for dim, axis in zip(dims, PLANE, strict=True)}
+    grids = [dims for n, dims in plane if _axis_of(dataset, str(n), coordinate=n in dataset.coords) in ("y", "x")]
+    return {str(dim): axis for dims in grids for dim, axis in zip(dims, PLANE, strict=True)}
 
 
 def _axis_of(dataset: xr.Dataset, name: str, coordinate: bool) -> Axis | None:
+    """Return the axis of a variable by its attributes, or by its type and name if the variable is a coordinate."""
     attrs = dataset.variables[name].attrs
     if (standard := str(attrs.get("standard_name", ""))) in STANDARD_NAMES:
         return STANDARD_NAMES[standard]
@@ -203,7 +212,7 @@ def _is_site(dataset: xr.Dataset, dim: str) -> bool:
 
 
 def _site_role(dataset: xr.Dataset, dim: str) -> str | None:
-    """The variable that CF's discrete sampling geometries (section 9.5) mark as the sites' identifier."""
+    """Return the variable that is marked as the identifier of the sites (CF section 9.5); None if there is none."""
     for name, variable in dataset.variables.items():
         if variable.attrs.get("cf_role") == "timeseries_id" and variable.dims[:1] == (dim,):
             return str(name)

@@ -1,4 +1,8 @@
-"""NetCDF files <-> xarray.Dataset: NetCDF-4 (HDF5) and classic, CF-decoded, with what cannot be written refused."""
+"""Read and write NetCDF files as xarray.Dataset, decoded by the CF conventions.
+
+NetCDF-4 (HDF5) and classic files are read; NetCDF-4 is written. A file whose names or attributes could not be written
+again is refused when it is read.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +15,13 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from hydrofill.cf.axes import FIRST_YEAR, LAST_YEAR, check_times
+from hydrofill.cf.axes import FIRST_YEAR, check_times, check_years
 from hydrofill.errors import CoordinateError, StructureError, UnreadableError
 
 Engine = Literal["h5netcdf", "scipy"]
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 CLASSIC_MAGIC = (b"CDF\x01", b"CDF\x02")
-# What of a variable's encoding is kept: what gives the stored numbers their meaning, not how they are compressed.
+# Parts of a variable's encoding that are kept when it is written: how numbers are stored, not how they are compressed.
 KEPT_ENCODING = ("dtype", "_FillValue", "missing_value", "scale_factor", "add_offset", "units", "calendar")
 PACKING = frozenset({"_FillValue", "scale_factor", "add_offset"})
 TEXT_ATTRIBUTES = ("standard_name", "long_name", "units", "axis", "cf_role", "history")
@@ -65,7 +69,7 @@ def _engine_for(first: bytes) -> Engine:
         return "h5netcdf"
     if first.startswith(CLASSIC_MAGIC):
         return "scipy"
-    raise UnreadableError("is not NetCDF", got=f"first bytes {first!r}", expected="NetCDF-4 or classic")
+    raise UnreadableError("the content is not NetCDF", got=f"first bytes {first!r}", expected="NetCDF-4 or classic")
 
 
 def netcdf_bytes(dataset: xr.Dataset) -> bytes:
@@ -74,7 +78,7 @@ def netcdf_bytes(dataset: xr.Dataset) -> bytes:
 
 
 def write_netcdf(dataset: xr.Dataset) -> io.BytesIO:
-    """Write `dataset` as `netcdf_bytes` does, into memory that need not be copied again."""
+    """Return `dataset` as `netcdf_bytes` does, in a buffer that can be written without another copy."""
     out = dataset.copy()
     out.encoding = {}
     for variable in out.variables.values():
@@ -96,12 +100,18 @@ def _load(content: Path | io.BytesIO, engine: Engine) -> xr.Dataset:
 
 
 def _check_writable(dataset: xr.Dataset) -> None:
-    """Makes texts of attributes that must be, and refuses what no NetCDF file can be written with."""
+    """Turn attributes that must be text into text, in place.
+
+    Raises:
+        StructureError: a name or an attribute cannot be written to a NetCDF file.
+    """
     owners = [("", dataset.attrs), *((str(name), v.attrs) for name, v in dataset.variables.items())]
     keys = [str(key) for _, attrs in owners for key in attrs]
     for name in (*map(str, dataset.variables), *map(str, dataset.sizes), *keys):
         if not name or "/" in name or _text(name, "") != name:
-            raise StructureError("a name cannot be written", got=repr(name[:40]))
+            raise StructureError(
+                "a variable, dimension or attribute has a name that NetCDF does not allow", got=repr(name[:40])
+            )
     for name, attrs in owners:
         for key in PACKING & attrs.keys():
             if np.size(attrs[key]) != 1 or not np.issubdtype(np.asarray(attrs[key]).dtype, np.number):
@@ -111,6 +121,7 @@ def _check_writable(dataset: xr.Dataset) -> None:
 
 
 def _attribute(value: object, as_text: bool, where: str) -> object:
+    """Return the value of an attribute as text, numbers or a list of texts."""
     if isinstance(value, bytes):
         value = value.decode(errors="surrogateescape")
     if isinstance(value, np.ndarray) and value.dtype.kind in "SUO":
@@ -120,14 +131,14 @@ def _attribute(value: object, as_text: bool, where: str) -> object:
     if isinstance(value, str) or as_text:
         value = _text(str(value), where)
     if not isinstance(value, PLAIN) or (isinstance(value, np.ndarray) and value.dtype.kind not in "iuf"):
-        raise StructureError("an attribute is neither text nor numbers", where=where, got=type(value).__name__)
+        raise StructureError("the attribute is neither text nor numbers", where=where, got=type(value).__name__)
     return value
 
 
 def _text(text: str, where: str) -> str:
-    """`text` as it can be written; bytes that are not UTF-8 are read as Latin-1, which old files hold."""
+    """Return `text` as valid Unicode; bytes that are not UTF-8 are read as Latin-1, which old files use."""
     if "\0" in text:
-        raise StructureError("a text holds a zero byte", where=where)
+        raise StructureError("the text contains a zero byte", where=where)
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -147,6 +158,7 @@ def _decode_cf(raw: xr.Dataset) -> xr.Dataset:
 
 
 def _decode(raw: xr.Dataset, load: bool) -> xr.Dataset:
+    """Decode `raw` by CF; with `load`, read all values."""
     try:
         dataset = xr.decode_cf(raw, decode_timedelta=False)
         return dataset.load() if load else dataset
@@ -154,38 +166,34 @@ def _decode(raw: xr.Dataset, load: bool) -> xr.Dataset:
         name = _undecodable(raw)
         units = "" if name is None else str(raw[name].attrs.get("units", ""))
         if " since " in units:
-            raise CoordinateError("its times cannot be decoded", where=str(name), got=repr(units)) from error
-        raise StructureError("its attributes cannot be decoded", where="" if name is None else str(name)) from error
+            raise CoordinateError("the times cannot be decoded", where=str(name), got=repr(units)) from error
+        raise StructureError("the attributes cannot be decoded", where="" if name is None else str(name)) from error
 
 
 def _check_dates(dates: np.ndarray, where: str) -> None:
-    """Refuses an axis of dates that nanoseconds cannot hold; those far away are decoded as objects."""
+    """Raise CoordinateError if a date is outside the supported range of years; xarray decodes such dates as objects."""
     if dates.dtype.kind == "M":
         check_times(dates, where)
-        return
-    for number, date in enumerate(dates.flat):
-        if not FIRST_YEAR <= getattr(date, "year", FIRST_YEAR) <= LAST_YEAR:
-            expected = f"years {FIRST_YEAR} to {LAST_YEAR}"
-            raise CoordinateError(
-                "is outside the supported range of years", where=f"{where}/{number}", got=date, expected=expected
-            )
+    else:
+        check_years(np.array([getattr(date, "year", FIRST_YEAR) for date in dates.flat]), where)
 
 
 def _undecodable(raw: xr.Dataset) -> Hashable | None:
-    """The first variable that cannot be decoded by itself."""
+    """Return the name of the first variable that cannot be decoded; None if each can be decoded by itself."""
     for name, variable in raw.variables.items():
         try:
             xr.conventions.decode_cf_variable(name, variable, decode_timedelta=False).load()
-        except Exception:  # noqa: BLE001 (this is the question)
+        except Exception:  # noqa: BLE001 (any error means that the variable cannot be decoded)
             return name
     return None
 
 
 def _kept(encoding: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return the parts of a variable's encoding with which the variable is written."""
     kept = {key: encoding[key] for key in KEPT_ENCODING if encoding.get(key) is not None}
     if "dtype" in kept and np.dtype(kept["dtype"]).kind not in "iuf":
         del kept["dtype"]
-    if np.size(kept.get("missing_value", 0)) > 1:  # several are read, but only one can be written
+    if np.size(kept.get("missing_value", 0)) > 1:  # several can be read, but only one can be written
         del kept["missing_value"]
         if "_FillValue" not in kept:
             kept.pop("dtype", None)

@@ -1,4 +1,4 @@
-"""Units as the model and the data give them, and the straight line from one to the other."""
+"""Convert values between the units of the data and the units of the model."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pint.facets.plain import PlainQuantity
 
 from hydrofill.errors import UnitsError
 
-# The form of a unit's text. pint evaluates what it is given as arithmetic: `9**9**9 mm` would take it minutes.
-NUMBER = r"(?!0*\.?0*(?![0-9.]))[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,2})?"  # not zero: nothing is divided by it
+# The accepted form of units. pint evaluates a text as arithmetic, and `9**9**9 mm` would take minutes.
+NUMBER = r"(?!0*\.?0*(?![0-9.]))[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,2})?"  # not zero: a unit may be divided by it
 NAME = r"[A-Za-z_%°µμΩÅ]+"
 RAISED = r"\s*(?:\*\*|\^)\s*[-+]?[0-9]{1,2}"
 POWER = rf"(?:{RAISED}|[-+]?[0-9]{{1,2}}|[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹])"
@@ -28,32 +28,32 @@ MAX_UNITS_LENGTH = 80
 WATER_DENSITY = "1000 kg m-3"  # fresh water at 4 degC; CF uses it to equate lwe rates with mass fluxes
 
 
-# What pint raises for a text that has a unit's form and is none.
+# What pint raises for a text of the accepted form that is not a unit.
 UNIT_ERRORS = (pint.PintError, ValueError, TypeError, AttributeError, ArithmeticError, AssertionError, TokenError)
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """value_there = scale * value_here + offset."""
+    """A linear conversion from one unit to another: converted = scale * value + offset."""
 
     scale: float = 1.0
     offset: float = 0.0
 
     @property
     def identical(self) -> bool:
-        """True when nothing changes, so that values may stay bit-identical."""
+        """True if the units are the same, so that values stay identical to the bit."""
         return self.scale == 1.0 and self.offset == 0.0
 
     def apply(self, values: np.ndarray) -> np.ndarray:
-        """`values` in the other units; NaN stays NaN."""
+        """Convert `values` to the other units; NaN stays NaN."""
         return values if self.identical else (values * self.scale + self.offset).astype(values.dtype)
 
     def invert(self, values: np.ndarray) -> np.ndarray:
-        """`values` of the other units back in these."""
+        """Convert `values` back from the other units."""
         return values if self.identical else ((values - self.offset) / self.scale).astype(values.dtype)
 
     def invert_std(self, std: np.ndarray) -> np.ndarray:
-        """A standard deviation of the other units back in these: an offset does not move it."""
+        """Convert standard deviations back from the other units; an offset does not change them."""
         return std if self.scale == 1.0 else (std / self.scale).astype(std.dtype)
 
 
@@ -73,26 +73,30 @@ def _registry() -> pint.UnitRegistry[Any]:
 
 @lru_cache(maxsize=256)
 def conversion(units: str, wanted: str, where: str) -> Conversion:
-    """The line from `units` to `wanted`; water may pass between mass and depth (1 kg m-2 is 1 mm).
+    """Return the conversion from `units` to `wanted`; water converts between mass and depth (1 kg m-2 is 1 mm).
 
     Raises:
-        UnitsError: either is not a unit, or they measure different things; names `where`.
+        UnitsError: `units` is empty, is not a unit, or cannot be converted; names `where`.
     """
     if units == wanted:
         return Conversion()
     if not units.strip():
         raise UnitsError("has no units", where=where, expected=repr(wanted))
     if len(units) > MAX_UNITS_LENGTH or not UNIT.fullmatch(units):
-        raise UnitsError("is not a unit", where=where, got=repr(units[:MAX_UNITS_LENGTH]), expected=repr(wanted))
+        raise UnitsError(
+            "the units are not valid", where=where, got=repr(units[:MAX_UNITS_LENGTH]), expected=repr(wanted)
+        )
     registry = _registry()
     try:
         with registry.context("water"):
             at_zero, at_one = (registry.Quantity(x, _parse(units)).to(_parse(wanted)).magnitude for x in (0.0, 1.0))
     except UNIT_ERRORS as error:
-        raise UnitsError("units do not convert", where=where, got=repr(units), expected=repr(wanted)) from error
+        raise UnitsError(
+            "the units cannot be converted", where=where, got=repr(units), expected=repr(wanted)
+        ) from error
     scale, offset = float(at_one - at_zero), float(at_zero)
     nearest = round(scale)
-    if nearest and abs(scale - nearest) < 1e-12 * nearest:  # 'mm d-1' and 'mm day-1' are one unit
+    if nearest and abs(scale - nearest) < 1e-12 * nearest:  # 'mm d-1' and 'mm day-1' are the same unit
         scale = float(nearest)
     return Conversion(scale=scale, offset=offset)
 

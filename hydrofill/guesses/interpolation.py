@@ -1,6 +1,6 @@
-"""Interpolations of gappy records in time and in space: the classical halves of a first guess.
+"""Interpolate records with gaps in time and in space.
 
-Arrays are (T, H, W) or (T, N) float32 with NaN where nothing is seen; all are vectorised over frames.
+Arrays are (T, H, W) or (T, N) float32, NaN where nothing is seen. All functions work on all frames at once.
 """
 
 from __future__ import annotations
@@ -14,21 +14,28 @@ from hydrofill.cancellation import checkpoint
 Floats = npt.NDArray[np.float32]
 Seen = npt.NDArray[np.bool_]
 
-RELAXATIONS = 24  # sweeps of a harmonic relaxation after the multigrid start; more change the third digit
-BIHARMONIC_STEPS = 100  # conjugate gradient steps a level; twice as many lower the error by half a percent
+LOCAL_MEAN_STEPS = 3.0  # weights of a local mean fall by a factor of e every so many steps
+JACOBI_SWEEPS = 24  # of a harmonic fill after the coarse-to-fine start; more change only the third digit
+BIHARMONIC_STEPS = 100  # conjugate gradient steps on each level; twice as many lower the error by half a percent
 
 
 def nearest_seen(seen: Seen) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Rows of the last seen value up to each step (-1: none) and of the first from it on (T: none), (T, ...)."""
+    """Return the step of the nearest seen value at or before each step and at or after it, (T, ...) each.
+
+    Where there is none, -1 before and T after.
+    """
     n_time = len(seen)
-    rows = np.arange(n_time).reshape(-1, *[1] * (seen.ndim - 1))
-    before = np.maximum.accumulate(np.where(seen, rows, -1), axis=0)
-    after = np.minimum.accumulate(np.where(seen, rows, n_time)[::-1], axis=0)[::-1]
+    steps = np.arange(n_time).reshape(-1, *[1] * (seen.ndim - 1))
+    before = np.maximum.accumulate(np.where(seen, steps, -1), axis=0)
+    after = np.minimum.accumulate(np.where(seen, steps, n_time)[::-1], axis=0)[::-1]
     return before, after
 
 
 def neighbours_in_time(values: Floats, seen: Seen) -> tuple[Floats, Floats, Floats, Floats]:
-    """Nearest seen values before and after each step of its own cell, itself left out, and how many steps away."""
+    """Return the nearest seen values of the same cell before and after each step, and the steps to them, (T, ...) each.
+
+    The value at the step itself does not count. Where there is none, the value is NaN and the steps are infinite.
+    """
     n_time = len(values)
     steps = np.arange(n_time).reshape(-1, *[1] * (values.ndim - 1))
     last, following = nearest_seen(seen)
@@ -46,7 +53,7 @@ def neighbours_in_time(values: Floats, seen: Seen) -> tuple[Floats, Floats, Floa
 
 
 def between(before: Floats, after: Floats, steps_before: Floats, steps_after: Floats) -> Floats:
-    """Linear between the two neighbours in time; the one there is, where there is one."""
+    """Interpolate linearly between the neighbours in time; where only one exists, take that one."""
     with np.errstate(invalid="ignore"):
         share = steps_before / (steps_before + steps_after)
         line = before + share * (after - before)
@@ -54,10 +61,13 @@ def between(before: Floats, after: Floats, steps_before: Floats, steps_after: Fl
     return np.where(np.isnan(before) | np.isnan(after), one, line).astype(np.float32)
 
 
-def local_mean(values: Floats, fold: float = 3.0) -> Floats:
-    """Mean of the other steps near each, weights falling by e every `fold` steps; NaN where none is near."""
-    reach = int(4 * fold)
-    weights = np.exp(-np.abs(np.arange(-reach, reach + 1)) / fold)
+def local_mean(values: Floats) -> Floats:
+    """Return the weighted mean of the steps around each step, without the step itself; NaN where none is seen nearby.
+
+    Weights fall by a factor of e every LOCAL_MEAN_STEPS steps.
+    """
+    reach = int(4 * LOCAL_MEAN_STEPS)
+    weights = np.exp(-np.abs(np.arange(-reach, reach + 1)) / LOCAL_MEAN_STEPS)
     weights[reach] = 0.0
     seen = ~np.isnan(values)
     total = ndimage.convolve1d(np.where(seen, values, 0), weights, axis=0, mode="constant")
@@ -66,7 +76,10 @@ def local_mean(values: Floats, fold: float = 3.0) -> Floats:
 
 
 def cell_means(visible: Floats, seen: Seen) -> Floats:
-    """(1, ...) mean of each cell over time; a cell never seen takes its neighbours' (grids) or stays NaN (series)."""
+    """Return the mean of each cell over time, (1, ...).
+
+    A cell that is never seen gets a mean interpolated from its neighbours (grids) or NaN (series).
+    """
     count = seen.sum(axis=0)
     total = np.where(seen, visible, 0).sum(axis=0, dtype=np.float64)
     mean = np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)[None]
@@ -74,7 +87,7 @@ def cell_means(visible: Floats, seen: Seen) -> Floats:
 
 
 def distance_in_space(seen: Seen) -> Floats:
-    """Cells to the nearest seen cell of the same frame; infinite in empty frames."""
+    """Return the distance of each cell to the nearest seen cell of its frame, in cells; infinite in empty frames."""
     distance = np.full(seen.shape, np.inf, np.float32)
     for step in np.flatnonzero(seen.any(axis=(1, 2))):
         checkpoint()
@@ -83,45 +96,45 @@ def distance_in_space(seen: Seen) -> Floats:
 
 
 def harmonic(values: Floats) -> Floats:
-    """(T, H, W) with each frame's missing cells filled by the solution of Laplace's equation; NaN in empty frames.
+    """Fill the missing cells of each frame (T, H, W) by solving Laplace's equation; empty frames stay NaN.
 
-    A coarse-to-fine start (Gortler et al. 1996, pull-push) and Jacobi sweeps; borders reflect.
+    A coarse-to-fine start is followed by Jacobi sweeps. Borders reflect. Source: Gortler et al. 1996 (pull-push).
     """
     seen = ~np.isnan(values)
-    some = _partly(seen)
+    some = _partly_seen(seen)
     filled = values.astype(np.float32, copy=True)
-    filled[some] = _relaxed(np.where(seen, values, 0).astype(np.float32)[some], seen[some])
+    filled[some] = _solve_laplace(np.where(seen, values, 0).astype(np.float32)[some], seen[some])
     return filled
 
 
 def biharmonic(values: Floats) -> Floats:
-    """(T, H, W) with each frame's missing cells filled by the smoothest surface; NaN in empty frames.
+    """Fill the missing cells of each frame (T, H, W) with the smoothest surface; empty frames stay NaN.
 
-    The squared Laplacian over the frame is lowered by conjugate gradients, level by level from coarse to fine;
-    borders reflect. Stiff as it is, it overshoots: it is held to the range of what the frame sees. Source: Damelin and
-    Hoang 2018 (inpainting by the biharmonic equation).
+    Conjugate gradients minimise the squared Laplacian over the frame, level by level from coarse to fine. Borders
+    reflect. The surface can overshoot, so it is clipped to the range of the seen values of its frame. Source: Damelin
+    and Hoang 2018 (inpainting by the biharmonic equation).
     """
     seen = ~np.isnan(values)
-    some = _partly(seen)
+    some = _partly_seen(seen)
     filled = values.astype(np.float32, copy=True)
     if some.any():
-        surface = _smoothest(np.where(seen, values, 0).astype(np.float32)[some], seen[some])
+        surface = _smoothest_surface(np.where(seen, values, 0).astype(np.float32)[some], seen[some])
         low, high = (f(values[some], axis=(1, 2), keepdims=True) for f in (np.nanmin, np.nanmax))
         filled[some] = np.clip(surface, low, high)
     return filled
 
 
-def _partly(seen: Seen) -> Seen:
-    """(T,): frames with something to fill, and something to fill it from."""
+def _partly_seen(seen: Seen) -> Seen:
+    """Return which frames have both seen and missing cells, (T,) bool."""
     part: Seen = np.logical_and(seen.any(axis=(1, 2)), ~seen.all(axis=(1, 2)))
     return part
 
 
-def _relaxed(known: Floats, seen: Seen) -> Floats:
-    """(T, H, W): `known` where `seen`, elsewhere as harmonic as RELAXATIONS make it."""
+def _solve_laplace(known: Floats, seen: Seen) -> Floats:
+    """Return `known` where `seen`, elsewhere the solution of Laplace's equation after JACOBI_SWEEPS, (T, H, W)."""
     bordered = np.pad(_pull_push(known, seen.astype(np.float32)), ((0, 0), (1, 1), (1, 1)))
     inner = bordered[:, 1:-1, 1:-1]
-    for _ in range(RELAXATIONS):
+    for _ in range(JACOBI_SWEEPS):
         checkpoint()
         bordered[:, 0], bordered[:, -1] = bordered[:, 1], bordered[:, -2]
         bordered[:, :, 0], bordered[:, :, -1] = bordered[:, :, 1], bordered[:, :, -2]
@@ -133,37 +146,38 @@ def _relaxed(known: Floats, seen: Seen) -> Floats:
     return inner
 
 
-def _smoothest(known: Floats, seen: Seen) -> Floats:
-    """(T, H, W): `known` where `seen`, elsewhere the surface of least squared Laplacian."""
+def _smoothest_surface(known: Floats, seen: Seen) -> Floats:
+    """Return `known` where `seen`, elsewhere the surface of least squared Laplacian, (T, H, W)."""
     height, width = known.shape[1:]
     if max(height, width) <= 2:
         start = np.zeros_like(known)
     else:
         total, number = (_halve(a) for a in (np.where(seen, known, 0), seen.astype(np.float32)))
-        coarse = _smoothest((total / np.maximum(number, 1)).astype(np.float32), number > 0)
+        coarse = _smoothest_surface((total / np.maximum(number, 1)).astype(np.float32), number > 0)
         start = _twice_as_fine(coarse)[:, :height, :width]
     surface = np.where(seen, known, start).astype(np.float32)
     free = (~seen).astype(np.float32)
     residual = -_laplacian(_laplacian(surface)) * free
-    direction, rest = residual.copy(), _dot(residual, residual)
+    direction, energy = residual.copy(), _dot(residual, residual)
     for _ in range(BIHARMONIC_STEPS):
         checkpoint()
-        bent = _laplacian(_laplacian(direction)) * free
-        length = rest / np.maximum(_dot(direction, bent), 1e-30)
+        curvature = _laplacian(_laplacian(direction)) * free
+        length = energy / np.maximum(_dot(direction, curvature), 1e-30)
         surface += length * direction
-        residual -= length * bent
-        previous, rest = rest, _dot(residual, residual)
-        direction = residual + rest / np.maximum(previous, 1e-30) * direction
+        residual -= length * curvature
+        previous, energy = energy, _dot(residual, residual)
+        direction = residual + energy / np.maximum(previous, 1e-30) * direction
     return surface
 
 
 def _dot(left: Floats, right: Floats) -> Floats:
-    product_of: Floats = np.einsum("tyx,tyx->t", left, right)[:, None, None]
-    return product_of
+    """Return the sum of products over each frame, (T, 1, 1)."""
+    product: Floats = np.einsum("tyx,tyx->t", left, right)[:, None, None]
+    return product
 
 
 def _laplacian(values: Floats) -> Floats:
-    """Sum of the four neighbours' differences; borders reflect."""
+    """Return the sum of the differences to the four neighbours, (T, H, W); borders reflect."""
     out = np.zeros_like(values)
     down, across = np.diff(values, axis=1), np.diff(values, axis=2)
     out[:, :-1] += down
@@ -174,7 +188,7 @@ def _laplacian(values: Floats) -> Floats:
 
 
 def _twice_as_fine(coarse: Floats) -> Floats:
-    """(T, 2 H, 2 W): linear between the centres of the coarse cells."""
+    """Interpolate linearly between the centres of the coarse cells, (T, H, W) -> (T, 2 H, 2 W)."""
     for axis in (1, 2):
         padded = np.pad(coarse, [(1, 1) if a == axis else (0, 0) for a in range(3)], mode="edge")
         here, left, right = (np.take(padded, np.arange(s, s + coarse.shape[axis]), axis) for s in (1, 0, 2))
@@ -184,18 +198,18 @@ def _twice_as_fine(coarse: Floats) -> Floats:
 
 
 def _pull_push(total: Floats, weight: Floats) -> Floats:
-    """Weighted means of ever larger blocks, (T, H, W): each cell takes the finest that saw anything."""
+    """Give each cell the weighted mean of the smallest block around it that holds a seen value, (T, H, W)."""
     own = (total / np.maximum(weight, 1e-12)).astype(np.float32)
     if max(total.shape[1:]) == 1:
         return own
     height, width = total.shape[1:]
     coarse = _pull_push(*(_halve(a) for a in (total, weight)))
-    spread = coarse.repeat(2, axis=1).repeat(2, axis=2)[:, :height, :width]
-    return np.where(weight > 0, own, spread).astype(np.float32)
+    repeated = coarse.repeat(2, axis=1).repeat(2, axis=2)[:, :height, :width]
+    return np.where(weight > 0, own, repeated).astype(np.float32)
 
 
 def _halve(values: Floats) -> Floats:
-    """Sums of 2 x 2 blocks, (T, H, W) -> (T, ceil(H / 2), ceil(W / 2))."""
+    """Return the sums of 2 x 2 blocks, (T, H, W) -> (T, ceil(H / 2), ceil(W / 2))."""
     n_time, height, width = values.shape
     padded = np.pad(values, ((0, 0), (0, height % 2), (0, width % 2)))
     blocks = padded.reshape(n_time, padded.shape[1] // 2, 2, padded.shape[2] // 2, 2)

@@ -1,4 +1,4 @@
-"""The usual course of the year and of the day at every cell of a gappy record."""
+"""Estimate the seasonal and the daily cycle at every cell of a record with gaps."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from hydrofill.guesses.time_axis import Seconds
 
 Floats = npt.NDArray[np.float32]
 
-HARMONICS = 2  # of each period: a wave and one twice as fast
-STEPS_PER_PERIOD = 4.0  # fewer, and a period cannot be told
-PRIOR_STEPS = 40.0  # how many steps a cell needs before its own course outweighs that of all cells
+HARMONICS = 2  # of each period: one wave of the period and one of half the period
+STEPS_PER_PERIOD = 4.0  # a period with fewer steps is not fitted
+PRIOR_STEPS = 40.0  # seen steps at which a cell's own cycle counts as much as the cycle of all cells
 
 
 def seasonal(values: Floats, mean: Floats, seconds: Seconds) -> Floats | None:
-    """`mean` (1, ...) with the usual course of year and day added, (T, ...); None where the record holds neither.
+    """Return the mean of each cell plus its yearly and daily cycle, (T, ...).
 
-    Waves are fitted by least squares to what each cell (T, ...) sees, drawn towards those of all cells together.
+    Waves are fitted by least squares to the seen values of each cell, and drawn towards the waves of all cells. None
+    if the record holds no whole year and no whole day.
 
     Args:
         values: (T, H, W) or (T, N), NaN where nothing is seen.
-        mean: of each cell.
-        seconds: (T,) when each step is.
+        mean: (1, ...) mean of each cell.
+        seconds: (T,) time of each step in seconds.
     """
     waves = _waves(seconds)
     if waves.shape[1] == 0:
@@ -32,13 +33,13 @@ def seasonal(values: Floats, mean: Floats, seconds: Seconds) -> Floats | None:
     seen = ~np.isnan(anomaly)
     known, weight = np.where(seen, anomaly, 0).astype(np.float32), seen.astype(np.float32)
     common = _fit(waves, known.sum(axis=1, keepdims=True), weight.sum(axis=1, keepdims=True))
-    rest = np.where(seen, known - (waves @ common).astype(np.float32), 0)
-    course = waves @ (common + _fit(waves, rest, weight))
-    return (course.reshape(values.shape) + mean).astype(np.float32)
+    residual = np.where(seen, known - (waves @ common).astype(np.float32), 0)
+    cycle = waves @ (common + _fit(waves, residual, weight))
+    return (cycle.reshape(values.shape) + mean).astype(np.float32)
 
 
 def _waves(seconds: Seconds) -> npt.NDArray[np.float64]:
-    """(T, K): ones, sines and cosines of the periods that the record holds whole and sees often enough, if any."""
+    """Return a constant and the waves of each period that fits into the record, (T, K); K is 0 if none fits."""
     time_s = seconds - seconds[:1]
     step_s = float(np.median(np.diff(time_s))) if len(time_s) > 1 else np.inf
     extent = float(time_s[-1]) + step_s
@@ -50,7 +51,7 @@ def _waves(seconds: Seconds) -> npt.NDArray[np.float64]:
 
 
 def _fit(waves: npt.NDArray[np.float64], total: Floats, weight: Floats) -> npt.NDArray[np.float64]:
-    """(K, N): coefficients of the waves for `total` (T, N), sums of `weight` (T, N) values each."""
+    """Fit the waves to `total` (T, N), sums of `weight` (T, N) values each; return the coefficients, (K, N)."""
     number = waves.shape[1]
     outer = np.einsum("ti,tj->tij", waves, waves).reshape(len(waves), -1)
     gram = (weight.T @ outer).reshape(-1, number, number) + PRIOR_STEPS / 2 * np.eye(number)

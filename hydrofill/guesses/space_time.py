@@ -1,8 +1,9 @@
-"""Smooth fills of gappy records in space and time together, as far as the record itself says that values last.
+"""Fill anomalies smoothly in space and time together.
 
-A Gaussian Markov random field on the lattice of steps, rows and columns: neighbours are as alike as those that are
-seen together, and far from anything seen the fill falls back to zero, so that anomalies are what goes in. Sources:
-Besag 1974; Rue and Held 2005, chapter 3. A single site is an autoregressive process of order one.
+Grids are modelled as a Gaussian Markov random field on the lattice of steps, rows and columns. The correlation of
+neighbours is estimated from the record. Far from seen values the fill falls back to zero, so the input must be
+anomalies. Sources: Besag 1974; Rue and Held 2005, chapter 3. A site is modelled as an autoregressive process of order
+one.
 """
 
 from __future__ import annotations
@@ -15,45 +16,46 @@ from hydrofill.guesses.interpolation import neighbours_in_time
 
 Floats = npt.NDArray[np.float32]
 
-STEPS = 80  # of conjugate gradients; the fill changes by less than a thousandth after them
-ACCURATE = 1e-8  # share of the first residual's energy at which a fill is done
-MAX_CORRELATION = 0.999  # correlation of neighbours: more would tie them without end
+MAX_STEPS = 80  # of conjugate gradients; after them the fill changes by less than a thousandth
+TOLERANCE = 1e-8  # conjugate gradients stop at this share of the first residual's energy
+MAX_CORRELATION = 0.999  # of neighbours; the weights between neighbours are infinite at 1
 
 
 def space_time(anomaly: Floats) -> Floats:
-    """(T, H, W) anomalies with NaN filled by the field's conditional mean; what is seen stays."""
+    """Fill the NaN of anomalies (T, H, W) with the conditional mean of the random field; seen values stay."""
     seen = ~np.isnan(anomaly)
-    alike = [_lag_one(anomaly, axis) for axis in range(3)]
-    ties = [np.float32(r / (1 - r * r)) for r in alike]
-    pull = np.float32(min(((1 - r) / (1 + r) for r, n in zip(alike, anomaly.shape, strict=True) if n > 1), default=1))
+    correlation = [_lag_one(anomaly, axis) for axis in range(3)]
+    ties = [np.float32(r / (1 - r * r)) for r in correlation]
+    pulls = ((1 - r) / (1 + r) for r, n in zip(correlation, anomaly.shape, strict=True) if n > 1)
+    pull = np.float32(min(pulls, default=1))
     free = (~seen).astype(np.float32)
     filled = np.where(seen, anomaly, 0).astype(np.float32)
     diagonal = _diagonal(anomaly.shape, ties, pull)
-    residual = -_precision(filled, ties, pull) * free
-    towards = residual / diagonal
-    direction, energy = towards, float(np.vdot(residual, towards))
-    least = ACCURATE * energy
-    for _ in range(STEPS):
+    residual = -_times_precision(filled, ties, pull) * free
+    scaled = residual / diagonal
+    direction, energy = scaled, float(np.vdot(residual, scaled))
+    enough = TOLERANCE * energy
+    for _ in range(MAX_STEPS):
         checkpoint()
-        if energy <= least:
+        if energy <= enough:
             break
-        bent = _precision(direction, ties, pull) * free
-        length = np.float32(energy / float(np.vdot(direction, bent)))
+        curvature = _times_precision(direction, ties, pull) * free
+        length = np.float32(energy / float(np.vdot(direction, curvature)))
         filled += length * direction
-        residual -= length * bent
-        towards = residual / diagonal
-        before, energy = energy, float(np.vdot(residual, towards))
-        direction = towards + np.float32(energy / before) * direction
+        residual -= length * curvature
+        scaled = residual / diagonal
+        previous, energy = energy, float(np.vdot(residual, scaled))
+        direction = scaled + np.float32(energy / previous) * direction
     return filled
 
 
 def autoregressive(anomaly: Floats) -> Floats:
-    """(T, N) anomalies with NaN filled site by site, from the neighbours in time, falling to zero between them."""
+    """Fill the NaN of anomalies (T, N) site by site from the neighbours in time; far from them the fill is zero."""
     seen = ~np.isnan(anomaly)
     before, after, steps_before, steps_after = neighbours_in_time(anomaly, seen)
-    alike = _lag_one(anomaly, 0)
+    correlation = _lag_one(anomaly, 0)
     of_before, of_after = (
-        np.where(np.isinf(steps), 0, alike ** np.minimum(steps, 1e6)) for steps in (steps_before, steps_after)
+        np.where(np.isinf(steps), 0, correlation ** np.minimum(steps, 1e6)) for steps in (steps_before, steps_after)
     )
     weighted = of_before * (1 - of_after**2) * np.nan_to_num(before)
     weighted += of_after * (1 - of_before**2) * np.nan_to_num(after)
@@ -61,7 +63,7 @@ def autoregressive(anomaly: Floats) -> Floats:
 
 
 def _lag_one(anomaly: Floats, axis: int) -> float:
-    """Correlation of neighbours along an axis about zero, over pairs that are both seen; 0 if none is."""
+    """Return the correlation about zero of neighbours along an axis, over pairs of seen values; 0 without a pair."""
     along = np.moveaxis(anomaly, axis, 0)
     here, there = along[1:], along[:-1]
     both = ~(np.isnan(here) | np.isnan(there))
@@ -73,7 +75,7 @@ def _lag_one(anomaly: Floats, axis: int) -> float:
 
 
 def _diagonal(shape: tuple[int, ...], ties: list[np.float32], pull: np.float32) -> Floats:
-    """Of the precision: the pull and every tie to a neighbour."""
+    """Return the diagonal of the precision matrix: the pull to zero plus every tie to a neighbour."""
     diagonal = np.full(shape, pull, np.float32)
     for axis, tie in enumerate(ties):
         neighbours = np.full(shape[axis], 2, np.float32)
@@ -83,8 +85,8 @@ def _diagonal(shape: tuple[int, ...], ties: list[np.float32], pull: np.float32) 
     return np.maximum(diagonal, np.float32(1e-6))
 
 
-def _precision(field: Floats, ties: list[np.float32], pull: np.float32) -> Floats:
-    """The field's precision matrix times it: differences to neighbours weighted by ties, and the pull to zero."""
+def _times_precision(field: Floats, ties: list[np.float32], pull: np.float32) -> Floats:
+    """Return the precision matrix times `field`: the pull to zero, and differences to neighbours weighted by ties."""
     out = pull * field
     for axis, tie in enumerate(ties):
         if tie == 0 or field.shape[axis] < 2:

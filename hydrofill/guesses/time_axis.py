@@ -1,21 +1,28 @@
-"""Where the steps of a record stand on an even axis of time: lost files leave no frame, yet time passes."""
+"""Place the frames of a record on an even time axis: a frame that was lost still takes its time."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-MAX_STEPS_BETWEEN_FRAMES = 64  # steps between two frames that count; methods know no further past
-MAX_AXIS_RATIO = 2.0  # times the frames of a record that its even axis may hold
+MAX_STEPS_BETWEEN_FRAMES = 64  # a longer wait counts as this many steps; no method uses a longer one
+MAX_AXIS_RATIO = 2.0  # the even axis has at most this many times the frames of the record
 
 Seconds = npt.NDArray[np.float64]
 
 
-def even_steps(seconds: Seconds) -> npt.NDArray[np.int64]:
-    """(T,) number of each frame on an even axis from 0: its distances are whole times the usual step, at least one.
+def seconds_since_1970(time: np.ndarray) -> Seconds:
+    """Return `time` (T,) datetime64 as seconds since 1970-01-01."""
+    seconds: Seconds = (time - np.datetime64(0, "s")) / np.timedelta64(1, "s")
+    return seconds
 
-    Calendar months are all one step. Where frames are so rare that the axis would hold more than MOST times as many,
-    long waits are cut short.
+
+def even_steps(seconds: Seconds) -> npt.NDArray[np.int64]:
+    """Return the number of each frame on an even time axis that starts at 0, (T,).
+
+    The distance between two frames is a whole number of the record's median step, and at least one. Calendar months are
+    therefore one step each. If the axis would have more than MAX_AXIS_RATIO times as many steps as there are frames,
+    long waits are shortened.
     """
     apart = np.diff(seconds)
     usual = float(np.median(apart)) if len(apart) else 1.0

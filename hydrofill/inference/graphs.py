@@ -1,4 +1,4 @@
-"""A bundle's two graphs in ONNX Runtime."""
+"""Run the two graphs of a bundle, encoder and decoder, with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -14,81 +14,88 @@ from hydrofill.bundle import Bundle, GraphSpec, TensorSpec
 from hydrofill.errors import BundleError
 from hydrofill.guesses.first_guesses import DISTANCES, GUESSES
 from hydrofill.layout import Layout
-from hydrofill.tokens import PLACE_FEATURES, Queries, Tokens
+from hydrofill.places import PLACE_FEATURES
+from hydrofill.tokens import Queries, Tokens
 
 logger = logging.getLogger(__name__)
 
-# Queries in one run of the decoder: enough to keep the cores busy, few enough that a layer of them stays in the cache.
+# Number of queries in one run of the decoder: enough to keep all cores busy, and few enough to stay in the cache.
 QUERIES_PER_RUN = 2048
 
-# What this server feeds and reads, by the tensors' names; those in `..._MAY` are there in some networks only. What the
-# encoder answers goes to the decoder, whatever its names.
+# Names of the tensors that the graphs must have; those in OPTIONAL_DECODER_INPUTS exist for some networks only. All
+# outputs of the encoder are inputs of the decoder, whatever their names.
 ENCODER_INPUTS = frozenset({"values", "valid", "variable", "place", "length"})
 DECODER_INPUTS = frozenset({"query_variable", "query_place"})
-DECODER_INPUTS_MAY = frozenset({"length", "query_length", "query_guess", "query_guessed", "query_distance"})
+OPTIONAL_DECODER_INPUTS = frozenset({"length", "query_length", "query_guess", "query_guessed", "query_distance"})
 DECODER_OUTPUTS = frozenset({"mean", "std"})
-NONE_MORE: frozenset[str] = frozenset()
 QUERY, LENGTH = "query_", "length"
 DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64", "tensor(bool)": "bool"}
 PROVIDERS: Mapping[str, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 OPTIONS: Mapping[str, Mapping[str, str]] = {
     "cpu": {},
-    # Shapes change from window to window: no search for the fastest kernel of each. Float32 means float32.
+    # Shapes change from window to window, so no search for the fastest kernel of each; float32 without TF32.
     "cuda": {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"},
 }
-# How far a graph is optimised while it is loaded: no further, where its bundle says that this was done.
+# How a graph is optimised when it is loaded, by the level of optimisation during export.
 LEVELS: Mapping[str, Any] = {
     "none": onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
     "extended": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
 }
-Memory = Mapping[str, onnxruntime.OrtValue]  # what the decoder is told of the visible tokens, where the graphs run
+Memory = Mapping[str, onnxruntime.OrtValue]  # the encoder's outputs, on the device of the graphs
 
 
 class ProviderError(ValueError):
-    """A provider that is asked for and cannot be had; the message is one line."""
+    """Raised when the requested provider is not available or does not start; the message is one line."""
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """What runs the graphs, and on how many threads."""
+    """The device that runs the graphs, and the number of threads."""
 
     provider: Literal["cpu", "cuda"]
     threads: int
 
     @property
     def provider_name(self) -> str:
-        """The provider as ONNX Runtime calls it."""
+        """The name of the provider in ONNX Runtime."""
         return PROVIDERS[self.provider]
 
 
 class Graphs:
-    """Encoder and decoder of one bundle; the methods take and give one window, without a batch axis."""
+    """Encoder and decoder of one bundle.
+
+    The methods work on one window at a time; their tokens and queries have no batch axis.
+
+    Raises:
+        BundleError: the graphs do not match the manifest, or the manifest does not match its layout.
+        ProviderError: the provider does not start.
+    """
 
     def __init__(self, bundle: Bundle, runtime: Runtime) -> None:
         name, manifest = bundle.manifest.name, bundle.manifest
         encoder, decoder = manifest.encoder, manifest.decoder
-        _check_roles(name, encoder.inputs, ENCODER_INPUTS, NONE_MORE)
+        _check_names(name, encoder.inputs, ENCODER_INPUTS)
         memory = frozenset(tensor.name for tensor in encoder.outputs)
-        _check_roles(name, decoder.inputs, DECODER_INPUTS | memory, DECODER_INPUTS_MAY)
-        _check_roles(name, decoder.outputs, DECODER_OUTPUTS, NONE_MORE)
+        _check_names(name, decoder.inputs, DECODER_INPUTS | memory, OPTIONAL_DECODER_INPUTS)
+        _check_names(name, decoder.outputs, DECODER_OUTPUTS)
         _check_sizes(name, (*encoder.inputs, *decoder.inputs, *decoder.outputs), manifest.layout)
         if manifest.precision.dtype == "float16" and runtime.provider == "cpu":
-            logger.warning("bundle %s is float16, made for GPUs: a processor computes it in float32, slower", name)
+            logger.warning("bundle %s is float16, which is for GPUs; a CPU computes it in float32, and slower", name)
         level = LEVELS[manifest.optimised.level]
         self._encoder = _open(name, "encoder.onnx", bundle.encoder, encoder, runtime, level)
         self._decoder = _open(name, "decoder.onnx", bundle.decoder, decoder, runtime, level)
         self._device = runtime.provider
         self._memory_names = [tensor.name for tensor in encoder.outputs]
-        self._requested = [tensor.name for tensor in decoder.inputs]
-        self._queries = [name for name in self._requested if name.startswith(QUERY)]
+        self._decoder_inputs = [tensor.name for tensor in decoder.inputs]
+        self._queries = [name for name in self._decoder_inputs if name.startswith(QUERY)]
 
     @property
     def queries_per_run(self) -> int | None:
-        """Most queries in one run of the decoder; None where queries read each other, so that all must go together."""
-        return None if f"{QUERY}length" in self._requested else QUERIES_PER_RUN
+        """Maximum number of queries in one run of the decoder; None if queries attend to each other: no maximum."""
+        return None if f"{QUERY}length" in self._decoder_inputs else QUERIES_PER_RUN
 
     def encode(self, tokens: Tokens, options: onnxruntime.RunOptions | None = None) -> Memory:
-        """What the decoder is told of the visible tokens, by name, with a batch axis of 1."""
+        """Encode the visible tokens; return the encoder's outputs by name, with a batch axis of length 1."""
         return self._encode({name: getattr(tokens, name)[None] for name in ENCODER_INPUTS}, options)
 
     def decode(
@@ -98,7 +105,7 @@ class Graphs:
         part: slice,
         options: onnxruntime.RunOptions | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation (Q, P) for the queries in `part`."""
+        """Return mean and standard deviation, (Q, P) each, of the queries in `part`."""
         feed = {}
         for name in self._queries:
             values = getattr(queries, name.removeprefix(QUERY))
@@ -124,7 +131,7 @@ class Graphs:
         held = _contiguous(queries)
         for name, values in held.items():
             binding.bind_cpu_input(name, values)
-        for name in self._requested:
+        for name in self._decoder_inputs:
             if not name.startswith(QUERY):
                 binding.bind_ortvalue_input(name, memory[name])
         for name in ("mean", "std"):
@@ -135,93 +142,101 @@ class Graphs:
 
 
 def _contiguous(feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Arrays that can be bound as they lie; whoever binds them holds them until the run is over."""
+    """Return the arrays in contiguous memory; the caller must keep them until the run is over."""
     return {name: np.ascontiguousarray(values) for name, values in feed.items()}
 
 
 def check_provider(runtime: Runtime) -> None:
-    """Returns if the provider is there.
+    """Check that the provider is available.
 
     Raises:
-        ProviderError: it is not; says what is.
+        ProviderError: the provider is not available; names those that are.
     """
     available = onnxruntime.get_available_providers()
     if runtime.provider_name not in available:
-        raise ProviderError(f"{runtime.provider_name} is not available here; there are {', '.join(available)}")
+        raise ProviderError(f"{runtime.provider_name} is not available here; available: {', '.join(available)}")
 
 
 def _open(name: str, file: str, content: bytes, spec: GraphSpec, runtime: Runtime, level: Any) -> Any:
-    """A session over the graph's bytes; given no path, it can read no other file.
+    """Open a session from the bytes of a graph; without a path, the graph cannot refer to other files.
 
     Raises:
-        BundleError: no graph, or one with other inputs and outputs than the manifest says.
+        BundleError: the bytes are not a graph, or its inputs and outputs differ from the manifest.
         ProviderError: the provider does not start.
     """
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = level
     options.intra_op_num_threads = runtime.threads if runtime.provider == "cpu" else 1
     options.inter_op_num_threads = 1
-    # Threads that wait by spinning starve those of their neighbours.
+    # Threads that spin while they wait would slow down other processes on the same cores.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 4  # what fails is raised, and told once
+    options.log_severity_level = 4  # errors are raised as exceptions, so they need no log line
     try:
         session = onnxruntime.InferenceSession(
             content, options, providers=[(runtime.provider_name, dict(OPTIONS[runtime.provider]))]
         )
-    except Exception as error:  # the runtime's errors share no class but this
-        raise BundleError(f"{file} is not a graph that can be run", where=name) from error
+    except Exception as error:  # ONNX Runtime's errors have no other common class
+        raise BundleError(f"{file} cannot be loaded by ONNX Runtime", where=name) from error
     if session.get_providers()[0] != runtime.provider_name:
-        raise ProviderError(f"{runtime.provider_name} does not start here; see the log of ONNX Runtime")
+        raise ProviderError(f"{runtime.provider_name} does not start; see the log of ONNX Runtime")
     _check_tensors(name, file, session.get_inputs(), spec.inputs)
     _check_tensors(name, file, session.get_outputs(), spec.outputs)
     return session
 
 
-def _check_roles(name: str, found: Iterable[TensorSpec], must: frozenset[str], may: frozenset[str]) -> None:
+def _check_names(
+    name: str, found: Iterable[TensorSpec], required: frozenset[str], optional: frozenset[str] = frozenset()
+) -> None:
+    """Raise BundleError unless the tensors are all of `required`, and otherwise only some of `optional`."""
     names = [tensor.name for tensor in found]
-    if len(set(names)) != len(names) or not must <= set(names) <= must | may:
+    if len(set(names)) != len(names) or not required <= set(names) <= required | optional:
         raise BundleError(
-            "a graph has other tensors than this server feeds",
+            "a graph has other inputs or outputs than hydrofill uses",
             where=name,
             got=sorted(names),
-            expected=f"{sorted(must)}" + (f" and any of {sorted(may)}" if may else ""),
+            expected=f"{sorted(required)}" + (f" and any of {sorted(optional)}" if optional else ""),
         )
 
 
 def _check_sizes(name: str, tensors: Iterable[TensorSpec], layout: Layout) -> None:
-    """The last dims that layout and contract fix, where the manifest's are numbers."""
+    """Raise BundleError if a dimension of fixed length in the manifest differs from the layout's."""
     cells = layout.token_size
-    wanted = {
+    sizes = {
         **dict.fromkeys(("values", "valid", "mean", "std"), (cells,)),
         **dict.fromkeys(("place", "query_place"), (len(PLACE_FEATURES),)),
         **dict.fromkeys(("query_guess", "query_guessed"), (cells, len(GUESSES))),
         "query_distance": (cells, len(DISTANCES)),
     }
     for tensor in tensors:
-        expected = wanted.get(tensor.name, ())
+        expected = sizes.get(tensor.name, ())
         found = tensor.dims[len(tensor.dims) - len(expected) :]
         if any(isinstance(got, int) and got != size for got, size in zip(found, expected, strict=True)):
-            raise BundleError(f"{tensor.name} does not fit the layout", where=name, got=found, expected=expected)
+            raise BundleError(
+                f"the size of {tensor.name} does not match the layout", where=name, got=found, expected=expected
+            )
         if "guess" in tensor.name and not layout.guesses:
-            raise BundleError(f"{tensor.name} is asked for, but the layout has no guesses", where=name)
+            raise BundleError(f"the graph needs {tensor.name}, but the layout has no guesses", where=name)
 
 
 def _check_tensors(name: str, file: str, found: Iterable[Any], expected: Iterable[TensorSpec]) -> None:
-    """Same names, types and fixed dims; what the manifest calls dynamic is dynamic."""
-    memory = {tensor.name: tensor for tensor in expected}
-    here = {tensor.name: tensor for tensor in found}
-    if here.keys() != memory.keys():
+    """Raise BundleError unless the graph's tensors have the names, types and dimensions of the manifest."""
+    declared = {tensor.name: tensor for tensor in expected}
+    actual = {tensor.name: tensor for tensor in found}
+    if actual.keys() != declared.keys():
         raise BundleError(
-            f"{file} has other tensors than its manifest", where=name, got=sorted(here), expected=sorted(memory)
+            f"{file} has other inputs or outputs than its manifest",
+            where=name,
+            got=sorted(actual),
+            expected=sorted(declared),
         )
-    for key, tensor in here.items():
+    for key, tensor in actual.items():
         dims = [dim if isinstance(dim, int) else "dynamic" for dim in tensor.shape]
-        wanted = [dim if isinstance(dim, int) else "dynamic" for dim in memory[key].dims]
+        declared_dims = [dim if isinstance(dim, int) else "dynamic" for dim in declared[key].dims]
         dtype = DTYPES.get(tensor.type, tensor.type)
-        if dims != wanted or dtype != memory[key].dtype:
+        if dims != declared_dims or dtype != declared[key].dtype:
             raise BundleError(
-                f"{file}: {key} is not what the manifest says",
+                f"{file}: {key} differs from the manifest",
                 where=name,
                 got=(dtype, dims),
-                expected=(memory[key].dtype, wanted),
+                expected=(declared[key].dtype, declared_dims),
             )

@@ -1,4 +1,4 @@
-"""A bundle ready to answer: its graphs, a run over a cube, and the warm-up that shows that it works."""
+"""Load a bundle, check with a first run that its graphs work, and fill cubes with it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hydrofill.errors import BundleError
 from hydrofill.inference.graphs import Graphs, Runtime
 from hydrofill.inference.predictor import OnnxPredictor
 from hydrofill.layout import Layout, VariableSpec
-from hydrofill.reconstruct import FILLED, Filled, reconstruct
+from hydrofill.reconstruct import FILLED, FilledVariable, reconstruct
 
 WARM_UP_SITES = 2
 WARM_UP_START = np.datetime64("2001-01-01T00:00:00", "ns")
@@ -23,9 +23,13 @@ WARM_UP_START = np.datetime64("2001-01-01T00:00:00", "ns")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run gave: by variable the fill, and the seconds spent in each graph, waiting, and at work in all."""
+    """The result of a run.
 
-    filled: Mapping[str, Filled]
+    filled: the fill of each variable. encode_s, decode_s: seconds in each graph. queue_s: seconds of waiting for the
+    run to start. run_s: seconds of the whole run.
+    """
+
+    filled: Mapping[str, FilledVariable]
     encode_s: float
     decode_s: float
     queue_s: float = 0.0
@@ -42,12 +46,12 @@ class Model:
 
     @property
     def layout(self) -> Layout:
-        """What the graphs' tokens look like."""
+        """The layout of the model's tokens."""
         return self.manifest.layout
 
     @property
     def provenance(self) -> dict[str, str]:
-        """Global attributes that say what filled a dataset."""
+        """Global attributes of a filled dataset: name, version and sha256 of the bundle, and version of hydrofill."""
         return {
             "hydrofill_bundle": self.manifest.name,
             "hydrofill_bundle_version": self.manifest.version,
@@ -63,10 +67,10 @@ class Model:
         progress: Callable[[int, int], None] | None = None,
         cancellation: Cancellation | None = None,
     ) -> Outcome:
-        """The gaps of `cube` filled; see `hydrofill.reconstruct.reconstruct`.
+        """Fill the gaps of `cube`; see `hydrofill.reconstruct.reconstruct` for the arguments and other errors.
 
         Raises:
-            CancelledError: `cancellation` was stopped while a graph ran.
+            CancelledError: `cancellation` was cancelled before the run was complete.
         """
         predictor = OnnxPredictor(self.graphs, cancellation or Cancellation())
         filled = reconstruct(
@@ -82,10 +86,11 @@ class Model:
 
 
 def load_model(bundle: Bundle, runtime: Runtime) -> Model:
-    """The bundle with its graphs open and run once over a full window.
+    """Load the graphs of a bundle, and run them once over a full window.
 
     Raises:
-        BundleError: the graphs are not those of the manifest, or do not give finite values.
+        BundleError: the graphs do not match the manifest, do not run, or predict values that are not finite.
+        ProviderError: the provider does not start.
     """
     graphs = Graphs(bundle, runtime)
     model = Model(bundle.manifest, bundle.sha256, graphs)
@@ -99,14 +104,14 @@ def _warm_up(model: Model) -> None:
         outcome = model.run(cube)
     except BundleError as error:
         raise error.at(name) from error
-    except Exception as error:  # the runtime's errors share no class but this
+    except Exception as error:  # ONNX Runtime's errors have no other common class
         raise BundleError("the graphs do not run", where=name) from error
     if not any((filled.flag == FILLED).any() for filled in outcome.filled.values()):
         raise BundleError("the graphs fill nothing", where=name)
 
 
 def example_cube(layout: Layout, steps: int | None = None) -> WaterCube:
-    """A full window of every variable, or as long as told, about half of it missing."""
+    """Return random data of every variable, about half of it missing: one window, or `steps` time steps of it."""
     place, window = layout.place, layout.window
     since = np.arange(steps or window.steps) * np.timedelta64(round(place.step_s), "s")
     y = place.y_origin + place.y_spacing * np.arange(min(window.rows, place.rows))
@@ -122,7 +127,7 @@ def example_cube(layout: Layout, steps: int | None = None) -> WaterCube:
 
 
 def _corner(layout: Layout, name: str, rows: int, columns: int) -> np.ndarray:
-    """Where the variable lives in the first window of the training grid; everywhere, if it does not live there."""
+    """Return the domain of a variable in the first window of the training grid; all cells if that part is empty."""
     inside = layout.domain[name].to_array()[:rows, :columns] if name in layout.domain else np.zeros(0, bool)
     return inside if inside.any() else np.ones((rows, columns), bool)
 
@@ -135,8 +140,8 @@ def _example_variable(
     high = low + 1.0 if spec.upper is None else spec.upper
     values = rng.uniform(low, high, shape).astype(np.float32)
     if "time" in DIMS[spec.kind]:
-        lives = np.broadcast_to(True if inside is None else inside, shape)
-        hidden = ~lives | (rng.random(shape) < 0.5)
-        hidden.flat[np.flatnonzero(lives)[0]] = False
+        in_domain = np.broadcast_to(True if inside is None else inside, shape)
+        hidden = ~in_domain | (rng.random(shape) < 0.5)
+        hidden.flat[np.flatnonzero(in_domain)[0]] = False
         values[hidden] = np.nan
     return Variable(name=spec.name, kind=spec.kind, values=values, units=spec.units)

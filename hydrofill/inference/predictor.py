@@ -1,4 +1,4 @@
-"""The graphs of a bundle as the `Predictor` that `hydrofill.reconstruct` calls."""
+"""Use the graphs of a bundle as the `Predictor` that `hydrofill.reconstruct` calls."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from hydrofill.cancellation import Cancellation
 from hydrofill.inference.graphs import Graphs
 from hydrofill.tokens import Queries, Tokens
 
-# The number of queries is padded to a multiple of this. ONNX Runtime chooses a kernel by the number of rows of a
-# product, so that the same query can differ in its last bit with the number of queries beside it.
+# The number of queries is padded to a multiple of this. ONNX Runtime chooses a kernel by the number of rows of a matrix
+# product, so that the prediction of a query could otherwise differ in its last bit with the number of queries.
 QUERY_MULTIPLE = 4
-FIELDS_PER_QUERY = tuple(one.name for one in fields(Queries) if one.name != "length")
+FIELDS_PER_QUERY = tuple(f.name for f in fields(Queries) if f.name != "length")
 
 
 @dataclass
 class OnnxPredictor:
-    """Predicts windows with `graphs`, sums the seconds of each graph, and stops inside a graph when cancelled."""
+    """A `Predictor` that runs `graphs`, adds up the seconds in each graph, and stops a running graph when cancelled."""
 
     graphs: Graphs
     cancellation: Cancellation = field(default_factory=Cancellation)
@@ -32,15 +32,15 @@ class OnnxPredictor:
         self.cancellation.on_cancel(lambda: setattr(self.options, "terminate", True))
 
     def __call__(self, tokens: Tokens, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
-        """Predict mean and standard deviation (Q, P) of every query, physical units.
+        """Return mean and standard deviation of every query, (Q, P) each, in physical units.
 
         Raises:
-            CancelledError: the cancellation was triggered.
+            CancelledError: the work was cancelled.
         """
         self.cancellation.check()
         try:
             mean, std = self._run(tokens, queries)
-        except Exception:  # ONNX Runtime raises no class of its own for a run that was terminated
+        except Exception:  # ONNX Runtime has no exception class for a run that was terminated
             self.cancellation.check()
             raise
         number = len(queries.variable)
@@ -63,7 +63,7 @@ class OnnxPredictor:
 
 
 def pad_queries(queries: Queries, graphs: Graphs) -> Queries:
-    """Pad the queries to a multiple of QUERY_MULTIPLE, unless the network lets queries read each other."""
+    """Pad the queries to a multiple of QUERY_MULTIPLE, unless queries attend to each other in the network."""
     n_padding = -len(queries.variable) % QUERY_MULTIPLE
     if n_padding == 0 or graphs.queries_per_run is None:
         return queries

@@ -11,7 +11,7 @@ from hydrofill.cf.units import conversion
 from hydrofill.constants import DAY_S
 from hydrofill.cube import Variable, WaterCube
 from hydrofill.errors import NothingObservedError, StructureError, UnitsError, UnknownVariableError
-from hydrofill.layout import Domain, Layout, Patch, Place, VariableSpec, Window
+from hydrofill.layout import Domain, Layout, Patch, Place, VariableSpec, WindowSize
 from model.config import TokensConfig
 from model.data.lazy_cube import LazyCube, LazyVariable, summary
 from model.data.summary import Summary
@@ -93,7 +93,7 @@ def _zero_is_a_convention(units: str) -> bool:
         return False
 
 
-def _patch_and_window(cube: WaterCube | LazyCube, config: TokensConfig) -> tuple[Patch, Window]:
+def _patch_and_window(cube: WaterCube | LazyCube, config: TokensConfig) -> tuple[Patch, WindowSize]:
     n_time, height, width = cube.shape
     rows, columns = (
         wanted or min(size, MAX_WINDOW_CELLS) or 1
@@ -110,7 +110,8 @@ def _patch_and_window(cube: WaterCube | LazyCube, config: TokensConfig) -> tuple
                 f"window {name} are more than the data holds", where="tokens", got=size, expected=whole
             )
     chunk = config.patch_steps or max(1, min(8, steps // 2))
-    return Patch(rows=patch_rows, columns=patch_columns, steps=chunk), Window(steps=steps, rows=rows, columns=columns)
+    patch = Patch(rows=patch_rows, columns=patch_columns, steps=chunk)
+    return patch, WindowSize(steps=steps, rows=rows, columns=columns)
 
 
 def _place(cube: WaterCube | LazyCube, grid_units: str) -> Place:

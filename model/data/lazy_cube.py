@@ -185,7 +185,7 @@ def read_lazily(
     dimensions = recognise(dataset)
     time = one_of(dimensions.values(), "time")
     if time is None or time.coordinate is None:
-        raise CoordinateError("there is no time coordinate", where="time", got=sorted(map(str, dataset.sizes)))
+        raise CoordinateError("the dataset has no time coordinate", where="time", got=sorted(map(str, dataset.sizes)))
     first = read_dataset(dataset.isel({time.name: slice(0, 1)}), layout)  # checks all but the values still to come
     frame = WaterCube(
         time_values(dataset, time.coordinate),
@@ -283,7 +283,10 @@ def _check_step(frame: WaterCube, layout: Layout | None) -> None:
     step = typical_step_s(frame)
     if layout is not None and step is not None and abs(step / layout.place.step_s - 1) > STEP_TOLERANCE:
         raise CoordinateError(
-            "has another step than the model", where="time", got=f"{step:g} s", expected=f"{layout.place.step_s:g} s"
+            "the time step differs from the model's",
+            where="time",
+            got=f"{step:g} s",
+            expected=f"{layout.place.step_s:g} s",
         )
 
 

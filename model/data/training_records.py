@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hydrofill.cube import WaterCube
-from hydrofill.guesses.first_guesses import GUESSES, REGIONS, Guesses, regions
+from hydrofill.guesses.first_guesses import GUESSES, REGIONS, Guesses, guess_variable, regions
 from hydrofill.layout import Layout, VariableSpec
-from hydrofill.tokens import first_guesses
 from model.config import MaskingConfig
 from model.data.lazy_cube import LazyCube
 from model.gaps.masks import (
@@ -84,7 +83,7 @@ def draw_record(
     if layout.guesses:
         for name, variable in dynamic.items():
             seen = np.where(hidden[name], np.float32(np.nan), variable.values)
-            guesses[name] = first_guesses(seen, layout.spec(name), record.time)
+            guesses[name] = guess_variable(seen, layout.spec(name), record.time)
     return TrainingRecord(record, hidden, guesses)
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from hydrofill.cube import WaterCube
 from hydrofill.errors import NothingObservedError
 from hydrofill.layout import Layout
-from hydrofill.tokens import Queries, Tokens, cut_patches, join_patches, stack_queries, stack_tokens, tokenise
+from hydrofill.patches import cut_patches, join_patches
+from hydrofill.tokens import Queries, Tokens, stack_queries, stack_tokens, tokenise
 from model.config import MaskingConfig
 from model.data.lazy_cube import LazyCube
 from model.data.training_records import TrainingRecord, draw_record, pools_a_record

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from hydrofill.tokens import NEAR, PLACE_FEATURES
+from hydrofill.places import NEAR, PLACE_FEATURES
 
 NUM_WAVES = 8
 MIN_WAVELENGTH = 2.0  # cells or steps: the finest change that a grid can hold

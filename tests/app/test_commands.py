@@ -97,7 +97,7 @@ def test_fill_refuses_what_is_wrong_in_one_line(source: Path, bundles: Path, tmp
     check_refused(fill(source, tmp_path / "pipe", *bundle), "is not a regular file")
     check_refused(fill(source, tmp_path, *bundle), "is a folder")
     check_refused(fill(source, tmp_path / "no/out.nc", *bundle), "no such folder")
-    check_refused(fill(tmp_path / "text.nc", out, *bundle), "text.nc: is not NetCDF")
+    check_refused(fill(tmp_path / "text.nc", out, *bundle), "text.nc: the content is not NetCDF")
     check_refused(fill(tmp_path / "units.nc", out, *bundle), "temperature", "'kg'")
     check_refused(fill(source, out, "--bundle", tmp_path), "manifest.json")
     check_refused(fill(source, out, *bundle, "--variables", "snow"), "snow")

@@ -111,7 +111,7 @@ def test_batch_neighbours_change_no_answer_of_int8(run: Run, variants: dict[str,
 
 def test_each_precision_is_served(variant: BundleAt, caplog: pytest.LogCaptureFixture) -> None:
     load_model(variant[0], CPU)  # fills a window, and refuses what is not finite
-    assert ("made for GPUs" in caplog.text) == (variant[0].manifest.precision.dtype == "float16")
+    assert ("is for GPUs" in caplog.text) == (variant[0].manifest.precision.dtype == "float16")
 
 
 def test_the_shipped_bundle_without_a_precision_is_float32() -> None:

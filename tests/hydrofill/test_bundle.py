@@ -1,4 +1,4 @@
-"""A manifest is read whole and of this schema, or refused in words; bundles are found by folder or by name."""
+"""A bundle is read completely or refused; bundles are found by folder or by name."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from hydrofill.bundle import DEFAULT_BUNDLE, find_bundle, read_bundle, shipped_b
 from hydrofill.errors import BundleError
 
 
-def test_a_bundle_of_an_older_schema_is_refused_and_told_what_to_do(tmp_path: Path) -> None:
+def test_a_bundle_of_an_older_schema_is_refused_with_advice(tmp_path: Path) -> None:
     folder = Path(shutil.copytree(find_bundle(), tmp_path / "old"))
     document = json.loads((folder / "manifest.json").read_text())
     del document["optimised"]
     (folder / "manifest.json").write_text(json.dumps({**document, "schema_version": 2}))
-    with pytest.raises(BundleError, match=r"another schema_version: export the run again \(got 2; expected 3\)"):
+    with pytest.raises(BundleError, match=r"another schema_version; export the run again \(got 2; expected 3\)"):
         read_bundle(folder)
 
 
-def test_the_default_bundle_is_shipped_and_whole() -> None:
+def test_the_default_bundle_is_shipped_and_valid() -> None:
     assert find_bundle() == shipped_bundles() / DEFAULT_BUNDLE
     assert read_bundle(find_bundle()).manifest.name == DEFAULT_BUNDLE
 
@@ -34,7 +34,7 @@ def test_a_bundle_is_found_by_its_folder_before_its_name(tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("name", ["nowhere", "../bundles", "/nowhere/at-all", ""])
-def test_a_bundle_that_is_not_there_is_refused_with_the_shipped_ones(
+def test_an_unknown_bundle_is_refused_and_the_shipped_ones_named(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

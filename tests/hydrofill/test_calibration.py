@@ -1,4 +1,4 @@
-"""Distance classes, and what a calibration does to a fill."""
+"""Distance classes, and the effect of a calibration on a fill."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from hydrofill.calibration import CLASSES, Calibration, Stretch, distance_classes
 
 
-def test_classes_go_by_cells_within_a_frame_and_by_steps_across_empty_ones() -> None:
+def test_classes_are_by_cells_within_a_frame_and_by_steps_in_empty_frames() -> None:
     valid = np.zeros((8, 1, 12), bool)
     valid[0, 0, 0] = True
     found = distance_classes(valid)
@@ -18,7 +18,7 @@ def test_classes_go_by_cells_within_a_frame_and_by_steps_across_empty_ones() -> 
     assert [CLASSES[n] for n in found[1:, 0, 5]] == ["next step", *["near steps"] * 2, *["far steps"] * 4]
 
 
-def test_gauges_go_by_their_own_last_value_while_others_are_seen() -> None:
+def test_classes_of_gauges_are_by_steps_to_their_own_values_while_others_are_seen() -> None:
     valid = np.ones((12, 2), bool)
     valid[2:12, 0] = False
     valid[11] = False
@@ -28,7 +28,7 @@ def test_gauges_go_by_their_own_last_value_while_others_are_seen() -> None:
     assert CLASSES[found[11, 0]] == CLASSES[found[11, 1]] == "next step"
 
 
-def test_spreads_are_stretched_and_small_fills_dried_class_by_class() -> None:
+def test_std_is_scaled_and_small_fills_set_to_zero_by_class() -> None:
     twice = Stretch(std=(1.0,), factor=(2.0,))
     calibration = Calibration(stretch=(twice, *[Stretch()] * 6), dry_below=(0.0, 0.5) + (0.0,) * 5)
     mean, std = calibration.apply(
@@ -38,12 +38,12 @@ def test_spreads_are_stretched_and_small_fills_dried_class_by_class() -> None:
     np.testing.assert_allclose(std, [2, 1, 1])
 
 
-def test_fills_below_zero_stay_where_nothing_is_dried() -> None:
+def test_negative_fills_stay_without_a_dry_limit() -> None:
     mean, _ = Calibration().apply(np.array([-3.0, 2.0], np.float32), np.ones(2, np.float32), np.zeros(2, np.int8))
     np.testing.assert_array_equal(mean, np.array([-3, 2], np.float32))
 
 
-def test_factors_go_by_the_size_of_a_spread_and_end_with_the_outermost() -> None:
+def test_factors_depend_on_the_std_and_are_constant_beyond_the_ends() -> None:
     stretch = Stretch(std=(0.1, 10.0), factor=(4.0, 1.0))
     std = np.array([0, 0.01, 0.1, 1, 10, 100, np.nan], np.float32)
     np.testing.assert_allclose(stretch.apply(std), [0, 0.04, 0.4, 2, 10, 100, np.nan], rtol=1e-6)
@@ -52,11 +52,11 @@ def test_factors_go_by_the_size_of_a_spread_and_end_with_the_outermost() -> None
 @pytest.mark.parametrize(
     ("std", "factor"), [((1.0, 2.0), (1.0,)), ((2.0, 1.0), (1.0, 1.0)), ((1.0,), (0.0,)), ((), ())]
 )
-def test_a_stretch_that_cannot_be_is_refused(std: tuple[float, ...], factor: tuple[float, ...]) -> None:
+def test_an_invalid_stretch_is_refused(std: tuple[float, ...], factor: tuple[float, ...]) -> None:
     with pytest.raises(ValidationError):
         Stretch(std=std, factor=factor)
 
 
-def test_a_calibration_has_a_stretch_for_every_class() -> None:
+def test_a_calibration_needs_a_stretch_for_every_class() -> None:
     with pytest.raises(ValidationError, match="stretch"):
         Calibration(stretch=(Stretch(), Stretch()))

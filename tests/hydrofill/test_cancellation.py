@@ -1,4 +1,4 @@
-"""What happens at a checkpoint is what the innermost caller of this thread said."""
+"""A checkpoint calls the function that the innermost `checkpoints` of its thread set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hydrofill.cancellation import checkpoint, checkpoints
 from hydrofill.guesses.first_guesses import guess
 
 
-def test_checkpoint_calls_what_was_said_last_and_then_what_was_said_before() -> None:
+def test_a_checkpoint_calls_the_innermost_function() -> None:
     called: list[str] = []
     checkpoint()
     with checkpoints(lambda: called.append("outer")):
@@ -24,7 +24,7 @@ def test_checkpoint_calls_what_was_said_last_and_then_what_was_said_before() -> 
     assert called == ["inner", "outer"]
 
 
-def test_checkpoint_of_another_thread_calls_nothing() -> None:
+def test_a_checkpoint_of_another_thread_calls_nothing() -> None:
     called: list[int] = []
     with checkpoints(lambda: called.append(1)):
         thread = Thread(target=checkpoint)
@@ -33,7 +33,7 @@ def test_checkpoint_of_another_thread_calls_nothing() -> None:
     assert called == []
 
 
-def test_guesses_come_by_checkpoints_and_end_with_what_one_raises() -> None:
+def test_guesses_pass_many_checkpoints_and_stop_when_one_raises() -> None:
     class Enough(Exception):
         pass
 

@@ -1,4 +1,4 @@
-"""The cube refuses parts that disagree, and knows its gaps."""
+"""A cube refuses arrays that do not match, and knows its gaps."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from hydrofill.cube import Sites, Variable, WaterCube
 from hydrofill.errors import ContractError, CoordinateError, StructureError, ValueRangeError
 
 
-def test_a_cell_missing_where_the_variable_lives_is_a_gap(cube: WaterCube) -> None:
+def test_a_missing_value_inside_the_domain_is_a_gap(cube: WaterCube) -> None:
     assert cube.gaps("rain").sum() == 1
     assert cube.gaps("rain")[1, 1, 2]
 
 
-def test_a_cell_never_seen_is_outside(cube: WaterCube) -> None:
+def test_a_cell_without_any_value_is_outside_the_domain(cube: WaterCube) -> None:
     values = cube.variables["rain"].values.copy()
     values[:, 0, 0] = np.nan
     dry = cube.with_values({"rain": values})
@@ -24,11 +24,11 @@ def test_a_cell_never_seen_is_outside(cube: WaterCube) -> None:
     assert not dry.gaps("rain")[:, 0, 0].any()
 
 
-def test_a_domain_overrules_what_was_never_seen(cube: WaterCube) -> None:
+def test_a_given_domain_includes_cells_without_any_value(cube: WaterCube) -> None:
     values = cube.variables["rain"].values.copy()
     values[:, 0, 0] = np.nan
-    told = replace(cube.with_values({"rain": values}), domain={"rain": np.ones((2, 3), bool)})
-    assert told.gaps("rain")[:, 0, 0].all()
+    with_domain = replace(cube.with_values({"rain": values}), domain={"rain": np.ones((2, 3), bool)})
+    assert with_domain.gaps("rain")[:, 0, 0].all()
 
 
 def test_a_window_takes_the_sites_that_lie_in_it(cube: WaterCube) -> None:
@@ -36,7 +36,7 @@ def test_a_window_takes_the_sites_that_lie_in_it(cube: WaterCube) -> None:
     assert len(cube.window(slice(0, 1), slice(0, 1), slice(0, 2)).sites) == 0
 
 
-def test_windows_that_tile_the_grid_share_out_every_site(cube: WaterCube) -> None:
+def test_windows_that_tile_the_grid_contain_every_site_once(cube: WaterCube) -> None:
     far = replace(
         cube,
         sites=Sites(np.array(["a", "b", "c"]), np.array([0.0, 1.4, 99.0]), np.array([-5.0, 2.6, 99.0])),
@@ -50,37 +50,37 @@ def test_windows_that_tile_the_grid_share_out_every_site(cube: WaterCube) -> Non
     ("change", "error", "says"),
     [
         ({"time": np.array(["2012-08-02", "2012-08-01"], "datetime64[ns]")}, CoordinateError, "time: must increase"),
-        ({"time": np.array(["2012-08-02", "NaT"], "datetime64[ns]")}, CoordinateError, "missing time"),
+        ({"time": np.array(["2012-08-02", "NaT"], "datetime64[ns]")}, CoordinateError, "has a missing time"),
         ({"time": np.array([], "datetime64[ns]")}, CoordinateError, "at least one time"),
         ({"time": np.array([1, 2])}, CoordinateError, "not a CF time axis"),
         ({"y": np.array([1.0, np.nan])}, CoordinateError, "y: must be one-dimensional and finite"),
         ({"x": np.array([1.0, 3.0, 2.0])}, CoordinateError, "x: must be strictly monotonic"),
-        ({"y": np.array([1.0])}, StructureError, "rain: shape does not fit"),
+        ({"y": np.array([1.0])}, StructureError, "rain: the shape does not match"),
         ({"sites": Sites(np.array(["a"]), np.array([np.nan]), np.array([3.0]))}, CoordinateError, "sites/y"),
-        ({"domain": {"rain": np.ones((1, 3), bool)}}, StructureError, "rain_domain: domain must be boolean"),
+        ({"domain": {"rain": np.ones((1, 3), bool)}}, StructureError, "rain_domain: the domain must be boolean"),
     ],
 )
-def test_parts_that_disagree_are_refused_by_name(
+def test_arrays_that_do_not_match_are_refused_and_named(
     cube: WaterCube, change: dict[str, object], error: type[ContractError], says: str
 ) -> None:
     with pytest.raises(error, match=says):
         replace(cube, **change)  # type: ignore[arg-type]
 
 
-def test_an_infinite_value_is_refused_by_name(cube: WaterCube) -> None:
+def test_an_infinite_value_is_refused_and_the_variable_named(cube: WaterCube) -> None:
     values = cube.variables["rain"].values.copy()
     values[0, 0, 0] = np.inf
-    with pytest.raises(ValueRangeError, match="rain: holds an infinite value"):
+    with pytest.raises(ValueRangeError, match="rain: has an infinite value"):
         cube.with_values({"rain": values})
 
 
-def test_values_that_are_not_float32_are_refused_by_name(cube: WaterCube) -> None:
+def test_values_that_are_not_float32_are_refused_and_the_variable_named(cube: WaterCube) -> None:
     wide = Variable("rain", "grid", cube.variables["rain"].values.astype(np.float64), "mm day-1")
-    with pytest.raises(StructureError, match="rain: values must be float32"):
+    with pytest.raises(StructureError, match="rain: the values must be float32"):
         replace(cube, variables={"rain": wide})
 
 
-def test_an_error_points_into_the_request() -> None:
+def test_an_error_has_a_json_pointer_into_the_request() -> None:
     error = CoordinateError("is wrong", where="sites/0/y", got=1, expected=2)
     assert error.pointer == "/sites/0/y"
     assert str(error) == "sites/0/y: is wrong (got 1; expected 2)"

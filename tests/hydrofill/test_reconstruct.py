@@ -1,4 +1,4 @@
-"""Windows cover everything, blend without seams, and refuse what cannot be known."""
+"""Windows cover the whole cube and are blended without seams; gaps that cannot be filled are refused."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import xarray as xr
 from hydrofill.cf.dataset import read_dataset
 from hydrofill.cube import Sites, Variable, WaterCube
 from hydrofill.errors import BundleError, NothingObservedError, UnknownVariableError
-from hydrofill.guesses.first_guesses import Guesses
-from hydrofill.layout import Layout, VariableSpec, Window
-from hydrofill.reconstruct import FILLED, OBSERVED, OUTSIDE, REFUSED, plan, reconstruct
-from hydrofill.tokens import Queries, Tokens, first_guesses
+from hydrofill.guesses.first_guesses import Guesses, guess_variable
+from hydrofill.layout import Layout, VariableSpec, WindowSize
+from hydrofill.reconstruct import FILLED, OBSERVED, OUTSIDE, REFUSED, plan_windows, reconstruct
+from hydrofill.tokens import Queries, Tokens
 
 
 class Recorder:
-    """A network that answers 1 with spread 1 and remembers what it was shown and asked."""
+    """A network that predicts mean 1 and standard deviation 1, and records its inputs."""
 
     def __init__(self) -> None:
         self.requested = 0
@@ -31,7 +31,7 @@ class Recorder:
 
 
 def small(layout: Layout, steps: int = 8, rows: int = 7, columns: int = 5) -> Layout:
-    return layout.model_copy(update={"window": Window(steps=steps, rows=rows, columns=columns)})
+    return layout.model_copy(update={"window": WindowSize(steps=steps, rows=rows, columns=columns)})
 
 
 def test_every_gap_is_filled_and_nothing_else(dataset: xr.Dataset, layout: Layout) -> None:
@@ -48,7 +48,7 @@ def test_windows_of_any_size_cover_every_cell(
 ) -> None:
     cube = read_dataset(dataset, layout).cube
     total = np.zeros(cube.shape)
-    for part in plan(cube, Window(steps=window[0], rows=window[1], columns=window[2])):
+    for part in plan_windows(cube, WindowSize(steps=window[0], rows=window[1], columns=window[2])):
         of_window = total[part.time, part.y, part.x].shape
         assert part.weight.shape == tuple(1 if n == m else n for n, m in zip(of_window, cube.shape, strict=True))
         assert (part.weight > 0).all()
@@ -56,26 +56,28 @@ def test_windows_of_any_size_cover_every_cell(
     assert (total > 0).all()
 
 
-def test_blending_equal_answers_changes_neither_mean_nor_spread(dataset: xr.Dataset, layout: Layout) -> None:
+def test_blending_equal_predictions_changes_neither_mean_nor_std(dataset: xr.Dataset, layout: Layout) -> None:
     cube = read_dataset(dataset, layout).cube
     filled = reconstruct(cube, small(layout, 4, 3, 3), Recorder())
     np.testing.assert_allclose(filled["pet"].mean[filled["pet"].flag == FILLED], 1, rtol=1e-6)
     np.testing.assert_allclose(filled["pet"].std[filled["pet"].flag == FILLED], 1, rtol=1e-5)
 
 
-def test_windows_that_disagree_widen_the_spread(dataset: xr.Dataset, layout: Layout) -> None:
-    answers = iter(np.tile([0.0, 4.0], 50))
+def test_windows_that_disagree_increase_the_std(dataset: xr.Dataset, layout: Layout) -> None:
+    predictions = iter(np.tile([0.0, 4.0], 50))
 
     def wavering(tokens: Tokens, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
         del tokens
-        return np.full(queries.requested.shape, next(answers), np.float32), np.ones(queries.requested.shape, np.float32)
+        return np.full(queries.requested.shape, next(predictions), np.float32), np.ones(
+            queries.requested.shape, np.float32
+        )
 
     cube = read_dataset(dataset[["pet"]], layout).cube
     filled = reconstruct(cube, small(layout, 4), wavering)["pet"]
     assert filled.std[filled.flag == FILLED].max() > 1.5
 
 
-def test_a_gap_longer_than_allowed_is_refused_whole(dataset: xr.Dataset, layout: Layout) -> None:
+def test_a_gap_longer_than_max_gap_is_refused_as_a_whole(dataset: xr.Dataset, layout: Layout) -> None:
     cube = read_dataset(dataset, layout).cube
     flow = reconstruct(cube, layout, Recorder(), max_gap=6)["river_flow"]
     assert (flow.flag[5:12, 0] == REFUSED).all()
@@ -83,16 +85,16 @@ def test_a_gap_longer_than_allowed_is_refused_whole(dataset: xr.Dataset, layout:
     assert (reconstruct(cube, layout, Recorder(), max_gap=7)["river_flow"].flag[5:12, 0] == FILLED).all()
 
 
-def test_first_guesses_are_made_of_what_is_asked_for_alone(
+def test_first_guesses_are_made_for_requested_variables_only(
     dataset: xr.Dataset, layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     guessed = []
 
     def note(seen: np.ndarray, spec: VariableSpec, time: np.ndarray) -> Guesses:
         guessed.append(spec.name)
-        return first_guesses(seen, spec, time)
+        return guess_variable(seen, spec, time)
 
-    monkeypatch.setattr("hydrofill.reconstruct.first_guesses", note)
+    monkeypatch.setattr("hydrofill.reconstruct.guess_variable", note)
     cube = read_dataset(dataset, layout).cube
     whole = cube.with_values({"pet": np.nan_to_num(cube.variables["pet"].values)})
     reconstruct(whole, layout, Recorder(), names=["pet"])
@@ -101,7 +103,7 @@ def test_first_guesses_are_made_of_what_is_asked_for_alone(
     assert guessed == ["precipitation", "river_flow"]
 
 
-def test_a_window_where_nothing_is_observed_is_refused_and_never_asked(dataset: xr.Dataset, layout: Layout) -> None:
+def test_a_window_without_observed_values_is_refused_and_not_predicted(dataset: xr.Dataset, layout: Layout) -> None:
     blind = dataset.copy(deep=True)
     for name in ("precipitation", "pet", "river_flow"):
         blind[name].values[4:16] = np.nan
@@ -112,28 +114,28 @@ def test_a_window_where_nothing_is_observed_is_refused_and_never_asked(dataset: 
     assert all((tokens.variable < 3).any() for tokens, _ in network.windows)
 
 
-def test_nothing_observed_anywhere_is_an_error(cube: WaterCube, layout: Layout) -> None:
+def test_a_cube_without_observed_values_is_an_error(cube: WaterCube, layout: Layout) -> None:
     empty = np.full((2, 2, 3), np.nan, np.float32)
     blank = WaterCube(cube.time, cube.y, cube.x, variables={"pet": Variable("pet", "grid", empty, "mm day-1")})
     with pytest.raises(NothingObservedError, match="pet"):
         reconstruct(blank, layout, Recorder())
 
 
-def test_only_the_named_variables_are_asked(dataset: xr.Dataset, layout: Layout) -> None:
+def test_only_the_named_variables_are_predicted(dataset: xr.Dataset, layout: Layout) -> None:
     cube, network = read_dataset(dataset, layout).cube, Recorder()
     assert reconstruct(cube, layout, network, names=["pet"]).keys() == {"pet"}
     assert all((queries.variable == 1).all() for _, queries in network.windows)
     assert any((tokens.variable == 0).any() for tokens, _ in network.windows)
 
 
-@pytest.mark.parametrize(("name", "says"), [("snow", "does not reconstruct"), ("river_flow", "is not in the data")])
+@pytest.mark.parametrize(("name", "says"), [("snow", "does not fill"), ("river_flow", "do not hold this variable")])
 def test_a_name_that_cannot_be_filled_is_refused(dataset: xr.Dataset, layout: Layout, name: str, says: str) -> None:
     cube = read_dataset(dataset[["pet"]], layout).cube
     with pytest.raises(UnknownVariableError, match=f"{name}: .*{says}"):
         reconstruct(cube, layout, Recorder(), names=[name])
 
 
-def test_cells_outside_are_left_missing_and_flagged(dataset: xr.Dataset, layout: Layout) -> None:
+def test_cells_outside_the_domain_stay_missing_and_are_flagged(dataset: xr.Dataset, layout: Layout) -> None:
     cube = read_dataset(dataset, layout).cube
     inside = np.ones((7, 5), bool)
     inside[:3] = False
@@ -145,7 +147,7 @@ def test_cells_outside_are_left_missing_and_flagged(dataset: xr.Dataset, layout:
     assert np.isnan(filled.mean[:, :3]).all() and np.isnan(filled.std[:, :3]).all()
 
 
-def test_fills_stay_within_the_variables_bounds(dataset: xr.Dataset, layout: Layout) -> None:
+def test_fills_stay_within_the_bounds_of_the_variable(dataset: xr.Dataset, layout: Layout) -> None:
     def below(tokens: Tokens, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
         del tokens
         return np.full(queries.requested.shape, -3.0, np.float32), np.ones(queries.requested.shape, np.float32)
@@ -155,37 +157,40 @@ def test_fills_stay_within_the_variables_bounds(dataset: xr.Dataset, layout: Lay
 
 
 @pytest.mark.parametrize(("mean", "std"), [(np.nan, 1.0), (1.0, -1.0), (1.0, np.nan)])
-def test_answers_that_cannot_be_are_an_error(dataset: xr.Dataset, layout: Layout, mean: float, std: float) -> None:
+def test_impossible_predictions_are_an_error(dataset: xr.Dataset, layout: Layout, mean: float, std: float) -> None:
     def broken(tokens: Tokens, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
         del tokens
         return np.full(queries.requested.shape, mean, np.float32), np.full(queries.requested.shape, std, np.float32)
 
-    with pytest.raises(BundleError, match="values that cannot be"):
+    with pytest.raises(BundleError, match="not finite or a negative standard deviation"):
         reconstruct(read_dataset(dataset, layout).cube, layout, broken)
 
 
-def test_progress_is_told_to_the_end(dataset: xr.Dataset, layout: Layout) -> None:
-    told: list[tuple[int, int]] = []
+def test_progress_is_reported_to_the_end(dataset: xr.Dataset, layout: Layout) -> None:
+    reported: list[tuple[int, int]] = []
     reconstruct(
-        read_dataset(dataset, layout).cube, layout, Recorder(), progress=lambda done, total: told.append((done, total))
+        read_dataset(dataset, layout).cube,
+        layout,
+        Recorder(),
+        progress=lambda done, total: reported.append((done, total)),
     )
-    assert told[-1][0] == told[-1][1] == len(told)
+    assert reported[-1][0] == reported[-1][1] == len(reported)
 
 
 class Disagreeing:
-    """A network of which every other window answers 1, the others 0."""
+    """A network that predicts 1 and 0 in turn, window by window."""
 
     def __init__(self) -> None:
         self.windows = 0
 
     def __call__(self, tokens: Tokens, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
         self.windows += 1
-        answer = np.full(queries.requested.shape, self.windows % 2, np.float32)
-        return answer, np.ones_like(answer)
+        mean = np.full(queries.requested.shape, self.windows % 2, np.float32)
+        return mean, np.ones_like(mean)
 
 
 @pytest.mark.parametrize("size", [8, 13])
-def test_windows_that_disagree_meet_without_a_seam(layout: Layout, size: int) -> None:
+def test_windows_that_disagree_are_blended_without_a_seam(layout: Layout, size: int) -> None:
     values = np.full((1, 6, 50), np.nan, np.float32)
     values[:, 0] = 1.0
     time = np.array(["2012-08-01"], "datetime64[ns]")
@@ -198,5 +203,5 @@ def test_windows_that_disagree_meet_without_a_seam(layout: Layout, size: int) ->
     network = Disagreeing()
     filled = reconstruct(cube, small(layout, 1, 6, size), network)["precipitation"].mean[0, 1:]
     assert network.windows > 3
-    assert filled.min() < 0.1 and filled.max() > 0.9  # each window rules its middle
-    assert np.abs(np.diff(filled, axis=1)).max() <= 1.5 * 2 / size  # and fades over half of its size
+    assert filled.min() < 0.1 and filled.max() > 0.9  # each window alone sets the values in its middle
+    assert np.abs(np.diff(filled, axis=1)).max() <= 1.5 * 2 / size  # and its weight falls over half of its size

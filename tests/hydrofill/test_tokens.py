@@ -1,4 +1,4 @@
-"""Cutting and joining lose nothing, show nothing hidden, and put every answer back where it was asked."""
+"""Tokens hold only visible values, and predictions return to the requested cells."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from hydrofill.cf.dataset import read_dataset
 from hydrofill.cube import Variable, WaterCube
 from hydrofill.guesses.first_guesses import GUESSES
-from hydrofill.layout import Layout, Patch, Place, VariableSpec, Window
-from hydrofill.tokens import cut_patches, join_patches, stack_queries, stack_tokens, tokenise
+from hydrofill.layout import Layout, Patch, Place, VariableSpec, WindowSize
+from hydrofill.tokens import stack_queries, stack_tokens, tokenise
 
 
 def plain_layout(rows: int, columns: int, steps: int) -> Layout:
@@ -24,40 +22,12 @@ def plain_layout(rows: int, columns: int, steps: int) -> Layout:
             VariableSpec(name="flow", kind="series", units="m3 s-1"),
         ),
         patch=Patch(rows=rows, columns=columns, steps=steps),
-        window=Window(steps=99, rows=99, columns=99),
+        window=WindowSize(steps=99, rows=99, columns=99),
         place=Place(rows=3, columns=3, step_s=86_400),
     )
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    shape=st.tuples(st.integers(1, 5), st.integers(1, 9), st.integers(1, 9)),
-    patch=st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 4)),
-)
-def test_cutting_and_joining_give_back_every_value(shape: tuple[int, int, int], patch: tuple[int, int, int]) -> None:
-    layout = plain_layout(*patch)
-    grid, series = layout.variables
-    values = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
-    np.testing.assert_array_equal(join_patches(cut_patches(values, grid, layout, np.nan), grid, shape, layout), values)
-    flat = values[:, :, 0]
-    np.testing.assert_array_equal(
-        join_patches(cut_patches(flat, series, layout, np.nan), series, flat.shape, layout), flat
-    )
-
-
-def test_patches_hold_the_cells_of_their_rows_and_columns() -> None:
-    values = np.arange(6, dtype=np.float32).reshape(1, 2, 3)
-    cells = cut_patches(values, plain_layout(2, 2, 1).variables[0], plain_layout(2, 2, 1), -1.0)
-    np.testing.assert_array_equal(cells, [[0, 1, 3, 4], [2, -1, 5, -1]])
-
-
-def test_a_chunk_holds_the_steps_of_its_site() -> None:
-    values = np.array([[1, 10], [2, 20], [3, 30]], np.float32)
-    cells = cut_patches(values, plain_layout(1, 1, 2).variables[1], plain_layout(1, 1, 2), -1.0)
-    np.testing.assert_array_equal(cells, [[1, 2], [10, 20], [3, -1], [30, -1]])
-
-
-def test_a_patch_partly_observed_is_a_token_and_a_query(cube: WaterCube) -> None:
+def test_a_partly_observed_patch_is_a_token_and_a_query(cube: WaterCube) -> None:
     tokenised = tokenise(cube, plain_layout(2, 3, 2))
     assert tokenised.tokens.variable.tolist() == [0, 0, 1]  # two frames of rain, one chunk of flow
     assert tokenised.tokens.valid[1].tolist() == [True] * 5 + [False]
@@ -75,13 +45,13 @@ def test_hidden_values_do_not_reach_the_tokens(cube: WaterCube) -> None:
     assert np.abs(here.values).max() < 1e3
 
 
-def test_missing_cells_enter_as_zero_with_their_flag_down(cube: WaterCube) -> None:
+def test_missing_cells_are_zero_and_not_valid(cube: WaterCube) -> None:
     tokens = tokenise(cube, plain_layout(2, 2, 2)).tokens
     assert (tokens.values[~tokens.valid] == 0).all()
     assert not np.isnan(tokens.values).any()
 
 
-def test_answers_return_to_the_cells_that_asked(dataset: xr.Dataset, layout: Layout) -> None:
+def test_predictions_return_to_the_requested_cells(dataset: xr.Dataset, layout: Layout) -> None:
     cube = read_dataset(dataset, layout).cube.window(slice(2, 10), slice(0, 7), slice(0, 5))
     tokenised = tokenise(cube, layout)
     truth = {
@@ -93,14 +63,14 @@ def test_answers_return_to_the_cells_that_asked(dataset: xr.Dataset, layout: Lay
         np.testing.assert_array_equal(joined[name], np.where(cube.gaps(name), values, np.nan))
 
 
-def test_nothing_missing_asks_nothing(cube: WaterCube) -> None:
+def test_without_gaps_there_are_no_queries(cube: WaterCube) -> None:
     full = cube.with_values({"rain": np.ones((2, 2, 3), np.float32), "flow": np.ones((2, 1), np.float32)})
     tokenised = tokenise(full, plain_layout(2, 2, 1))
     assert len(tokenised.queries.variable) == 0
     assert np.isnan(tokenised.join(np.zeros((0, 4), np.float32))["rain"]).all()
 
 
-def test_nothing_observed_makes_no_tokens(cube: WaterCube) -> None:
+def test_without_observed_values_there_are_no_tokens(cube: WaterCube) -> None:
     nothing = cube.with_values(
         {"rain": np.full((2, 2, 3), np.nan, np.float32), "flow": np.full((2, 1), np.nan, np.float32)}
     )
@@ -115,7 +85,7 @@ def test_patches_outside_the_domain_are_neither_tokens_nor_queries(cube: WaterCu
     assert (tokenised.queries.variable == 0).sum() == 1
 
 
-def test_static_attributes_are_one_token_a_patch_and_one_a_site(dataset: xr.Dataset, layout: Layout) -> None:
+def test_static_variables_are_one_token_per_patch_and_per_site(dataset: xr.Dataset, layout: Layout) -> None:
     cube = read_dataset(dataset, layout).cube.window(slice(0, 8), slice(0, 7), slice(0, 5))
     tokens = tokenise(cube, layout).tokens
     slope = tokens.values[tokens.variable == 3]
@@ -125,7 +95,7 @@ def test_static_attributes_are_one_token_a_patch_and_one_a_site(dataset: xr.Data
     np.testing.assert_array_equal(tokens.values[tokens.variable == 4, 0], [113, 169])
 
 
-def test_place_does_not_depend_on_the_order_of_rows(cube: WaterCube) -> None:
+def test_places_do_not_depend_on_the_order_of_rows(cube: WaterCube) -> None:
     flipped = replace(
         cube,
         y=cube.y[::-1],
@@ -141,13 +111,13 @@ def test_place_does_not_depend_on_the_order_of_rows(cube: WaterCube) -> None:
     assert seen(flipped) == seen(straight)
 
 
-def test_places_stay_finite_however_far_the_coordinates(cube: WaterCube) -> None:
+def test_places_stay_finite_for_any_coordinates(cube: WaterCube) -> None:
     far = replace(cube, y=np.array([-1e12, 1e12]), x=np.array([1e9, 2e9, 3e9]))
     place = tokenise(far, plain_layout(1, 1, 1)).tokens.place
     assert np.abs(place).max() <= 256
 
 
-def test_batches_pad_and_count(cube: WaterCube) -> None:
+def test_batches_are_padded_and_their_lengths_kept(cube: WaterCube) -> None:
     one = tokenise(cube, plain_layout(1, 1, 1))
     two = tokenise(cube.window(slice(0, 1), slice(0, 1), slice(0, 2)), plain_layout(1, 1, 1))
     tokens = stack_tokens([one.tokens, two.tokens])
@@ -159,7 +129,7 @@ def test_batches_pad_and_count(cube: WaterCube) -> None:
 
 
 @pytest.mark.parametrize("steps", [1, 3, 8])
-def test_chunks_of_series_carry_the_mean_time_of_their_steps(cube: WaterCube, steps: int) -> None:
+def test_chunks_of_series_have_the_mean_time_of_their_steps(cube: WaterCube, steps: int) -> None:
     tokens = tokenise(cube, plain_layout(1, 1, steps)).tokens
     expected = {1: -0.5, 3: 0.0, 8: 0.0}[steps]
     assert tokens.place[tokens.variable == 1][0, 0] == expected
@@ -175,7 +145,7 @@ def test_hidden_values_do_not_reach_the_guesses(cube: WaterCube) -> None:
     assert here.guessed.any() and np.abs(here.guess).max() < 1e3
 
 
-def test_guesses_stand_beside_the_cells_they_are_of(cube: WaterCube) -> None:
+def test_guesses_belong_to_the_cells_of_their_query(cube: WaterCube) -> None:
     tokenised = tokenise(cube, plain_layout(2, 3, 2))
     before, after = GUESSES.index("before"), GUESSES.index("after")
     assert tokenised.queries.guess[0, 5, before] == 5  # the value of the missing cell one step before
@@ -187,7 +157,7 @@ def test_guesses_stand_beside_the_cells_they_are_of(cube: WaterCube) -> None:
     assert not tokenised.queries.guessed[1, 2:].any()
 
 
-def test_a_layout_without_guesses_carries_none(cube: WaterCube) -> None:
+def test_a_layout_without_guesses_has_queries_without_guesses(cube: WaterCube) -> None:
     layout = plain_layout(2, 3, 2).model_copy(update={"guesses": False})
     queries = tokenise(cube, layout).queries
     assert queries.guess.shape == (2, 6, 0) and queries.distance.shape == (2, 6, 0)

@@ -32,7 +32,7 @@ from hydrofill.bundle import (
     digest,
 )
 from hydrofill.cf.netcdf import netcdf_bytes
-from hydrofill.layout import Layout, Patch, Place, VariableSpec, Window
+from hydrofill.layout import Layout, Patch, Place, VariableSpec, WindowSize
 
 JSON, NETCDF, NPZ = "application/json", "application/x-netcdf", "application/x-npz"
 STD = 0.5  # what the tiny decoder answers everywhere
@@ -53,7 +53,7 @@ LAYOUT = Layout(
         VariableSpec(name="area", kind="static_site", units="km2"),
     ),
     patch=Patch(rows=2, columns=2, steps=3),
-    window=Window(steps=6, rows=8, columns=8),
+    window=WindowSize(steps=6, rows=8, columns=8),
     place=Place(rows=8, columns=8, step_s=86_400.0),
     guesses=False,
 )

@@ -212,4 +212,4 @@ def test_corrupt_bundle_at_start_is_refused_in_one_line(tmp_path: Path) -> None:
     with serving(tmp_path, tmp_path) as server:
         assert [b["name"] for b in httpx.get(f"{server.address}/bundles").json()["bundles"]] == ["good"]
         assert "hydrofill_bundles_refused 1.0" in httpx.get(f"{server.address}/metrics").text
-        assert "spoilt: encoder.onnx is not the file" in server.log.read_text()
+        assert "spoilt: the content of encoder.onnx does not match its digest" in server.log.read_text()

@@ -112,14 +112,14 @@ def test_time_in_each_graph_is_counted(model: Model) -> None:
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
-        ({"encoder": ENCODER_SPEC.model_copy(update={"inputs": ENCODER_SPEC.inputs[:-1]})}, "feeds"),
+        ({"encoder": ENCODER_SPEC.model_copy(update={"inputs": ENCODER_SPEC.inputs[:-1]})}, "other inputs or outputs than hydrofill uses"),
         (
             {
                 "encoder": ENCODER_SPEC.model_copy(
                     update={"outputs": (tensor("sequence", "float32", "batch", "visible", 9),)}
                 )
             },
-            "feeds",
+            "other inputs or outputs than hydrofill uses",
         ),
         (
             {
@@ -127,7 +127,7 @@ def test_time_in_each_graph_is_counted(model: Model) -> None:
                     update={"outputs": (tensor("memory", "float32", "batch", "visible", 7),)}
                 )
             },
-            "memory is not what",
+            "memory differs from the manifest",
         ),
         (
             {
@@ -135,7 +135,7 @@ def test_time_in_each_graph_is_counted(model: Model) -> None:
                     update={"outputs": (DECODER_SPEC.outputs[0], tensor("std", "int64", "b", "q", 4))}
                 )
             },
-            "std is not what",
+            "std differs from the manifest",
         ),
         ({"decoder": guessing_decoder(False)[0]}, "no guesses"),
         ({"layout": LAYOUT.model_copy(update={"patch": LAYOUT.patch.model_copy(update={"rows": 3})})}, "layout"),
@@ -152,9 +152,9 @@ def test_bundle_whose_manifest_is_not_of_its_graphs_is_refused(
 @pytest.mark.parametrize(
     ("files", "word"),
     [
-        ({"encoder": b"not a graph"}, "encoder.onnx is not a graph"),
-        ({"encoder": decoder_bytes()}, "encoder.onnx has other tensors"),
-        ({"decoder": decoder_bytes(std=float("nan"))}, "values that cannot be"),
+        ({"encoder": b"not a graph"}, "encoder.onnx cannot be loaded by ONNX Runtime"),
+        ({"encoder": decoder_bytes()}, "encoder.onnx has other inputs or outputs"),
+        ({"decoder": decoder_bytes(std=float("nan"))}, "not finite or a negative standard deviation"),
     ],
 )
 def test_bundle_whose_graphs_do_not_do_is_refused(tmp_path: Path, files: dict[str, Any], word: str) -> None:
@@ -173,7 +173,7 @@ def test_graph_that_reads_another_file_is_refused(tmp_path: Path, monkeypatch: p
     for key, value in (("location", "secret.bin"), ("offset", "0"), ("length", "8")):
         held.external_data.add(key=key, value=value)
     path = write_bundle(tmp_path, encoder=graph.SerializeToString())
-    with pytest.raises(BundleError, match="not a graph that can be run"):
+    with pytest.raises(BundleError, match="cannot be loaded by ONNX Runtime"):
         load_model(read_bundle(path), CPU)
 
 
@@ -199,7 +199,7 @@ def test_graph_that_fails_at_run_time_is_refused_at_start(tmp_path: Path) -> Non
 def test_provider_that_is_not_there_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(
-        ProviderError, match="CUDAExecutionProvider is not available here; there are CPUExecutionProvider"
+        ProviderError, match="CUDAExecutionProvider is not available here; available: CPUExecutionProvider"
     ):
         check_provider(Runtime("cuda", 1))
 
@@ -217,7 +217,7 @@ def test_bad_bundle_is_left_out_and_logged(tmp_path: Path, caplog: pytest.LogCap
     (write_bundle(tmp_path, "altered") / "encoder.onnx").write_bytes(b"altered")
     (tmp_path / "no-bundle").mkdir()
     assert list(load_registry(tmp_path, CPU).models) == ["good"]
-    assert "altered: encoder.onnx is not the file" in caplog.text
+    assert "altered: the content of encoder.onnx does not match its digest" in caplog.text
     assert "no-bundle" not in caplog.text
 
 

@@ -1,4 +1,4 @@
-"""Datasets as they come become cubes, and leave filled with nothing else changed."""
+"""Datasets are read as cubes, and written back with only their gaps filled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hydrofill.tokens import Queries, Tokens
 
 
 def constant(tokens: Tokens, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
-    """A network that always answers 2 with spread 0.5."""
+    """Predict a mean of 2 and a standard deviation of 0.5 everywhere."""
     del tokens
     return np.full(queries.requested.shape, 2.0, np.float32), np.full(queries.requested.shape, 0.5, np.float32)
 
@@ -62,14 +62,14 @@ def test_usual_names_of_dimensions_are_recognised(dataset: xr.Dataset, rename: d
     np.testing.assert_array_equal(cube.sites.x, dataset.site_x.values)
 
 
-def test_attributes_tell_dimensions_whose_names_do_not(dataset: xr.Dataset) -> None:
+def test_dimensions_with_unusual_names_are_recognised_by_attributes(dataset: xr.Dataset) -> None:
     odd = dataset.rename({"time": "frames", "y": "rows", "x": "cols", "site": "n"})
     odd["rows"].attrs["standard_name"] = "projection_y_coordinate"
     odd["cols"].attrs["axis"] = "X"
     assert read_dataset(odd).cube.shape == (20, 7, 5)
 
 
-def test_a_curvilinear_grid_is_told_by_its_coordinates_of_two_dimensions(dataset: xr.Dataset) -> None:
+def test_a_curvilinear_grid_is_recognised_by_its_two_dimensional_coordinates(dataset: xr.Dataset) -> None:
     plain = dataset.rename(y="line", x="pixel").drop_vars(["line", "pixel"])
     shape = plain.sizes["line"], plain.sizes["pixel"]
     for name, units in (("XLAT", "degrees_north"), ("XLONG", "degrees_east")):
@@ -79,7 +79,7 @@ def test_a_curvilinear_grid_is_told_by_its_coordinates_of_two_dimensions(dataset
     assert kinds == expected
 
 
-def test_bounds_of_a_coordinate_are_no_grid(dataset: xr.Dataset) -> None:
+def test_bounds_of_a_coordinate_are_not_read_as_a_field(dataset: xr.Dataset) -> None:
     lat = dataset.rename(y="lat")
     lat["lat_bnds"] = (("lat", "bnds"), np.zeros((lat.sizes["lat"], 2)), {"units": "degrees_north"})
     assert "lat_bnds" not in read_dataset(lat).cube.variables
@@ -95,18 +95,18 @@ def test_dimensions_in_another_order_read_the_same_and_keep_their_order(dataset:
     xr.testing.assert_equal(filled.pet.transpose("time", "y", "x"), fill(dataset, layout).pet)
 
 
-def test_a_dimension_of_one_level_is_no_obstacle(dataset: xr.Dataset, layout: Layout) -> None:
+def test_a_dimension_of_length_one_is_ignored_and_kept(dataset: xr.Dataset, layout: Layout) -> None:
     tall = dataset.copy()
     tall["pet"] = dataset.pet.expand_dims(height=[2.0], axis=1)
     assert fill(tall, layout).pet.dims == ("time", "height", "y", "x")
 
 
-def test_place_on_coordinates_that_are_not_dimensions_is_found(dataset: xr.Dataset) -> None:
+def test_coordinates_that_are_not_named_as_their_dimension_are_found(dataset: xr.Dataset) -> None:
     plain = dataset.drop_vars(["y", "x"]).assign_coords(lat=("y", np.linspace(44, 43, 7)), lon=("x", np.arange(5.0)))
     np.testing.assert_allclose(read_dataset(plain).cube.y, np.linspace(44, 43, 7))
 
 
-def test_truth_and_flags_beside_a_variable_are_never_read(dataset: xr.Dataset) -> None:
+def test_truth_std_gap_and_flag_of_a_variable_are_never_read(dataset: xr.Dataset) -> None:
     case = dataset.assign(
         pet_truth=dataset.pet, pet_gap=dataset.pet.notnull().astype("int8"), pet_std=dataset.pet, pet_flag=dataset.pet
     )
@@ -125,7 +125,7 @@ def test_any_variable_may_be_missing(dataset: xr.Dataset, layout: Layout) -> Non
     assert set(read_dataset(dataset[["river_flow"]], layout).cube.variables) == {"river_flow"}
 
 
-def test_other_units_come_out_as_they_went_in(dataset: xr.Dataset, layout: Layout) -> None:
+def test_a_fill_is_written_in_the_units_of_the_data(dataset: xr.Dataset, layout: Layout) -> None:
     hourly = dataset.copy()
     hourly["pet"] = (dataset.pet / 24).assign_attrs(units="mm h-1").astype(np.float32)
     filled = fill(hourly, layout)
@@ -149,7 +149,7 @@ def test_observed_values_stay_bit_identical(dataset: xr.Dataset, layout: Layout,
     assert (filled.pet_std.values[observed] == 0).all()
 
 
-def test_packed_values_are_written_unpacked_so_that_they_stay_what_they_were(
+def test_packed_values_are_written_unpacked_and_unchanged(
     dataset: xr.Dataset, layout: Layout, tmp_path: object
 ) -> None:
     path = f"{tmp_path}/packed.nc"
@@ -164,7 +164,7 @@ def test_packed_values_are_written_unpacked_so_that_they_stay_what_they_were(
             assert not np.isnan(back.pet.values).any()
 
 
-def test_the_reply_is_the_same_dataset_in_the_same_order_with_companions_after_it(
+def test_the_result_is_the_same_dataset_in_the_same_order_with_std_and_flags_added(
     dataset: xr.Dataset, layout: Layout
 ) -> None:
     filled = fill(dataset, layout)
@@ -183,13 +183,13 @@ def test_the_reply_is_the_same_dataset_in_the_same_order_with_companions_after_i
     xr.testing.assert_identical(filled.slope, dataset.slope)
 
 
-def test_the_request_is_not_touched(dataset: xr.Dataset, layout: Layout) -> None:
+def test_the_input_dataset_is_not_changed(dataset: xr.Dataset, layout: Layout) -> None:
     before = dataset.copy(deep=True)
     fill(dataset, layout)
     xr.testing.assert_identical(dataset, before)
 
 
-def test_only_gaps_leaves_observed_cells_out(dataset: xr.Dataset, layout: Layout) -> None:
+def test_only_gaps_leaves_out_observed_cells(dataset: xr.Dataset, layout: Layout) -> None:
     filled = fill(dataset, layout, only_gaps=True)
     np.testing.assert_array_equal(np.isnan(filled.pet.values), filled.pet_flag.values != FILLED)
 
@@ -200,19 +200,19 @@ def test_without_uncertainty_there_is_no_std(dataset: xr.Dataset, layout: Layout
     assert filled.pet.attrs["ancillary_variables"] == "pet_flag"
 
 
-def test_a_domain_in_the_request_says_where_the_variable_lives(dataset: xr.Dataset, layout: Layout) -> None:
+def test_a_domain_in_the_dataset_sets_where_gaps_are_filled(dataset: xr.Dataset, layout: Layout) -> None:
     lost = dataset.copy(deep=True)
     lost.pet.values[:, 0, :2] = np.nan
     inside = np.ones((7, 5), np.int8)
     inside[0, 0] = 0
-    told = lost.assign(pet_domain=(("y", "x"), inside))
-    flags = fill(told, layout).pet_flag.values
+    with_domain = lost.assign(pet_domain=(("y", "x"), inside))
+    flags = fill(with_domain, layout).pet_flag.values
     assert (flags[:, 0, 0] == 2).all()
     assert (flags[:, 0, 1] == 1).all()
     assert (fill(lost, layout).pet_flag.values[:, 0, :2] == 2).all()
 
 
-def test_the_models_domain_is_found_by_coordinates(dataset: xr.Dataset, layout: Layout) -> None:
+def test_the_models_domain_is_matched_by_coordinates(dataset: xr.Dataset, layout: Layout) -> None:
     inside = np.ones((7, 5), bool)
     inside[-1, 0] = False  # highest y, lowest x: the first row of this dataset
     known = layout.model_copy(update={"domain": {"pet": Domain.from_array(inside)}})
@@ -284,6 +284,14 @@ def before_nanoseconds(ds: xr.Dataset) -> xr.Dataset:
     return ds.assign_coords(time=np.datetime64("1500-01-01", "s") + np.arange(20) * np.timedelta64(1, "D"))
 
 
+def dates_before_nanoseconds(ds: xr.Dataset) -> xr.Dataset:
+    return ds.assign_coords(time=xr.date_range("1500-01-01", periods=20, freq="D", calendar="noleap", use_cftime=True))
+
+
+def days_of_360_day_years(ds: xr.Dataset) -> xr.Dataset:
+    return ds.assign_coords(time=xr.date_range("2001-02-20", periods=20, freq="D", calendar="360_day", use_cftime=True))
+
+
 def deep_pet(ds: xr.Dataset) -> xr.Dataset:
     return ds.assign(pet=ds.pet.expand_dims(depth=3))
 
@@ -294,22 +302,24 @@ def deep_pet(ds: xr.Dataset) -> xr.Dataset:
         (drop_time, CoordinateError, "time"),
         (numbered_time, CoordinateError, "time: is not a CF time axis"),
         (repeated_time, CoordinateError, "time: must increase"),
-        (hourly_time, CoordinateError, r"time: has another step than the model \(got 3600 s; expected 86400 s"),
+        (hourly_time, CoordinateError, r"time: the time step differs from the model's \(got 3600 s; expected 86400 s"),
         (nan_coordinate, CoordinateError, "y: must be one-dimensional and finite"),
-        (degrees, UnitsError, "other coordinates than the model"),
-        (sites_nowhere, CoordinateError, "site: sites have no y"),
+        (degrees, UnitsError, "y: the units of the grid's coordinates differ from the model's"),
+        (sites_nowhere, CoordinateError, "site: the sites have no y coordinate"),
         (no_frames, StructureError, "precipitation: has a dimension of length 0"),
         (flat_pet, StructureError, "pet: has the wrong dimensions"),
         (text_pet, StructureError, "pet: is not numeric"),
-        (pet_in_kelvin, UnitsError, "pet: units do not convert .*'K'.*'mm day-1'"),
+        (pet_in_kelvin, UnitsError, "pet: the units cannot be converted .*'K'.*'mm day-1'"),
         (pet_without_units, UnitsError, "pet: has no units"),
-        (nothing_known, UnknownVariableError, "no variable can be used .*precipitation"),
-        (text_domain, StructureError, "pet_domain: must be numeric on the grid"),
-        (before_nanoseconds, CoordinateError, "time: is out of range .*years 1678 to 2261"),
+        (nothing_known, UnknownVariableError, "no variable that can be used .*precipitation"),
+        (text_domain, StructureError, "pet_domain: must be numeric with the dimensions of the grid"),
+        (before_nanoseconds, CoordinateError, "time/0: is outside the supported range of years .*years 1678 to 2261"),
+        (dates_before_nanoseconds, CoordinateError, "time/0: is outside the supported range of years .*year 1500"),
+        (days_of_360_day_years, CoordinateError, "time: has dates that do not exist in the standard calendar"),
         (deep_pet, StructureError, "pet: has the wrong dimensions"),
     ],
 )
-def test_what_does_not_fit_is_refused_by_name(
+def test_a_dataset_that_cannot_be_read_is_refused_and_the_variable_named(
     dataset: xr.Dataset,
     layout: Layout,
     spoil: Callable[[xr.Dataset], xr.Dataset],

@@ -1,4 +1,4 @@
-"""Units convert along a straight line, or are refused by name."""
+"""Units are converted linearly, or refused."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from hydrofill.errors import UnitsError
         ("mm", "kg m-2", 3.0, 3.0),
     ],
 )
-def test_a_value_converts(units: str, wanted: str, value: float, becomes: float) -> None:
+def test_a_value_is_converted_and_back(units: str, wanted: str, value: float, becomes: float) -> None:
     change = conversion(units, wanted, "V")
     there = change.apply(np.array([value, np.nan]))
     np.testing.assert_allclose(there[0], becomes, rtol=1e-9, atol=1e-9)
@@ -36,13 +36,13 @@ def test_one_unit_in_two_spellings_leaves_values_bit_identical(same: str) -> Non
     assert conversion(same, "mm day-1", "V").identical
 
 
-def test_an_offset_does_not_move_a_spread() -> None:
-    spread = np.array([1.8])
-    np.testing.assert_allclose(conversion("degF", "degC", "V").invert_std(spread), 3.24)
+def test_an_offset_does_not_change_a_standard_deviation() -> None:
+    std = np.array([1.8])
+    np.testing.assert_allclose(conversion("degF", "degC", "V").invert_std(std), 3.24)
 
 
 @pytest.mark.parametrize("units", ["kg", "m", "furlongs per", "", "no unit"])
-def test_units_that_cannot_convert_are_refused_by_name(units: str) -> None:
+def test_units_that_cannot_be_converted_are_refused_and_the_variable_named(units: str) -> None:
     with pytest.raises(UnitsError, match=r"rain: .*expected 'mm day-1'"):
         conversion(units, "mm day-1", "rain")
 
@@ -50,7 +50,7 @@ def test_units_that_cannot_convert_are_refused_by_name(units: str) -> None:
 @pytest.mark.parametrize(
     "units", ["9**9**9 mm", "mm / 0", "(" * 500, "__import__('os')", "mm\n", "1e400 mm", "x" * 100]
 )
-def test_a_text_without_a_units_form_is_refused_at_once(units: str) -> None:
+def test_a_text_that_does_not_look_like_units_is_refused_quickly(units: str) -> None:
     started = time.perf_counter()
     with pytest.raises(UnitsError, match=r"rain: "):
         conversion(units, "mm day-1", "rain")
@@ -64,5 +64,5 @@ def test_a_text_without_a_units_form_is_refused_at_once(units: str) -> None:
         *("0.1 mm h-1", "degree_Celsius", "°C", "mm per day", "10^3 m3 s-1", "m3 s⁻¹"),
     ],
 )
-def test_units_as_people_write_them_have_a_units_form(units: str) -> None:
+def test_common_spellings_of_units_are_accepted(units: str) -> None:
     assert UNIT.fullmatch(units)

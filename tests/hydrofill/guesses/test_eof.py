@@ -1,4 +1,4 @@
-"""Empirical orthogonal functions of gappy records."""
+"""Filling records with gaps by empirical orthogonal functions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_record_of_few_patterns_is_recovered(rng: np.random.Generator, n_time:
     assert np.sqrt(np.mean((found.mean[gone] - truth[gone]) ** 2)) < 0.1 * truth.std()
 
 
-def test_superfluous_patterns_shrink_away(rng: np.random.Generator) -> None:
+def test_patterns_that_the_data_do_not_support_do_not_harm(rng: np.random.Generator) -> None:
     truth = low_rank(rng, 120, 60, 2)
     noisy = truth + 0.3 * rng.standard_normal(truth.shape).astype(np.float32)
     gappy = np.where(rng.random(truth.shape) < 0.5, np.float32(NAN), noisy)
@@ -33,7 +33,7 @@ def test_superfluous_patterns_shrink_away(rng: np.random.Generator) -> None:
     assert error[1] < 2 * error[0] < 0.25 * truth.std()
 
 
-def test_a_step_that_sees_nothing_is_the_mean_with_the_widest_spread(rng: np.random.Generator) -> None:
+def test_a_step_without_values_gets_the_mean_and_the_largest_standard_deviation(rng: np.random.Generator) -> None:
     truth = low_rank(rng, 50, 30, 2)
     truth[7] = NAN
     mean = np.linspace(1, 2, 30).astype(np.float32)
@@ -42,7 +42,7 @@ def test_a_step_that_sees_nothing_is_the_mean_with_the_widest_spread(rng: np.ran
     assert found.std[7].mean() > 3 * found.std[:7].mean()
 
 
-def test_the_spread_tells_the_error(rng: np.random.Generator) -> None:
+def test_the_standard_deviation_matches_the_error(rng: np.random.Generator) -> None:
     truth = low_rank(rng, 150, 40, 2)
     noisy = truth + 0.2 * rng.standard_normal(truth.shape).astype(np.float32)
     gappy = np.where(rng.random(truth.shape) < 0.4, np.float32(NAN), noisy)

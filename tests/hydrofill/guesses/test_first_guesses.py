@@ -1,4 +1,4 @@
-"""First guesses are what the classical methods say, and never the truth itself."""
+"""First guesses are the estimates of classical methods, and never use the hidden value itself."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ def test_an_empty_frame_has_no_guess_in_space_but_one_in_time() -> None:
         np.testing.assert_allclose(named(made, name)[1], 1, err_msg=name)
 
 
-def test_a_silent_gauge_takes_the_others_share_of_their_means() -> None:
+def test_a_missing_gauge_gets_the_ratio_of_the_others_to_their_means() -> None:
     flow = np.array([[1, 10], [2, 20], [3, 30], [NAN, 40]], np.float32)
     np.testing.assert_allclose(named(guess(flow), "anomaly")[3, 0], 2 * 40 / 25)
 
 
-def test_one_gauge_alone_has_no_neighbours() -> None:
+def test_a_single_gauge_has_no_guess_from_others() -> None:
     assert np.isnan(named(guess(np.array([[1.0], [NAN]], np.float32)), "anomaly")).all()
 
 
 @pytest.mark.parametrize("shape", [(6, 5, 4), (1, 3, 3), (4, 1, 1), (5, 2), (1, 1)])
-def test_a_value_never_guesses_another_time_of_itself_as_before_or_after(
+def test_guesses_before_and_after_never_are_the_value_of_the_same_step(
     shape: tuple[int, ...], rng: np.random.Generator
 ) -> None:
     values = rng.permutation(int(np.prod(shape))).reshape(shape).astype(np.float32)
@@ -59,7 +59,7 @@ def test_a_value_never_guesses_another_time_of_itself_as_before_or_after(
     assert made.distances.min() >= 0 and made.distances.max() <= 1
 
 
-def test_nothing_seen_guesses_nothing() -> None:
+def test_without_seen_values_there_are_no_guesses() -> None:
     assert np.isnan(guess(np.full((2, 3, 3), NAN, np.float32)).values).all()
 
 
@@ -76,7 +76,7 @@ def test_patterns_fill_what_neighbours_in_space_cannot(rng: np.random.Generator)
     assert max(error["few_eofs"], error["similar"]) < 0.2 * error["biharmonic"]
 
 
-def test_a_hidden_value_changes_no_guess(rng: np.random.Generator) -> None:
+def test_a_hidden_value_does_not_change_the_guesses(rng: np.random.Generator) -> None:
     values = rng.random((12, 5, 6)).astype(np.float32)
     seen = values.copy()
     seen[3:6, 1:3, 2:4] = NAN
@@ -84,7 +84,7 @@ def test_a_hidden_value_changes_no_guess(rng: np.random.Generator) -> None:
     assert guess(seen).values.tobytes() == guess(other).values.tobytes()
 
 
-def test_guesses_are_finite_or_missing_and_distances_are_shares(rng: np.random.Generator) -> None:
+def test_guesses_are_finite_or_missing_and_distances_are_from_0_to_1(rng: np.random.Generator) -> None:
     for shape in ((1, 1, 1), (2, 1, 7), (30, 6, 5), (9, 1), (30, 4)):
         values = np.where(rng.random(shape) < 0.5, np.float32(NAN), rng.gamma(0.3, 9, shape).astype(np.float32))
         values.flat[0] = 0.0
@@ -95,14 +95,14 @@ def test_guesses_are_finite_or_missing_and_distances_are_shares(rng: np.random.G
             assert made.distances.min() >= 0 and made.distances.max() <= 1
 
 
-def test_the_part_of_a_record_keeps_the_records_guesses(rng: np.random.Generator) -> None:
+def test_part_cuts_guesses_and_distances(rng: np.random.Generator) -> None:
     made = guess(rng.random((9, 4, 4)).astype(np.float32))
     part = made.part((slice(2, 5), slice(0, 2), slice(1, 4)))
     np.testing.assert_array_equal(part.values, made.values[2:5, 0:2, 1:4])
     np.testing.assert_array_equal(part.distances, made.distances[2:5, 0:2, 1:4])
 
 
-def test_patterns_never_leave_the_range_of_what_is_seen(rng: np.random.Generator) -> None:
+def test_patterns_stay_within_the_range_of_seen_values(rng: np.random.Generator) -> None:
     storms = rng.gamma(0.3, 30, (80, 3)).astype(np.float32)
     rain = storms[:, np.arange(48).reshape(6, 8) % 3] * (rng.random((80, 6, 8)) < 0.8)
     gappy = np.where(rng.random(rain.shape) < 0.9, np.float32(NAN), rain).astype(np.float32)

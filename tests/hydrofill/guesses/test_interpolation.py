@@ -1,4 +1,4 @@
-"""Interpolations against closed forms."""
+"""Interpolations compared with exact solutions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hydrofill.guesses.interpolation import (
 NAN = np.nan
 
 
-def test_a_plane_is_harmonic(rng: np.random.Generator) -> None:
+def test_a_harmonic_fill_restores_a_plane(rng: np.random.Generator) -> None:
     rows, columns = np.mgrid[0:12, 0:9].astype(np.float32)
     plane = (2 * rows - columns)[None]
     gappy = plane.copy()
@@ -26,7 +26,7 @@ def test_a_plane_is_harmonic(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(harmonic(gappy), plane, atol=0.05)
 
 
-def test_a_harmonic_fill_stays_within_what_is_seen(rng: np.random.Generator) -> None:
+def test_a_harmonic_fill_stays_within_the_range_of_seen_values(rng: np.random.Generator) -> None:
     field = rng.random((3, 13, 7), np.float32)
     gappy = np.where(rng.random(field.shape) < 0.8, np.float32(NAN), field)
     filled = harmonic(gappy)
@@ -37,7 +37,7 @@ def test_a_harmonic_fill_stays_within_what_is_seen(rng: np.random.Generator) -> 
 
 
 @pytest.mark.parametrize("degree", [1, 2])
-def test_a_smooth_surface_is_nearly_biharmonic(degree: int) -> None:
+def test_a_biharmonic_fill_restores_a_smooth_surface(degree: int) -> None:
     rows, columns = np.mgrid[0:24, 0:20].astype(np.float32) / 20
     surface = (rows**degree - 0.5 * rows * columns)[None]
     gappy = surface.copy()
@@ -47,7 +47,7 @@ def test_a_smooth_surface_is_nearly_biharmonic(degree: int) -> None:
     assert error <= np.abs(harmonic(gappy) - surface)[np.isnan(gappy)].max() + 1e-4
 
 
-def test_a_biharmonic_fill_keeps_what_is_seen_and_leaves_empty_frames(rng: np.random.Generator) -> None:
+def test_a_biharmonic_fill_keeps_seen_values_and_empty_frames(rng: np.random.Generator) -> None:
     field = rng.random((4, 9, 13), np.float32)
     gappy = np.where(rng.random(field.shape) < 0.5, np.float32(NAN), field)
     gappy[1] = NAN
@@ -64,7 +64,7 @@ def test_the_line_between_neighbours_in_time() -> None:
     np.testing.assert_allclose(between(before, after, steps_before, steps_after)[:, 0], [1, 4, 2, 3, 1, 4])
 
 
-def test_a_local_mean_leaves_its_own_step_out() -> None:
+def test_a_local_mean_does_not_include_its_own_step() -> None:
     values = np.zeros((9, 1), np.float32)
     values[4] = 100
     assert local_mean(values)[4, 0] == pytest.approx(0, abs=1e-5)
@@ -72,7 +72,7 @@ def test_a_local_mean_leaves_its_own_step_out() -> None:
     assert np.isnan(local_mean(np.full((9, 1), NAN, np.float32))).all()
 
 
-def test_a_cell_never_seen_takes_its_neighbours_mean() -> None:
+def test_a_cell_that_is_never_seen_gets_its_neighbours_mean() -> None:
     values = np.ones((3, 3, 3), np.float32)
     values[:, 1, 1] = NAN
     np.testing.assert_allclose(cell_means(values, ~np.isnan(values)), 1, atol=1e-6)

@@ -1,4 +1,4 @@
-"""The usual course of year and day."""
+"""The seasonal and the daily cycle."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hydrofill.guesses.seasonal_cycle import seasonal
 NAN = np.nan
 
 
-def test_the_course_of_the_year_is_found_under_gaps_and_noise(rng: np.random.Generator) -> None:
+def test_the_yearly_cycle_is_found_despite_gaps_and_noise(rng: np.random.Generator) -> None:
     days = np.arange(4 * 365)
     course = 10 + 8 * np.sin(2 * np.pi * days * DAY_S / YEAR_S)[:, None] * np.array([1.0, 0.5])
     values = course + rng.standard_normal(course.shape)
@@ -22,7 +22,7 @@ def test_the_course_of_the_year_is_found_under_gaps_and_noise(rng: np.random.Gen
     np.testing.assert_allclose(found[600:700], course[600:700], atol=0.6)
 
 
-def test_the_course_of_the_day_is_found_in_hours(rng: np.random.Generator) -> None:
+def test_the_daily_cycle_is_found_in_hourly_data(rng: np.random.Generator) -> None:
     hours = np.arange(24 * 30)
     course = np.cos(2 * np.pi * hours / 24)[:, None, None] * np.ones((1, 3, 2))
     values = (course + 0.2 * rng.standard_normal(course.shape)).astype(np.float32)
@@ -32,7 +32,7 @@ def test_the_course_of_the_day_is_found_in_hours(rng: np.random.Generator) -> No
     np.testing.assert_allclose(found, course, atol=0.15)
 
 
-def test_a_cell_seldom_seen_has_the_course_of_the_others(rng: np.random.Generator) -> None:
+def test_a_cell_that_is_rarely_seen_gets_the_cycle_of_the_others(rng: np.random.Generator) -> None:
     days = np.arange(3 * 365)
     course = 5 * np.sin(2 * np.pi * days * DAY_S / YEAR_S)[:, None] * np.ones((1, 20))
     values = (course + 0.5 * rng.standard_normal(course.shape)).astype(np.float32)
@@ -43,12 +43,12 @@ def test_a_cell_seldom_seen_has_the_course_of_the_others(rng: np.random.Generato
 
 
 @pytest.mark.parametrize(("steps", "step_s"), [(300, DAY_S), (20, 3600), (11, 30 * DAY_S), (400, YEAR_S)])
-def test_a_record_that_holds_no_whole_period_has_none(steps: int, step_s: float) -> None:
+def test_a_record_without_a_whole_period_has_no_cycle(steps: int, step_s: float) -> None:
     values = np.zeros((steps, 2), np.float32)
     assert seasonal(values, np.zeros((1, 2), np.float32), (np.arange(steps) * step_s).astype(np.float64)) is None
 
 
-def test_the_course_of_the_year_keeps_its_phase_over_decades_of_calendar_months() -> None:
+def test_the_yearly_cycle_keeps_its_phase_over_decades_of_calendar_months() -> None:
     time = np.arange("1960-01", "2000-01", dtype="datetime64[M]").astype("datetime64[s]").astype(np.float64)
     course = 8 * np.sin(2 * np.pi * time / YEAR_S)[:, None]
     found = seasonal(course.astype(np.float32), np.zeros((1, 1), np.float32), time)

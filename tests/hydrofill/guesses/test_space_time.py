@@ -1,4 +1,4 @@
-"""Fields and processes whose neighbours in space and time are alike."""
+"""Fills of fields and series whose neighbours in space and time are correlated."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from hydrofill.guesses.space_time import _lag_one, _precision, autoregressive, space_time
+from hydrofill.guesses.space_time import _lag_one, _times_precision, autoregressive, space_time
 
 NAN = np.nan
 
 
 def persistent(rng: np.random.Generator, shape: tuple[int, ...], last: float, wide: float) -> np.ndarray:
-    """A field that keeps a share `last` of itself from step to step, smooth over `wide` cells, of unit variance."""
+    """Return a field of unit variance with lag-one correlation `last`, smooth over `wide` cells."""
     noise = ndimage.gaussian_filter(rng.standard_normal(shape), (0, wide, wide), mode="wrap")
     noise /= noise.std()
     field = [noise[0]]
@@ -25,7 +25,7 @@ def rmse(left: np.ndarray, right: np.ndarray) -> float:
     return float(np.sqrt(np.mean((left - right) ** 2)))
 
 
-def test_a_lost_frame_of_a_lasting_field_lies_between_its_neighbours(rng: np.random.Generator) -> None:
+def test_a_missing_frame_of_a_persistent_field_lies_between_its_neighbours(rng: np.random.Generator) -> None:
     field = persistent(rng, (60, 16, 16), 0.9, 2.0)
     gappy = field.copy()
     gappy[5::9] = NAN
@@ -37,7 +37,7 @@ def test_a_lost_frame_of_a_lasting_field_lies_between_its_neighbours(rng: np.ran
     np.testing.assert_array_equal(filled[~gone], field[~gone])
 
 
-def test_a_lost_frame_of_a_field_that_forgets_is_as_usual(rng: np.random.Generator) -> None:
+def test_a_missing_frame_of_a_field_without_persistence_is_near_zero(rng: np.random.Generator) -> None:
     field = persistent(rng, (200, 12, 12), 0.0, 2.0)
     gappy = field.copy()
     gappy[5::9] = NAN
@@ -45,7 +45,7 @@ def test_a_lost_frame_of_a_field_that_forgets_is_as_usual(rng: np.random.Generat
     assert rmse(space_time(gappy)[gone], field[gone]) < 1.05 * rmse(np.zeros(gone.sum()), field[gone])
 
 
-def test_a_hole_in_a_smooth_frame_is_filled_from_around_it(rng: np.random.Generator) -> None:
+def test_a_hole_in_a_smooth_frame_is_filled_from_its_surroundings(rng: np.random.Generator) -> None:
     field = persistent(rng, (40, 20, 20), 0.0, 3.0)
     gappy = field.copy()
     gappy[:, 8:11, 8:11] = NAN
@@ -54,13 +54,16 @@ def test_a_hole_in_a_smooth_frame_is_filled_from_around_it(rng: np.random.Genera
 
 
 def test_the_fill_solves_the_fields_equations(rng: np.random.Generator) -> None:
-    """Against the conditional mean of the same Gaussian field by dense linear algebra."""
+    """Compare with the conditional mean of the same Gaussian field by dense linear algebra."""
     field = persistent(rng, (5, 4, 4), 0.6, 1.0)
     gappy = np.where(rng.random(field.shape) < 0.4, np.float32(NAN), field)
-    alike = [_lag_one(gappy, axis) for axis in range(3)]
-    ties, pull = [np.float32(r / (1 - r * r)) for r in alike], np.float32(min((1 - r) / (1 + r) for r in alike))
+    correlation = [_lag_one(gappy, axis) for axis in range(3)]
+    ties, pull = (
+        [np.float32(r / (1 - r * r)) for r in correlation],
+        np.float32(min((1 - r) / (1 + r) for r in correlation)),
+    )
     basis = np.eye(field.size, dtype=np.float32).reshape(-1, *field.shape)
-    precision = np.stack([_precision(one, ties, pull).ravel() for one in basis])
+    precision = np.stack([_times_precision(one, ties, pull).ravel() for one in basis])
     gone = np.isnan(gappy).ravel()
     known = gappy.ravel()[~gone]
     expected = np.linalg.solve(precision[np.ix_(gone, gone)], -precision[np.ix_(gone, ~gone)] @ known)
@@ -75,7 +78,7 @@ def test_small_and_constant_records_stay_finite(shape: tuple[int, ...]) -> None:
         assert np.isfinite(space_time(values)).all()
 
 
-def test_a_gauge_alone_falls_back_to_zero_far_from_what_is_seen(rng: np.random.Generator) -> None:
+def test_a_series_falls_back_to_zero_far_from_seen_values(rng: np.random.Generator) -> None:
     process = persistent(rng, (3000, 1, 1), 0.8, 0.0)[:, :, 0]
     gappy = process.copy()
     gappy[100:140] = NAN
@@ -85,7 +88,7 @@ def test_a_gauge_alone_falls_back_to_zero_far_from_what_is_seen(rng: np.random.G
     np.testing.assert_array_equal(filled[~np.isnan(gappy)], gappy[~np.isnan(gappy)])
 
 
-def test_a_process_is_filled_by_its_conditional_mean(rng: np.random.Generator) -> None:
+def test_a_series_is_filled_by_its_conditional_mean(rng: np.random.Generator) -> None:
     process = persistent(rng, (4000, 1, 1), 0.9, 0.0)[:, :, 0]
     gappy = process.copy()
     gappy[10::8] = NAN

@@ -1,4 +1,4 @@
-"""Frames on an even axis of time."""
+"""Frames on an even time axis."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def test_calendar_months_and_small_delays_are_one_step_each() -> None:
     np.testing.assert_array_equal(even_steps(np.array([0.0, 1.2, 1.9, 3.3])), np.arange(4))
 
 
-def test_lost_frames_leave_room_on_the_axis() -> None:
+def test_missing_frames_take_their_time_on_the_axis() -> None:
     np.testing.assert_array_equal(even_steps(np.array([0, 1, 2, 5, 6, 7]) * DAY_S), [0, 1, 2, 5, 6, 7])
 
 
-def test_long_waits_are_cut_short_but_for_one_frame_and_none() -> None:
+def test_long_waits_are_shortened_and_a_single_frame_is_step_0() -> None:
     seconds = np.concatenate([np.arange(20), 10_000 + np.arange(20), 20_000 + np.arange(20)]) * DAY_S
     steps = even_steps(seconds)
     assert (np.diff(steps) >= 1).all()
@@ -29,7 +29,7 @@ def test_long_waits_are_cut_short_but_for_one_frame_and_none() -> None:
     np.testing.assert_array_equal(even_steps(seconds[:1]), [0])
 
 
-def test_a_guess_in_time_weighs_by_time_and_not_by_frames() -> None:
+def test_a_guess_in_time_is_weighted_by_time_and_not_by_frames() -> None:
     values = np.array([0, 1, 2, NAN, 6, 7], np.float32)[:, None]
     seconds = np.array([0, 1, 2, 5, 6, 7]) * DAY_S
     made = guess(values, seconds=seconds)
