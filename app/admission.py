@@ -9,13 +9,11 @@ from contextlib import contextmanager
 
 from app.engine.cost import Load
 from app.engine.worker import Engine
-from app.errors import BusyError, TooLargeError
+from app.errors import RESTART_RETRY_S, BusyError, TooLargeError
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
-
-DRAIN_RETRY_S = 5.0  # by then another instance answers, or this one has restarted
 
 
 class Admission:
@@ -38,7 +36,7 @@ class Admission:
         """
         if self.draining:
             self._metrics.count_rejection("draining")
-            raise BusyError("the server is shutting down", retry_after_s=DRAIN_RETRY_S)
+            raise BusyError("the server is shutting down", retry_after_s=RESTART_RETRY_S)
         if self.active_requests >= self._settings.max_requests:
             self._metrics.count_rejection("requests")
             backlog_s = self._engine.wait_s(float("inf"))

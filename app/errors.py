@@ -53,6 +53,9 @@ class ParameterError(ContractError):
     title = "A query parameter is wrong"
 
 
+RESTART_RETRY_S = 5.0  # of a server that shuts down: by then another instance answers, or this one has restarted
+
+
 class RetryLaterError(ContractError):
     """The request may succeed later, about `retry_after_s` seconds from now."""
 

@@ -8,12 +8,10 @@ from typing import Any, TypeVar
 
 from starlette.requests import Request
 
-from app.errors import BusyError, ClientGoneError, DeadlineError
+from app.errors import RESTART_RETRY_S, BusyError, ClientGoneError, DeadlineError
 from hydrofill.cancellation import Cancellation
 
 T = TypeVar("T")
-
-END_RETRY_S = 5.0  # by then another instance answers, or this one has restarted
 
 
 async def run_until_deadline(
@@ -43,7 +41,7 @@ async def run_until_deadline(
         if gone.done():
             raise ClientGoneError("the client closed the connection")
         if end.done():
-            raise BusyError("the server is shutting down", retry_after_s=END_RETRY_S)
+            raise BusyError("the server is shutting down", retry_after_s=RESTART_RETRY_S)
         raise DeadlineError("the request was not finished in time", expected=f"{deadline_s:g} s at most")
     finally:
         if not task.done():

@@ -18,11 +18,6 @@ from tests.support.problems import check_problem
 from tests.support.tiny import JSON, body_of, client_of, sample
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 

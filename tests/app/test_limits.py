@@ -49,11 +49,6 @@ GUESSING = LAYOUT.model_copy(update={"guesses": True})
 QUICK = 0.05  # seconds within which the engine must be free
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def slow_encoder(turns: int) -> bytes:
     """The tiny encoder after a loop of so many turns that change nothing, so that one run takes seconds."""
     body = oh.make_graph(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import signal
 import threading
 from dataclasses import dataclass
 from multiprocessing import forkserver
@@ -92,7 +93,7 @@ class Parser:
             process.kill()
             process.join()
             logger.warning("a parser ended with exit code %s", process.exitcode)
-            if late.is_set() or process.exitcode == -24:
+            if late.is_set() or process.exitcode == -signal.SIGXCPU:
                 raise TooLargeError("parsing the file takes longer than the limit") from error
             raise UnreadableError("the file made its parser crash; it may be damaged") from error
         finally:

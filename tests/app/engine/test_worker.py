@@ -248,11 +248,6 @@ def test_every_load_runs_each_bundle_once(tmp_path: Path, caplog: pytest.LogCapt
     assert "bundle loaded: tiny 1.2.3" in caplog.text
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.mark.anyio
 async def test_engine_runs_on_its_own_thread_and_does_not_block_the_event_loop() -> None:
     engine, ticks, go_on = Engine(), 0, threading.Event()
