@@ -1,54 +1,47 @@
-# hydrofill's server, without torch.
-#   docker build -t hydrofill .                        the CPU image
-#   docker build -t hydrofill:gpu --target gpu .       onnxruntime-gpu with CUDA and cuDNN as Python packages
-# The base can be pinned: --build-arg PYTHON_DIGEST=@sha256:...
+# The server of hydrofill, without PyTorch.
+#   docker build -t hydrofill .                               the CPU image
+#   docker build -t hydrofill:gpu --build-arg EXTRA=gpu .     the GPU image: onnxruntime-gpu, CUDA and cuDNN
+# The base image can be pinned: --build-arg PYTHON_DIGEST=@sha256:...
 ARG PYTHON_DIGEST=""
+ARG EXTRA=serve
 
 
 FROM python:3.11-slim-bookworm${PYTHON_DIGEST} AS build
+ARG EXTRA
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
 RUN python -m venv --without-pip /opt/venv
-COPY pyproject.toml README.md LICENSE ./
+# The dependencies come first, so that a change of the code leaves their layer as it is.
+COPY pyproject.toml ./
 COPY constraints constraints
-COPY docker/trim.py docker/
-# The dependencies first, of an empty package, so that a change of the code leaves their layer as it is.
-RUN mkdir app export && touch app/__init__.py export/__init__.py
-
-
-FROM build AS build-cpu
-RUN pip --python /opt/venv/bin/python install --no-compile -c constraints/serve.txt '.[serve]' \
+COPY docker/requirements.py docker/trim.py docker/
+RUN python docker/requirements.py pyproject.toml "$EXTRA" > requirements.txt \
+ && pip --python /opt/venv/bin/python install --no-compile -c constraints/serve.txt -r requirements.txt \
  && python docker/trim.py /opt/venv
-COPY app app
-COPY export/__init__.py export/
-COPY export/contract export/contract
-COPY bundles /bundles
-RUN pip --python /opt/venv/bin/python install --no-compile --no-deps --force-reinstall .
-# Fills a sample once: the image is seen to work, and the byte code of just what serving needs is kept.
+# The library is a package and the server is a folder beside it. The package's bundles are a link to /bundles, so that
+# the image holds each bundle once.
+COPY README.md LICENSE ./
+COPY hydrofill hydrofill
+COPY bundles bundles
+RUN pip --python /opt/venv/bin/python install --no-compile --no-deps . \
+ && rm -r /opt/venv/lib/python3.11/site-packages/hydrofill/bundles \
+ && ln -s /bundles /opt/venv/lib/python3.11/site-packages/hydrofill/bundles \
+ && mv bundles /bundles
+COPY app /srv/app
+# Fill a sample once. This checks the environment, and leaves the byte code of the modules that serving needs.
 WORKDIR /tmp
-RUN /opt/venv/bin/python -m app fill /src/app/page/dist/page/sample.nc /tmp/filled.nc --bundle /bundles/lez-daily
+RUN PYTHONPATH=/srv /opt/venv/bin/python -m app fill /srv/app/page/dist/page/sample.nc /tmp/filled.nc
 
 
-FROM build AS build-gpu
-RUN pip --python /opt/venv/bin/python install --no-compile -c constraints/serve.txt '.[gpu]' \
- && python docker/trim.py /opt/venv
-COPY app app
-COPY export/__init__.py export/
-COPY export/contract export/contract
-COPY bundles /bundles
-RUN pip --python /opt/venv/bin/python install --no-compile --no-deps --force-reinstall .
-WORKDIR /tmp
-RUN /opt/venv/bin/python -m app fill /src/app/page/dist/page/sample.nc /tmp/filled.nc --bundle /bundles/lez-daily
-
-
-# What both images share: a user without rights, the healthcheck, the bundles.
-FROM python:3.11-slim-bookworm${PYTHON_DIGEST} AS base
+# What both images share: an unprivileged user, the health check and the settings.
+FROM python:3.11-slim-bookworm${PYTHON_DIGEST} AS serve
 LABEL org.opencontainers.image.title="hydrofill" \
-      org.opencontainers.image.description="Fills the gaps of gridded and gauged water data" \
+      org.opencontainers.image.description="Fill the gaps of gridded and gauged water data" \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN groupadd --gid 10001 hydrofill \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin hydrofill
 ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONPATH=/srv \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     HYDROFILL_BUNDLES=/bundles \
@@ -57,7 +50,6 @@ ENV PATH=/opt/venv/bin:$PATH \
     HYDROFILL_OPEN_TO_NETWORK=true \
     HYDROFILL_DRAIN_S=80
 COPY docker/healthcheck.py /opt/healthcheck.py
-COPY bundles /bundles
 WORKDIR /tmp
 USER 10001:10001
 EXPOSE 8000
@@ -66,14 +58,16 @@ ENTRYPOINT ["python", "-m", "app"]
 CMD ["serve"]
 
 
-FROM base AS gpu
-COPY --from=build-gpu /opt/venv /opt/venv
-# CUDA and cuDNN lie among the Python packages; the driver comes from the host.
+# CUDA and cuDNN are Python packages of the environment; the driver comes from the host.
+FROM serve AS gpu
 ENV HYDROFILL_PROVIDER=cuda \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     LD_LIBRARY_PATH=/opt/venv/lib/python3.11/site-packages/nvidia/cu13/lib:/opt/venv/lib/python3.11/site-packages/nvidia/cudnn/lib
 
 
-FROM base AS cpu
-COPY --from=build-cpu /opt/venv /opt/venv
+# hadolint ignore=DL3006
+FROM ${EXTRA} AS server
+COPY --from=build /opt/venv /opt/venv
+COPY --from=build /srv /srv
+COPY --from=build /bundles /bundles

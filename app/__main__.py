@@ -1,4 +1,4 @@
-"""Commands: serve, fill, demo."""
+"""The server's command line: `python -m app serve`, `key`, `fill` and `demo`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from app.demo.walkthrough import DemoError, DemoPlan, run_demo
+from app.demo.run import DemoError, DemoPlan, run_demo
 from app.keys import make_key
 from app.main import create_app, load_bundles
 from app.server import serve_app
@@ -28,15 +28,15 @@ cli = typer.Typer(
 @cli.command()
 def serve(
     bundles: Annotated[
-        Path | None, typer.Option(help="Folder that holds one folder a bundle. [default: bundles]")
+        Path | None, typer.Option(help="Folder that holds one folder per bundle. [default: bundles]")
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on. [default: 8000]")] = None,
-    print_config: Annotated[bool, typer.Option("--print-config", help="Print the settings in force and end.")] = False,
+    print_config: Annotated[bool, typer.Option("--print-config", help="Print the settings and exit.")] = False,
 ) -> None:
     """Start the HTTP server.
 
-    Every setting is also an environment variable HYDROFILL_<NAME>, as --print-config shows; options go first.
+    Every setting is an environment variable HYDROFILL_<NAME>; --print-config lists them. Options take precedence.
     """
     try:
         settings = read_settings(bundles=bundles, host=host, port=port)
@@ -53,7 +53,7 @@ def serve(
 
 @cli.command()
 def key(client: Annotated[str, typer.Argument(help="Name of the client that the key is for.")]) -> None:
-    """Make an API key: it goes to standard error, once, and its line for HYDROFILL_KEYS_FILE to standard output."""
+    """Make an API key. Print the key to standard error, and its line for HYDROFILL_KEYS_FILE to standard output."""
     made, digest = make_key()
     typer.echo(f"{client}:{digest}")
     typer.echo(made, err=True)
@@ -64,11 +64,13 @@ cli.command()(fill)
 
 @cli.command()
 def demo(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for sample, reply and picture.")] = Path("out"),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the sample, the reply and the figure.")] = Path(
+        "out"
+    ),
     bundles: Annotated[Path, typer.Option(metavar="DIR", help="Folder that holds the bundle.")] = Path("bundles"),
     bundle: Annotated[str, typer.Option(help="Name of the bundle that fills.")] = "lez-daily",
 ) -> None:
-    """Show all of it on a real sample: hide data, start a server, have the gaps filled, draw and score the result."""
+    """Hide data of a real sample, fill the gaps through a server, then draw and score the result."""
     try:
         run_demo(DemoPlan(out, bundles, bundle), typer.echo)
     except DemoError as error:

@@ -1,4 +1,4 @@
-"""Who is let in: how many requests at a time, at what cost, and not any more once the server drains."""
+"""Admission control: how many requests may be active, at what predicted cost, and none once the server drains."""
 
 from __future__ import annotations
 
@@ -9,62 +9,65 @@ from contextlib import contextmanager
 
 from app.engine.cost import Load
 from app.engine.worker import Engine
-from app.errors import BusyError, TooLargeError
+from app.errors import RESTART_RETRY_S, BusyError, TooLargeError
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
-DRAIN_RETRY_S = 5.0  # another instance answers, or this one is back by then
-
 
 class Admission:
-    """The server's door; used on the event loop only."""
+    """Accepts or rejects requests; used on the event loop only."""
 
     def __init__(self, settings: Settings, engine: Engine, metrics: Metrics) -> None:
         self._settings = settings
         self._engine = engine
         self._metrics = metrics
-        self.inside = 0
+        self.active_requests = 0
         self.draining = False
-        self.ended = asyncio.Event()  # what is still inside then is given up
+        self.drain_expired = asyncio.Event()  # set when the drain time is over: active requests are then cancelled
 
     @contextmanager
-    def enter(self) -> Iterator[None]:
-        """Holds a place for a request, from before its body is read until it is answered.
+    def hold_slot(self) -> Iterator[None]:
+        """Hold one of the request slots, from before a body is read until its response is sent.
 
         Raises:
-            BusyError: there is none, or the server drains.
+            BusyError: every slot is taken, or the server is draining.
         """
         if self.draining:
-            self._metrics.rejected("draining")
-            raise BusyError("the server is shutting down", retry_after_s=DRAIN_RETRY_S)
-        if self.inside >= self._settings.max_requests:
-            self._metrics.rejected("requests")
+            self._metrics.count_rejection("draining")
+            raise BusyError("the server is shutting down", retry_after_s=RESTART_RETRY_S)
+        if self.active_requests >= self._settings.max_requests:
+            self._metrics.count_rejection("requests")
             backlog_s = self._engine.wait_s(float("inf"))
-            raise BusyError("too many requests at a time", retry_after_s=backlog_s / max(self.inside, 1))
-        self.inside += 1
+            raise BusyError("too many requests at a time", retry_after_s=backlog_s / max(self.active_requests, 1))
+        self.active_requests += 1
         try:
             yield
         finally:
-            self.inside -= 1
+            self.active_requests -= 1
 
     def admit(self, load: Load, predicted_s: float) -> None:
-        """Returns if a request of such a load may wait for the engine now.
+        """Raise an error if a request with this load may not be queued now.
+
+        Args:
+            load: the request's token and query counts.
+            predicted_s: seconds of engine time that the request is predicted to take.
 
         Raises:
-            TooLargeError: it would take too long even alone. BusyError: too much waits before it.
+            TooLargeError: the request would take longer than `max_cost_s` even on an idle engine.
+            BusyError: the request would be finished later than `max_queue_s` from now.
         """
         settings = self._settings
         if predicted_s > settings.max_cost_s:
-            self._metrics.rejected("cost")
+            self._metrics.count_rejection("cost")
             raise TooLargeError(
-                "the request would take too long; ask for less at a time",
+                "the request would take too long; split it into smaller requests",
                 got=f"{load.tokens} tokens and {load.queries} queries, about {predicted_s:.0f} s",
                 expected=f"{settings.max_cost_s:g} s at most",
             )
         wait_s = self._engine.wait_s(predicted_s)
         over_s = wait_s + predicted_s - settings.max_queue_s
         if wait_s > 0 and over_s > 0:
-            self._metrics.rejected("queue")
-            raise BusyError("too much waits before this request", retry_after_s=min(over_s, wait_s))
+            self._metrics.count_rejection("queue")
+            raise BusyError("the queue is too long for this request", retry_after_s=min(over_s, wait_s))

@@ -1,4 +1,4 @@
-"""The server's errors, and the one table from an error to its HTTP status and problem type (RFC 9457)."""
+"""The server's errors, and the one table from each error to its HTTP status and problem type (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -18,43 +18,46 @@ from hydrofill.errors import (
 
 
 class UnknownBundleError(ContractError):
-    """A bundle that is not loaded."""
+    """The named bundle is not loaded."""
 
     title = "No such bundle"
 
 
 class AmbiguousBundleError(ContractError):
-    """Several bundles could answer, or none suits the data by itself."""
+    """Several bundles suit the data, or none does, and the request names none."""
 
     title = "The bundle must be named"
 
 
 class TooLargeError(ContractError):
-    """A body over a limit, as sent or as it would be decoded."""
+    """The body exceeds a limit: as sent, once decoded, or in the time that it would take."""
 
     title = "The body is too large"
 
 
 class UnsupportedMediaTypeError(ContractError):
-    """A body in a form that is not read."""
+    """The body's media type or encoding is not supported."""
 
     title = "The media type is not supported"
 
 
 class NotAcceptableError(ContractError):
-    """A reply in a form that is not written."""
+    """The client accepts no supported media type."""
 
     title = "No acceptable media type"
 
 
 class ParameterError(ContractError):
-    """A query parameter with an impossible value."""
+    """A query parameter has an impossible value."""
 
     title = "A query parameter is wrong"
 
 
+RESTART_RETRY_S = 5.0  # of a server that shuts down: by then another instance answers, or this one has restarted
+
+
 class RetryLaterError(ContractError):
-    """What can be had later: `retry_after_s` seconds from now, by what is known."""
+    """The request may succeed later, about `retry_after_s` seconds from now."""
 
     def __init__(self, problem: str, *, retry_after_s: float) -> None:
         super().__init__(problem)
@@ -62,56 +65,56 @@ class RetryLaterError(ContractError):
 
 
 class BusyError(RetryLaterError):
-    """A server that has too much to do."""
+    """The server has too much to do, or is shutting down."""
 
     title = "Too busy"
 
 
 class QuotaError(RetryLaterError):
-    """A client that asks too often."""
+    """The client has sent too many requests per minute."""
 
-    title = "The key's quota is used up"
+    title = "The quota of the API key is used up"
 
 
 class KeyMissingError(ContractError):
-    """A request without a key, where one is needed."""
+    """The request has no API key, but the server needs one."""
 
-    title = "A key is needed"
+    title = "An API key is needed"
 
 
 class KeyRefusedError(ContractError):
-    """A key that is nobody's."""
+    """The API key is unknown."""
 
-    title = "The key is refused"
+    title = "The API key is unknown"
 
 
 class BodyTimeoutError(ContractError):
-    """A body that comes too slowly."""
+    """The body was not received in time."""
 
     title = "The body took too long"
 
 
 class DeadlineError(ContractError):
-    """A request that was not answered in time."""
+    """The request was not finished in time."""
 
     title = "The deadline has passed"
 
 
 class ClientGoneError(ContractError):
-    """A client that did not wait; it sees none of this, but log and metrics do."""
+    """The client disconnected; only the log and the metrics see this error."""
 
-    title = "The client has gone"
+    title = "The client closed the connection"
 
 
 class NotReadyError(ContractError):
-    """A server that is up but cannot answer yet."""
+    """The server is running but cannot answer yet, or no longer."""
 
     title = "Not ready"
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Status and type of one kind of error; `slug` ends the type's URI."""
+    """HTTP status and problem type of one kind of error; `slug` ends the type's URI."""
 
     status: int
     slug: str

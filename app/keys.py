@@ -1,6 +1,6 @@
-"""API keys: a mounted file names each client, the SHA-256 of its key, and how many requests a minute it may make.
+"""API keys: a file names each client, the SHA-256 of its key, and how many requests per minute the client may send.
 
-A key is 32 random bytes, so that a plain hash keeps it: there is nothing to guess. The file never holds a key.
+The file never holds a key. A key is 32 random bytes, so a plain hash is safe: such a key cannot be guessed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MINUTE_S = 60.0
 
 @dataclass(frozen=True)
 class Key:
-    """A client's name, the SHA-256 of its key in hexadecimal, and its requests a minute (None: any number)."""
+    """A client's name, the SHA-256 of its key in hexadecimal, and its requests per minute (None: no limit)."""
 
     client: str
     sha256: str
@@ -34,39 +34,41 @@ class Key:
 
 @dataclass
 class _Bucket:
-    """Requests that a client may still make now, refilled evenly."""
+    """Token bucket: the requests that a client may still send, refilled evenly."""
 
-    left: float
-    at_s: float
+    remaining: float
+    updated_s: float
 
 
 @dataclass
 class Keys:
-    """Who may use the server."""
+    """The keys of all clients, and their quotas."""
 
     keys: Sequence[Key]
     now_s: Callable[[], float] = time.monotonic
     _buckets: dict[str, _Bucket] = field(default_factory=dict)
 
     def client(self, headers: Mapping[str, str]) -> str:
-        """The client whose key the headers hold: `Authorization: Bearer KEY`, or `X-API-Key: KEY`.
+        """Return the client whose key is in the headers: `Authorization: Bearer KEY` or `X-API-Key: KEY`.
 
         Raises:
-            KeyMissingError: they hold none. KeyRefusedError: nobody's. QuotaError: too many requests with it.
+            KeyMissingError: the headers hold no key.
+            KeyRefusedError: the key is unknown.
+            QuotaError: the client has used up its requests per minute.
         """
         given = headers.get("x-api-key", "")
         authorization = headers.get("authorization", "")
         if not given and authorization.lower().startswith(SCHEME):
             given = authorization[len(SCHEME) :].strip()
         if not given:
-            raise KeyMissingError("a key is needed", where="header/Authorization", expected="Bearer and a key")
+            raise KeyMissingError("an API key is needed", where="header/Authorization", expected="Bearer KEY")
         found = None
         digest = hashlib.sha256(given.encode()).hexdigest()
-        for key in self.keys:  # all of them, so that the time tells nothing
+        for key in self.keys:  # compare with every key: the time must not reveal a match
             if hmac.compare_digest(key.sha256, digest):
                 found = key
         if found is None:
-            raise KeyRefusedError("the key is not known here", where="header/Authorization")
+            raise KeyRefusedError("the key is unknown", where="header/Authorization")
         self._count(found)
         return found.client
 
@@ -75,21 +77,21 @@ class Keys:
             return
         now = self.now_s()
         bucket = self._buckets.setdefault(key.client, _Bucket(key.requests_per_minute, now))
-        bucket.left = min(
-            key.requests_per_minute, bucket.left + (now - bucket.at_s) * key.requests_per_minute / MINUTE_S
-        )
-        bucket.at_s = now
-        if bucket.left < 1:
-            wait_s = (1 - bucket.left) * MINUTE_S / key.requests_per_minute
-            raise QuotaError(f"more than {key.requests_per_minute} requests a minute", retry_after_s=wait_s)
-        bucket.left -= 1
+        refill = (now - bucket.updated_s) * key.requests_per_minute / MINUTE_S
+        bucket.remaining = min(key.requests_per_minute, bucket.remaining + refill)
+        bucket.updated_s = now
+        if bucket.remaining < 1:
+            wait_s = (1 - bucket.remaining) * MINUTE_S / key.requests_per_minute
+            raise QuotaError(f"more than {key.requests_per_minute} requests per minute", retry_after_s=wait_s)
+        bucket.remaining -= 1
 
 
 def read_keys(path: Path) -> Keys:
-    """The keys in a file of lines `client:sha256` or `client:sha256:requests_a_minute`; # begins a comment.
+    """Read the keys from a file of lines `client:sha256` or `client:sha256:requests_per_minute`; # starts a comment.
 
     Raises:
-        SettingsError: it cannot be read, holds no key, or a line is wrong; tells the line's number, not its text.
+        SettingsError: the file cannot be read, holds no key, or has a wrong line; names the line's number, not its
+            text.
     """
     try:
         lines = path.read_text().splitlines()
@@ -102,7 +104,7 @@ def read_keys(path: Path) -> Keys:
             continue
         match = LINE.fullmatch(text)
         if match is None or match[3] == "0" or any(key.client == match[1] for key in keys):
-            raise SettingsError(f"HYDROFILL_KEYS_FILE: line {number} is wrong, or its client is there twice")
+            raise SettingsError(f"HYDROFILL_KEYS_FILE: line {number} is wrong, or names a client for the second time")
         keys.append(Key(match[1], match[2], int(match[3]) if match[3] else None))
     if not keys:
         raise SettingsError(f"HYDROFILL_KEYS_FILE: {path} holds no key")
@@ -110,6 +112,6 @@ def read_keys(path: Path) -> Keys:
 
 
 def make_key() -> tuple[str, str]:
-    """A new key, and its SHA-256 for the file."""
+    """Return a new key, and its SHA-256 for the file."""
     key = secrets.token_urlsafe(KEY_BYTES)
     return key, hashlib.sha256(key.encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""A server in a process of its own on a free port of this machine: for the demo, the tests and the benchmarks."""
+"""Starts a server in a process of its own on a free port of this machine, for the demo, tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pathlib import Path
 import httpx
 
 ROOT = Path(__file__).parents[1]
-START_LIMIT_S = 180.0  # on a machine that does much else
+START_LIMIT_S = 180.0  # allows for a busy machine
 STOP_LIMIT_S = 15.0
 POLL_S = 0.1
 
 
 class StartError(RuntimeError):
-    """A server that ended or was not ready in time; the message is one line."""
+    """The server ended early or was not ready in time; the message is one line."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class LocalServer:
 
 
 def free_port() -> int:
-    """Return a port of this machine on which nobody listens."""
+    """Return a port of this machine that is not in use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -46,12 +46,12 @@ def local_server(bundles: Path, log: Path, cwd: Path | None = None, **settings: 
 
     Args:
         bundles: the folder of bundles.
-        log: the file that takes what the server says.
-        cwd: the folder that the server runs in; this one by default.
-        settings: the server's settings by their names in lower case; settings of this process's environment do not count.
+        log: the file for the server's log.
+        cwd: the server's working folder; by default this process's.
+        settings: the server's settings by their names in lower case; HYDROFILL_ variables of this process are ignored.
 
     Raises:
-        StartError: the server does not start; names the log.
+        StartError: the server does not start; names the log file.
     """
     port = free_port()
     environment = {name: value for name, value in os.environ.items() if not name.upper().startswith("HYDROFILL_")}
@@ -72,10 +72,10 @@ def running(
     environment: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> Iterator[LocalServer]:
-    """Run a command that listens on `port` until the context ends; it is ready once GET `ready_path` succeeds.
+    """Run a command that listens on `port` until the context ends; enter it once GET `ready_path` succeeds.
 
     Raises:
-        StartError: the command ends, or is not ready within START_LIMIT_S; names the log.
+        StartError: the command ends, or is not ready within START_LIMIT_S; names the log file.
     """
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environment, cwd=cwd)
@@ -101,6 +101,6 @@ def _wait_until_ready(server: LocalServer, ready_path: str) -> None:
             if httpx.get(f"{server.address}{ready_path}", timeout=5.0).is_success:
                 return
         except httpx.TransportError:
-            pass  # it does not listen yet
+            pass  # the server does not listen yet
         time.sleep(POLL_S)
     raise StartError(f"the server was not ready after {START_LIMIT_S:.0f} s; see {server.log}")

@@ -1,4 +1,4 @@
-"""The application: settings, bundles, engine, routes, errors; `uvicorn --factory app.main:create_app`."""
+"""Builds the application from settings, bundles, engine and routes; `uvicorn --factory app.main:create_app`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from app.http import problems
 from app.http.middleware import RequestMiddleware
 from app.http.openapi import DocumentedAPI
 from app.keys import read_keys
-from app.routes import bundles, health, info, metrics, page, reconstruct
+from app.routes import bundles as bundle_routes
+from app.routes import health, info, page, reconstruct
+from app.routes import metrics as metrics_route
 from app.service import Service
 from app.settings import Settings, read_settings
 from app.telemetry.metrics import Metrics
@@ -30,20 +32,21 @@ from app.telemetry.tracing import Tracing, open_tracing
 from hydrofill import __version__
 from hydrofill.inference.graphs import Runtime
 
-DESCRIPTION = "Fills the gaps of gridded and gauged water data, with an uncertainty for every filled value."
+DESCRIPTION = "Fill the gaps of gridded and gauged water data, with an uncertainty for every filled value."
 
 
 def load_bundles(settings: Settings, last: Registry | None = None) -> Registry:
-    """The bundles that the settings point to, loaded and warm; those of the `last` look that have not changed stay.
+    """Load the bundles of the settings' folder and run each once; unchanged models of `last` are kept.
 
     Raises:
-        BundleError: there is none that can be used. ProviderError: the provider is not there.
+        BundleError: the folder holds no valid bundle.
+        ProviderError: the execution provider is not available.
     """
     return load_registry(settings.bundles, Runtime(settings.provider, settings.graph_threads), last)
 
 
 def make_parser(settings: Settings) -> Parser:
-    """What reads NetCDF bodies, in processes of their own."""
+    """Return the parser of NetCDF bodies, with the limits of the settings."""
     limits = ParserLimits(
         settings.parser_memory_bytes, settings.parser_cpu_s, settings.parser_wall_s, settings.max_decoded_bytes
     )
@@ -53,16 +56,16 @@ def make_parser(settings: Settings) -> Parser:
 def make_service(
     settings: Settings, bundles: CurrentBundles, engine: Engine, parser: Parser, tracing: Tracing
 ) -> Service:
-    """What the routes call, of parts that have started."""
-    counters = Metrics()
-    counters.watch(engine)
-    counters.serves(bundles.now.registry)
+    """Return what the routes call, made of parts that have been started."""
+    metrics = Metrics()
+    metrics.add_queue_gauges(engine)
+    metrics.set_bundles(bundles.now.registry)
     return Service(
         settings,
         bundles,
         engine,
-        Admission(settings, engine, counters),
-        counters,
+        Admission(settings, engine, metrics),
+        metrics,
         parser,
         pool=anyio.CapacityLimiter(settings.graph_threads),
         parsers=anyio.CapacityLimiter(settings.parsers),
@@ -71,7 +74,7 @@ def make_service(
 
 
 def create_app(settings: Settings | None = None, loaded: Registry | None = None) -> FastAPI:
-    """The application; its bundles are loaded, on the engine's own thread, when it starts, unless they are `loaded`."""
+    """Return the application. Its bundles are loaded at start, on the engine's thread, unless `loaded` is given."""
     chosen = settings or read_settings()
 
     @asynccontextmanager
@@ -79,7 +82,7 @@ def create_app(settings: Settings | None = None, loaded: Registry | None = None)
         engine = Engine(Policy(chosen.interactive_s, chosen.ageing_s))
         engine.start()
         parser = make_parser(chosen)
-        await anyio.to_thread.run_sync(parser.start)  # its libraries load while the bundles do
+        await anyio.to_thread.run_sync(parser.start)  # the parser's libraries load while the bundles do
         try:
             registry = await engine.call(lambda: load_bundles(chosen)) if loaded is None else loaded
             current = CurrentBundles(await engine.call(partial(measure_bundles, registry)))
@@ -103,13 +106,13 @@ def create_app(settings: Settings | None = None, loaded: Registry | None = None)
         version=__version__,
         description=DESCRIPTION,
         lifespan=lifespan,
-        docs_url=None,  # app.reference writes one that loads nothing from elsewhere
+        docs_url=None,  # app.http.reference writes a page that loads nothing from other hosts
         redoc_url=None,
     )
     app.state.keys = read_keys(chosen.keys_file) if chosen.keys_file is not None else None
     app.state.tracing = open_tracing(chosen)
     app.add_middleware(RequestMiddleware)
     problems.install(app)
-    for module in (reconstruct, bundles, health, info, metrics, page):
+    for module in (reconstruct, bundle_routes, health, info, metrics_route, page):
         app.include_router(module.router)
     return app

@@ -1,4 +1,4 @@
-"""JSON bodies, each field with its unit and an example; arrays are checked as arrays by msgspec and numpy."""
+"""Schemas of the JSON bodies; msgspec and numpy check the large arrays, pydantic describes the small replies."""
 
 from __future__ import annotations
 
@@ -8,34 +8,40 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from pydantic import BaseModel, ConfigDict, Field
 
-Number = float | None  # null = missing
-Units = Annotated[str, Meta(description="of the values; converted to the model's and back", examples=["mm day-1"])]
-Axis = Annotated[list[float], Meta(description="strictly monotonic, on the model's coordinates", examples=[[1.0, 2.0]])]
+Number = float | None  # null for a missing value
+Units = Annotated[
+    str,
+    Meta(description="Units of the values. They are converted to the model's units and back.", examples=["mm day-1"]),
+]
+Axis = Annotated[
+    list[float],
+    Meta(description="Strictly monotonic coordinates in the model's coordinate system.", examples=[[1.0, 2.0]]),
+]
 
 
 class Field3D(Struct, forbid_unknown_fields=True):
-    """A gridded variable: values [time][y][x], null = missing."""
+    """A gridded variable: values [time][y][x], null for a missing value."""
 
     values: list[list[list[Number]]]
     units: Units = ""
 
 
 class Series2D(Struct, forbid_unknown_fields=True):
-    """A variable at sites: values [time][site], null = missing."""
+    """A variable at sites: values [time][site], null for a missing value."""
 
     values: list[list[Number]]
     units: Units = ""
 
 
 class Static(Struct, forbid_unknown_fields=True):
-    """A static field, values [y][x], or a site attribute, values [site]; `<field>_domain` says where a field lives."""
+    """A static field, values [y][x], or a site attribute, values [site]. `V_domain` is 1 where the field V exists."""
 
     values: list[list[Number] | Number]
     units: Units = ""
 
 
 class Site(Struct, forbid_unknown_fields=True):
-    """A gauge or catchment and its place on the grid's coordinates."""
+    """A gauge or catchment, and its place in the grid's coordinates."""
 
     id: Annotated[str, Meta(examples=["Y3204040"])]
     y: float | UnsetType = UNSET
@@ -45,9 +51,9 @@ class Site(Struct, forbid_unknown_fields=True):
 
 
 class ReconstructRequest(Struct, forbid_unknown_fields=True):
-    """Data with gaps. `y`, `x` may be called `lat`, `lon`, here and in the sites."""
+    """Data with gaps. `y` and `x` may be called `lat` and `lon`, here and in the sites."""
 
-    time: Annotated[list[str], Meta(description="ISO 8601, increasing", examples=[["2012-08-01T00:00:00Z"]])]
+    time: Annotated[list[str], Meta(description="Increasing times in ISO 8601.", examples=[["2012-08-01T00:00:00Z"]])]
     y: Axis | UnsetType = UNSET
     x: Axis | UnsetType = UNSET
     lat: Axis | UnsetType = UNSET
@@ -59,9 +65,10 @@ class ReconstructRequest(Struct, forbid_unknown_fields=True):
 
 
 class Reconstructed(Struct):
-    """A variable of the reply, arrays of one shape; `std` and `flag` for the reconstructed ones.
+    """A variable of the reply; its arrays have one shape. Reconstructed variables have `std` and `flag`.
 
-    `flag`: 0 observed, 1 filled, 2 outside, 3 refused. `std`: 0 where observed, null where not filled.
+    `flag`: 0 observed, 1 filled, 2 outside, 3 refused. `std`: standard deviation, 0 where observed, null where not
+    filled.
     """
 
     units: str
@@ -71,15 +78,15 @@ class Reconstructed(Struct):
 
 
 class BundleUsed(Struct):
-    """Which bundle filled the gaps."""
+    """The bundle that filled the gaps."""
 
     name: str
     version: str
     sha256: str
 
 
-class TimingMs(Struct):
-    """Milliseconds: reading the body, waiting, the encoder, the decoder, all until the reply was written."""
+class TimingMs(Struct, frozen=True):
+    """Milliseconds to decode the body, wait for the engine, run the encoder and the decoder, and in total."""
 
     decode: float
     queue: float
@@ -105,19 +112,19 @@ class ReconstructReply(Struct):
 
 
 class ReplyModel(BaseModel):
-    """Base of the small JSON replies."""
+    """Base class of the small JSON replies."""
 
     model_config = ConfigDict(frozen=True)
 
 
 class Health(ReplyModel):
-    """Whether the server can do its work."""
+    """The state of the server."""
 
     status: str = Field(examples=["ok"])
 
 
 class VariableSummary(ReplyModel):
-    """A variable that a bundle reconstructs."""
+    """A variable that a bundle can fill."""
 
     name: str = Field(examples=["precipitation"])
     kind: str = Field(examples=["grid"])
@@ -130,8 +137,10 @@ class BundleSummary(ReplyModel):
 
     name: str = Field(examples=["lez-daily"])
     version: str = Field(examples=["1.0.0"])
-    sha256: str = Field(description="of its manifest.json")
-    precision: str = Field(description="what its blocks compute in: float32, float16 or int8", examples=["float32"])
+    sha256: str = Field(description="SHA-256 of the bundle's manifest.json.")
+    precision: str = Field(
+        description="Precision of the network's blocks: float32, float16 or int8.", examples=["float32"]
+    )
     variables: tuple[VariableSummary, ...]
 
 
@@ -142,7 +151,7 @@ class BundleList(ReplyModel):
 
 
 class LimitsInfo(ReplyModel):
-    """What the server takes: bytes, seconds of its engine, requests at a time."""
+    """Limits of requests: bytes, seconds of engine time, requests at a time."""
 
     max_body_bytes: int
     max_decoded_bytes: int
@@ -153,40 +162,42 @@ class LimitsInfo(ReplyModel):
 
 
 class Estimate(ReplyModel):
-    """What a request would take, all windows together."""
+    """The predicted cost of a request, over all its windows."""
 
     bundle: str = Field(examples=["lez-daily"])
-    windows: int = Field(description="windows with something to fill and something to fill it from")
-    tokens: int = Field(description="visible tokens that would be encoded")
-    queries: int = Field(description="queries that would be answered")
-    body_bytes: int = Field(description="the body as sent")
-    decoded_bytes: int = Field(description="the body once decoded")
-    predicted_s: float = Field(description="seconds of the engine")
-    wait_s: float = Field(description="seconds that it would wait for the engine now")
-    too_large: bool = Field(description="whether it is over the limit of a request's predicted seconds")
+    windows: int = Field(description="Windows that hold both gaps to fill and observed values.")
+    tokens: int = Field(description="Visible tokens to encode.")
+    queries: int = Field(description="Queries to decode.")
+    body_bytes: int = Field(description="Bytes of the body as sent.")
+    decoded_bytes: int = Field(description="Bytes of the decoded body.")
+    predicted_s: float = Field(description="Seconds of engine time.")
+    wait_s: float = Field(description="Seconds that the request would wait for the engine now.")
+    too_large: bool = Field(description="Whether `predicted_s` exceeds the server's limit for one request.")
 
 
 class Info(ReplyModel):
-    """What is running."""
+    """Versions, execution provider and limits of the server."""
 
     version: str = Field(examples=["0.1.0"])
     python: str
     libraries: dict[str, str]
     provider: str = Field(examples=["CPUExecutionProvider"])
-    precision: dict[str, str] = Field(description="of each loaded bundle", examples=[{"lez-daily": "float32"}])
+    precision: dict[str, str] = Field(
+        description="Precision of each loaded bundle.", examples=[{"lez-daily": "float32"}]
+    )
     threads: int
     limits: LimitsInfo
 
 
 class ErrorDetail(ReplyModel):
-    """One thing that is wrong, and where: a JSON pointer into the body, or /query/<parameter>."""
+    """One error and its place: a JSON pointer into the body, or /query/PARAMETER."""
 
     pointer: str = Field(examples=["/fields/precipitation/units"])
     detail: str
 
 
 class ProblemDocument(ReplyModel):
-    """RFC 9457."""
+    """A problem document (RFC 9457)."""
 
     type: str = Field(examples=["urn:hydrofill:problem:units"])
     title: str = Field(examples=["Units cannot be converted"])
@@ -197,7 +208,7 @@ class ProblemDocument(ReplyModel):
 
 
 def body_schemas() -> dict[str, Any]:
-    """JSON schemas of the bodies that msgspec reads and writes, by name, for the OpenAPI document."""
+    """Return the JSON schemas, by name, of the bodies that msgspec reads and writes, for the OpenAPI document."""
     kinds = {"fields": Field3D, "series": Series2D, "static": Static}
     _, schemas = msgspec.json.schema_components(
         [ReconstructRequest, ReconstructReply, *kinds.values()], ref_template="#/components/schemas/{name}"

@@ -1,4 +1,4 @@
-"""The process that listens: ends in order when it is told to, and with an error when its engine has died."""
+"""The serving process: drains on SIGTERM, reloads on SIGHUP, and ends with an error if its engine has died."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from app.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-LAST_REPLIES_S = 2  # to tell those whose requests are given up, and to write what is ready
-KEEP_ALIVE_S = 75  # without a request: longer than clients and proxies keep a connection, so that it is they who end it
+FLUSH_S = 2  # to answer the cancelled requests, and to write finished responses
+KEEP_ALIVE_S = 75  # longer than clients and proxies keep an idle connection, so that they close it first
 ENGINE_DIED, REQUESTS_LOST = 70, 75  # sysexits: internal software error; temporary failure
 
 
 def serve_app(app: FastAPI, settings: Settings) -> int:
-    """Serves until a signal, or until the engine dies; the process's exit code."""
+    """Serve until a signal comes or the engine dies; return the process's exit code."""
     protocol = partial(
         TimedProtocol,
         head_s=settings.head_timeout_s,
@@ -38,11 +38,11 @@ def serve_app(app: FastAPI, settings: Settings) -> int:
         port=settings.port,
         http=cast(type[asyncio.Protocol], protocol),
         ws="none",
-        log_config=None,  # app.logs has the handlers
-        access_log=False,  # app.middleware says it, with the request's id
+        log_config=None,  # app.telemetry.logs sets the handlers
+        access_log=False,  # app.http.middleware logs each request, with its id
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=LAST_REPLIES_S,
+        timeout_graceful_shutdown=FLUSH_S,
     )
     server = DrainingServer(config, app, settings.drain_s)
     if hasattr(signal, "SIGHUP"):
@@ -52,7 +52,7 @@ def serve_app(app: FastAPI, settings: Settings) -> int:
 
 
 class DrainingServer(uvicorn.Server):
-    """On SIGTERM or SIGINT, takes in nothing new, finishes what it has, and ends; a second signal ends it at once."""
+    """On SIGTERM or SIGINT, rejects new requests, finishes accepted ones, and ends; a second signal ends it at once."""
 
     def __init__(self, config: uvicorn.Config, app: FastAPI, drain_s: float) -> None:
         super().__init__(config)
@@ -60,14 +60,14 @@ class DrainingServer(uvicorn.Server):
         self._app = app
         self._drain_s = drain_s
         self._draining_since: float | None = None
-        self._reload_asked = False
+        self._reload_requested = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 (as uvicorn calls it)
-        """Begins to drain."""
+        """Start to drain; on the second signal, end at once."""
         if self._draining_since is not None:
             self.should_exit = self.force_exit = True
             return
-        logger.info("%s: finishing accepted requests", signal.Signals(sig).name)
+        logger.info("%s: the server finishes accepted requests and ends", signal.Signals(sig).name)
         self._draining_since = time.monotonic()
         if (service := self._service()) is None:
             self.should_exit = True
@@ -75,17 +75,17 @@ class DrainingServer(uvicorn.Server):
             service.admission.draining = True
 
     def handle_reload(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 (as the signal module calls it)
-        """Has the bundles' folder looked at."""
-        self._reload_asked = True
+        """Have the folder of bundles read again."""
+        self._reload_requested = True
 
     async def on_tick(self, counter: int) -> bool:
-        """Whether to end now; called ten times a second."""
+        """Return whether to end now; called ten times a second."""
         service = self._service()
-        if service is not None and self._reload_asked:
-            self._reload_asked = False
-            self._app.state.reloader.ask()
+        if service is not None and self._reload_requested:
+            self._reload_requested = False
+            self._app.state.reloader.request_reload()
         if service is not None and not service.engine.alive:
-            logger.critical("the engine has stopped: ending")
+            logger.critical("the engine has stopped; the server ends")
             self.exit_code = ENGINE_DIED
             return True
         if service is not None and self._draining_since is not None and self._is_drained(service):
@@ -94,14 +94,16 @@ class DrainingServer(uvicorn.Server):
 
     def _is_drained(self, service: Service) -> bool:
         assert self._draining_since is not None
-        if service.admission.inside == 0:
+        if service.admission.active_requests == 0:
             return True
         over_s = time.monotonic() - self._draining_since - self._drain_s
-        if over_s >= 0 and not service.admission.ended.is_set():
-            logger.error("%s requests are lost: not finished in %s s", service.admission.inside, self._drain_s)
+        if over_s >= 0 and not service.admission.drain_expired.is_set():
+            logger.error(
+                "%s requests are lost: they were not finished in %s s", service.admission.active_requests, self._drain_s
+            )
             self.exit_code = REQUESTS_LOST
-            service.admission.ended.set()
-        return over_s >= LAST_REPLIES_S
+            service.admission.drain_expired.set()
+        return over_s >= FLUSH_S
 
     def _service(self) -> Service | None:
         service: Service | None = getattr(self._app.state, "service", None)

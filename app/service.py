@@ -1,4 +1,4 @@
-"""From a body to its reply: decode, choose the bundle, read, fill, write, encode; no HTTP in here."""
+"""From a request's body to its reply: decode, choose the bundle, read, fill, write, encode. No HTTP in here."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ import anyio.to_thread
 from app.admission import Admission
 from app.bundles.registry import Registry
 from app.bundles.served import CurrentBundles, ServedBundles
-from app.codecs.base import Codec, Reply, Sent, Timing
+from app.codecs.base import Codec, DecodedBody, Reply
 from app.codecs.sandbox.parser import Parser
 from app.engine.cost import CostModel, Load, count_load
 from app.engine.queue import Job
 from app.engine.worker import Engine
+from app.schemas import TimingMs
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import Span, Tracing
@@ -33,11 +34,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class EncodedReply:
-    """A reply ready to be sent."""
+    """The content of a response."""
 
     content: bytes
     media_type: str
-    timing: Timing
+    timing: TimingMs
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +56,8 @@ class PreparedRequest:
 class Service:
     """What the routes call.
 
-    `pool` bounds the bodies that are decoded and encoded at a time, `parsers` those read in processes of their own.
+    `pool` limits how many bodies are decoded and encoded at a time, `parsers` how many are parsed in processes of their
+    own.
     """
 
     settings: Settings
@@ -83,26 +85,35 @@ class Service:
         client: str,
         cancellation: Cancellation,
     ) -> EncodedReply:
-        """The reply to `body`.
+        """Fill the data in `body` and encode the reply.
+
+        Args:
+            body: the request's body.
+            reading: the codec of the body.
+            writing: the codec of the reply.
+            bundle: the bundle's name; None lets the data decide.
+            options: what to fill and what to return.
+            client: the client's name, for a fair queue.
+            cancellation: stops the work when it is cancelled.
 
         Raises:
-            ContractError: the body is unreadable, wrong or too much, or its bundle is not known.
-            BusyError: too much waits alprepared.
+            ContractError: the body is unreadable, wrong or too large, or its bundle is unknown.
+            BusyError: the queue is too long.
         """
         started = time.perf_counter()
         prepared = await self.prepare(body, reading, bundle, options, cancellation)
         decoded = time.perf_counter()
         self.admission.admit(prepared.load, prepared.predicted_s)
         model, load, fill = prepared.model, prepared.load, prepared.fill
-        job = Job(_nothing, cancellation, prepared.predicted_s, load.tokens, client)
+        job = Job(_no_work, cancellation, prepared.predicted_s, load.tokens, client)
         with self._stage("engine", cancellation) as span:
             outcome = await self.engine.reconstruct(model, fill.reading.cube, fill.names, options.max_gap, job)
             span.set(
                 hydrofill__bundle=model.manifest.name, hydrofill__tokens=load.tokens, hydrofill__queries=load.queries
             )
             span.set(hydrofill__queue_s=outcome.queue_s, hydrofill__run_s=outcome.run_s)
-        prepared.cost.follow(load, outcome.run_s)
-        self.metrics.filled(outcome, load.tokens, load.queries)
+        prepared.cost.update(load, outcome.run_s)
+        self.metrics.count_fill(outcome, load.tokens, load.queries)
 
         def write() -> EncodedReply:
             began = time.perf_counter()
@@ -111,7 +122,7 @@ class Service:
             manifest, names = model.manifest, frozenset(outcome.filled)
             reply = Reply(filled, fill.reading, names, manifest.name, manifest.version, model.sha256, timing)
             answer = EncodedReply(writing.encode(reply), writing.media_type, timing)
-            self.metrics.encoded(writing.media_type, time.perf_counter() - began)
+            self.metrics.observe_encode(writing.media_type, time.perf_counter() - began)
             return answer
 
         with self._stage("encode", cancellation):
@@ -120,21 +131,21 @@ class Service:
     async def prepare(
         self, body: bytes, reading: Codec, bundle: str | None, options: FillOptions, cancellation: Cancellation
     ) -> PreparedRequest:
-        """`body` read, held against its bundle, and its cost predicted.
+        """Decode `body`, read it for its bundle, and predict the cost of filling it.
 
         Raises:
-            ContractError: it is unreadable or wrong, or its bundle is not known.
+            ContractError: the body is unreadable, wrong or too large, or its bundle is unknown.
         """
         with self._stage("decode", cancellation):
             started = time.perf_counter()
             served = self.bundles.now
             if reading.isolated:
-                sent = await anyio.to_thread.run_sync(self.parser.parse, body, cancellation, limiter=self.parsers)
-                prepared = await self._in_pool(lambda: _prepare(sent, served, bundle, options))
+                decoded = await anyio.to_thread.run_sync(self.parser.parse, body, cancellation, limiter=self.parsers)
+                prepared = await self._in_pool(lambda: _prepare(decoded, served, bundle, options))
             else:
                 limit = self.settings.max_decoded_bytes
                 prepared = await self._in_pool(lambda: _prepare(reading.decode(body, limit), served, bundle, options))
-            self.metrics.decoded(reading.media_type, time.perf_counter() - started)
+            self.metrics.observe_decode(reading.media_type, time.perf_counter() - started)
             return prepared
 
     async def _in_pool(self, work: Callable[[], T]) -> T:
@@ -142,46 +153,46 @@ class Service:
 
     @contextmanager
     def _stage(self, name: str, cancellation: Cancellation) -> Iterator[Span]:
-        """The stage's span; counts a request that is given up in it."""
+        """Open the stage's span, and count a request that is cancelled in this stage."""
         try:
             with self.tracing.stage(name) as span:
                 yield span
         finally:
             if cancellation.cancelled:
-                self.metrics.cancelled(cancellation.reason, name)
+                self.metrics.count_cancellation(cancellation.reason, name)
 
 
-def _prepare(sent: Sent, served: ServedBundles, bundle: str | None, options: FillOptions) -> PreparedRequest:
-    registry = served.registry
-    model = registry.named(bundle) if bundle else registry.suiting(sent.variables)
-    fill = read_sent(sent, model.layout, options)
-    cost = served.costs[model.sha256]
-    load = count_load(fill.reading.cube, model.layout, fill.names, options.max_gap)
-    return PreparedRequest(model, fill, load, cost, cost.predict_s(load))
-
-
-def _nothing() -> None:
-    """The work of a job before the engine sets it."""
-
-
-def read_sent(sent: Sent, layout: Layout, options: FillOptions) -> PreparedFill:
-    """Read a body for a bundle with this layout; errors point to their place in the request.
+def prepare_body(decoded: DecodedBody, layout: Layout, options: FillOptions) -> PreparedFill:
+    """Read a decoded body for a bundle with this layout; errors point to their place in the request.
 
     Raises:
-        ContractError: the body does not suit the bundle, or `options` name a variable that is not there.
+        ContractError: the body does not suit the bundle, or `options` name a variable that does not exist.
     """
-    dataset = sent.to_dataset(layout)
+    dataset = decoded.to_dataset(layout)
     try:
         return prepare_fill(dataset, layout, options)
     except ContractError as error:
         if isinstance(error, UnknownVariableError) and error.where in options.variables:
             problem = f"{error.where}: {error.problem}"
             raise UnknownVariableError(problem, where="query/variables", expected=error.expected) from error
-        raise error.at(sent.locate(error.where)) from error
+        raise error.at(decoded.locate(error.where)) from error
 
 
-def _timing(started: float, decoded: float, outcome: Outcome) -> Timing:
-    return Timing(
+def _prepare(decoded: DecodedBody, served: ServedBundles, bundle: str | None, options: FillOptions) -> PreparedRequest:
+    registry = served.registry
+    model = registry.get(bundle) if bundle else registry.choose(decoded.variables)
+    fill = prepare_body(decoded, model.layout, options)
+    cost = served.costs[model.sha256]
+    load = count_load(fill.reading.cube, model.layout, fill.names, options.max_gap)
+    return PreparedRequest(model, fill, load, cost, cost.predict_s(load))
+
+
+def _no_work() -> None:
+    """Do nothing: `Engine.reconstruct` replaces the job's work."""
+
+
+def _timing(started: float, decoded: float, outcome: Outcome) -> TimingMs:
+    return TimingMs(
         decode=1000 * (decoded - started),
         queue=1000 * outcome.queue_s,
         encode=1000 * outcome.encode_s,

@@ -1,4 +1,4 @@
-"""What an operator may set: environment variables HYDROFILL_*, read once, unknown ones refused."""
+"""The server's settings: environment variables HYDROFILL_*, read once; unknown names are refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MIB = 2**20
 
 
 class SettingsError(ValueError):
-    """A setting that is unknown or has an impossible value; the message is one line."""
+    """A setting is unknown or has an impossible value; the message is one line."""
 
 
 class Settings(BaseSettings):
@@ -25,48 +25,68 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
-    bundles: Path = Field(default=Path("bundles"), description="folder that holds one folder a bundle")
+    bundles: Path = Field(default=Path("bundles"), description="Folder that holds one folder per bundle.")
     reload_s: float = Field(
-        default=10.0, ge=0, description="time between looks for new bundles in the folder; 0 looks at SIGHUP only"
+        default=10.0, ge=0, description="Seconds between checks for new bundles in the folder. 0: only on SIGHUP."
     )
-    host: str = Field(default="127.0.0.1", description="address to listen on")
-    port: int = Field(default=8000, ge=0, le=65_535, description="port to listen on")
-    max_body_bytes: int = Field(default=64 * MIB, ge=1, description="largest request body as sent")
-    max_decoded_bytes: int = Field(default=512 * MIB, ge=1, description="largest request once decoded")
-    max_requests: int = Field(default=32, ge=1, description="requests with a body that are inside at a time")
-    max_cost_s: float = Field(default=240.0, gt=0, description="longest predicted engine time of one request")
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8000, ge=0, le=65_535, description="Port to listen on.")
+    max_body_bytes: int = Field(default=64 * MIB, ge=1, description="Largest request body as sent, in bytes.")
+    max_decoded_bytes: int = Field(default=512 * MIB, ge=1, description="Largest request body once decoded, in bytes.")
+    max_requests: int = Field(
+        default=32, ge=1, description="Largest number of requests with a body at a time; others get 503."
+    )
+    max_cost_s: float = Field(
+        default=240.0, gt=0, description="Longest predicted engine time of one request, in seconds; then 413."
+    )
     max_queue_s: float = Field(
-        default=300.0, gt=0, description="longest predicted time from being queued to being done; then 503"
+        default=300.0,
+        gt=0,
+        description="Longest predicted time from queueing a request to its end, in seconds; then 503.",
     )
-    deadline_s: float = Field(default=600.0, gt=0, description="time from a body's last byte to the reply; then 504")
-    body_timeout_s: float = Field(default=60.0, gt=0, description="time for a body to come whole; then 408")
-    head_timeout_s: float = Field(default=10.0, gt=0, description="time for a request's head to come whole")
-    reply_timeout_s: float = Field(default=300.0, gt=0, description="time for a client to take its reply")
-    interactive_s: float = Field(default=1.0, ge=0, description="predicted engine time up to which requests go first")
-    ageing_s: float = Field(default=20.0, ge=0, description="wait after which a request goes first whatever its size")
-    drain_s: float = Field(default=30.0, ge=0, description="time to finish accepted requests after SIGTERM")
-    parsers: int = Field(default=2, ge=1, description="NetCDF bodies read at a time, each in a process of its own")
-    parser_memory_bytes: int = Field(default=2048 * MIB, ge=64 * MIB, description="memory of reading one NetCDF body")
-    parser_cpu_s: int = Field(default=30, ge=1, description="processor time of reading one NetCDF body")
-    parser_wall_s: float = Field(default=60.0, gt=0, description="time on the clock of reading one NetCDF body")
+    deadline_s: float = Field(
+        default=600.0, gt=0, description="Seconds from the last byte of a body to the reply; then 504."
+    )
+    body_timeout_s: float = Field(default=60.0, gt=0, description="Seconds to receive a whole body; then 408.")
+    head_timeout_s: float = Field(default=10.0, gt=0, description="Seconds to receive a request's header.")
+    reply_timeout_s: float = Field(default=300.0, gt=0, description="Seconds for a client to read its response.")
+    interactive_s: float = Field(
+        default=1.0, ge=0, description="Requests predicted to take at most this many seconds go before longer ones."
+    )
+    ageing_s: float = Field(
+        default=20.0, ge=0, description="A request that has waited this many seconds goes first, whatever its size."
+    )
+    drain_s: float = Field(default=30.0, ge=0, description="Seconds to finish accepted requests after SIGTERM.")
+    parsers: int = Field(
+        default=2, ge=1, description="Number of NetCDF bodies parsed at a time, each in a process of its own."
+    )
+    parser_memory_bytes: int = Field(
+        default=2048 * MIB, ge=64 * MIB, description="Memory for parsing one NetCDF body, in bytes."
+    )
+    parser_cpu_s: int = Field(default=30, ge=1, description="Processor time for parsing one NetCDF body, in seconds.")
+    parser_wall_s: float = Field(
+        default=60.0, gt=0, description="Elapsed time for parsing one NetCDF body, in seconds."
+    )
     keys_file: Path | None = Field(
-        default=None, description="file of API keys, hashed; without one no key is asked for"
+        default=None, description="File of hashed API keys. Without this file, no key is needed."
     )
     open_to_network: bool = Field(
-        default=False, description="whether a server without keys may listen on other than loopback addresses"
+        default=False, description="Whether a server without keys may listen on addresses that other machines reach."
     )
-    provider: Literal["cpu", "cuda"] = Field(default="cpu", description="what runs the graphs")
+    provider: Literal["cpu", "cuda"] = Field(default="cpu", description="Execution provider of the graphs.")
     threads: int | None = Field(
-        default=None, ge=1, description="threads of one graph run; by default one a usable core"
+        default=None, ge=1, description="Threads of one graph run. Default: one per usable core."
     )
     otel_endpoint: str | None = Field(
-        default=None, description="address that OpenTelemetry traces are sent to (OTLP over HTTP); needs the extra otel"
+        default=None, description="Address for OpenTelemetry traces (OTLP over HTTP). Needs the extra otel."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least level logged")
-    log_format: Literal["text", "json"] = Field(default="text", description="form of a log line")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Lowest level that is logged."
+    )
+    log_format: Literal["text", "json"] = Field(default="text", description="Format of a log line.")
 
     def lines(self) -> str:
-        """The settings as lines of an environment file, each with what it means; what is unset is commented out."""
+        """Return the settings as lines of an environment file, each below its description; unset ones are comments."""
         lines = []
         for name, value in self.model_dump(mode="json").items():
             line = f"{PREFIX}{name.upper()}={'' if value is None else value}"
@@ -75,20 +95,20 @@ class Settings(BaseSettings):
 
     @property
     def graph_threads(self) -> int:
-        """Threads of one graph run: as set, or the cores that this process may use."""
+        """Threads of one graph run: as set, or as many as the cores that this process may use."""
         return self.threads or usable_cores()
 
 
 def read_settings(**given: object) -> Settings:
-    """The settings of the environment, `given` ones first; those given as None count as not given.
+    """Read the settings from the environment; values in `given` that are not None take precedence.
 
     Raises:
-        SettingsError: an unknown HYDROFILL_ variable, or a value that its field refuses.
+        SettingsError: the environment has an unknown HYDROFILL_ variable, or a value is impossible.
     """
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     unknown = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
     if unknown:
-        raise SettingsError(f"unknown setting {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+        raise SettingsError(f"unknown setting {', '.join(unknown)}; known settings are {', '.join(sorted(known))}")
     try:
         return Settings.model_validate({name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
@@ -98,21 +118,21 @@ def read_settings(**given: object) -> Settings:
 
 
 def check_address(settings: Settings) -> None:
-    """Returns if the server may listen where it is told to.
+    """Raise an error if other machines could reach a server without keys that is not explicitly open to the network.
 
     Raises:
-        SettingsError: it would take requests without keys from other machines, and was not told that this is wanted.
+        SettingsError: the address is not a loopback address, and neither `keys_file` nor `open_to_network` is set.
     """
     if settings.keys_file is not None or settings.open_to_network or is_loopback(settings.host):
         return
     raise SettingsError(
         f"HYDROFILL_HOST={settings.host} is open to other machines: set HYDROFILL_KEYS_FILE,"
-        " or HYDROFILL_OPEN_TO_NETWORK=true where something else guards the server"
+        " or HYDROFILL_OPEN_TO_NETWORK=true if something else protects the server"
     )
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
+    """Return whether only this machine can reach the address `host`."""
     if host == "localhost":
         return True
     try:

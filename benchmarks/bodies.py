@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from app.codecs.negotiation import CODECS
-from app.service import read_sent
+from app.service import prepare_body
 from hydrofill.bundle import read_bundle
 from hydrofill.cf.netcdf import netcdf_bytes
 from hydrofill.filling import FillOptions, PreparedFill
@@ -86,7 +86,7 @@ def body_of(data: xr.Dataset, form: str) -> Body:
 
 def read_body(model: Model, body: Body) -> PreparedFill:
     """Read a request as the server does."""
-    return read_sent(CODECS[body.form].decode(body.content, None), model.layout, FillOptions())
+    return prepare_body(CODECS[body.form].decode(body.content, None), model.layout, FillOptions())
 
 
 def engine_alone(model: Model, body: Body) -> dict[str, np.ndarray]:

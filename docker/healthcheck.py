@@ -1,4 +1,4 @@
-"""Exit code 0 where the server in this container says that it is ready; 1 where it does not."""
+"""Health check of the container: exit code 0 if the server is ready, else 1."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TIMEOUT_S = 4.0
 
 
 def is_ready(port: int) -> bool:
-    """Whether GET /readyz answers 200."""
+    """Return whether GET /readyz answers 200."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_S)
     try:
         connection.request("GET", "/readyz")

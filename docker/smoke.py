@@ -1,8 +1,8 @@
-"""Checks of a running server from outside, as .ci/containers makes them.
+"""Checks of a running server from outside, for .ci/containers.
 
-python docker/smoke.py start ADDRESS COMMAND...         run COMMAND, which starts the server; wait until it is ready
-python docker/smoke.py fill ADDRESS IN.nc               have a file filled, and hold the reply against it
-python docker/smoke.py drain ADDRESS IN.nc COMMAND...   run COMMAND, which stops the server, under load: none is lost
+python docker/smoke.py start ADDRESS COMMAND...         run COMMAND to start the server; wait until it is ready
+python docker/smoke.py fill ADDRESS IN.nc               fill a file, and check the reply against the file
+python docker/smoke.py drain ADDRESS IN.nc COMMAND...   run COMMAND to stop the server under load: no request is lost
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ NETCDF = {"Content-Type": "application/x-netcdf"}
 READY_LIMIT_S = 120.0
 REPLY_LIMIT_S = 120.0
 CLIENTS = 4
-HEAD_START_S = 1.0  # the load is on when the server is stopped
-SECRETS = ("_truth", "_gap")  # what `python -m model withhold` keeps beside the data for scoring
+HEAD_START_S = 1.0  # for the requests to arrive before the server is stopped
+WITHHELD = ("_truth", "_gap")  # suffixes of the variables that `python -m model withhold` adds for scoring
 
 
 def start(address: str, command: list[str]) -> None:
-    """Starts the server and says how long it takes until GET /readyz answers 200."""
+    """Start the server and print the seconds until GET /readyz answers 200."""
     started = time.monotonic()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     while time.monotonic() - started < READY_LIMIT_S:
@@ -36,27 +36,27 @@ def start(address: str, command: list[str]) -> None:
                 print(f"  ready {time.monotonic() - started:.1f} s after the start")
                 return
         except httpx.TransportError:
-            pass  # it does not listen yet
+            pass  # the server does not listen yet
         time.sleep(0.05)
     raise SystemExit(f"not ready after {READY_LIMIT_S:.0f} s")
 
 
 def read_body(path: Path) -> bytes:
-    """The file as a client would have it, without what is kept for scoring."""
+    """Return the file as a client would send it, without the variables for scoring."""
     with xr.open_dataset(path, engine="h5netcdf") as dataset:
-        known = dataset.drop_vars([n for n in dataset.data_vars if str(n).endswith(SECRETS)])
+        known = dataset.drop_vars([n for n in dataset.data_vars if str(n).endswith(WITHHELD)])
         content = io.BytesIO()
         known.to_netcdf(content, engine="h5netcdf")
     return content.getvalue()
 
 
 def post(address: str, body: bytes) -> httpx.Response:
-    """The reply of POST /reconstruct."""
+    """Send the file to POST /reconstruct and return the response."""
     return httpx.post(f"{address}/reconstruct", content=body, headers=NETCDF, timeout=REPLY_LIMIT_S)
 
 
 def check_fill(body: bytes, reply: httpx.Response) -> None:
-    """Says what was filled; ends the program where an observed value changed or nothing was filled."""
+    """Print what was filled; exit with an error if an observed value changed or nothing was filled."""
     if reply.status_code != httpx.codes.OK:
         raise SystemExit(f"POST /reconstruct answered {reply.status_code}: {reply.text[:300]}")
     with (
@@ -65,18 +65,18 @@ def check_fill(body: bytes, reply: httpx.Response) -> None:
     ):
         names = [str(n).removesuffix("_flag") for n in filled.data_vars if str(n).endswith("_flag")]
         for name in names:
-            was, flag = sent[name].values, filled[f"{name}_flag"].values
-            if not np.array_equal(was[flag == 0], filled[name].values[flag == 0]):
-                raise SystemExit(f"{name}: an observed value came back changed")
+            before, flag = sent[name].values, filled[f"{name}_flag"].values
+            if not np.array_equal(before[flag == 0], filled[name].values[flag == 0]):
+                raise SystemExit(f"{name}: an observed value has changed")
             if not (flag == 1).any() or np.isnan(filled[name].values[flag == 1]).any():
                 raise SystemExit(f"{name}: no gap was filled")
-            print(f"  {name}: {int((flag == 1).sum())} of {int(np.isnan(was).sum())} missing values filled")
+            print(f"  {name}: {int((flag == 1).sum())} of {int(np.isnan(before).sum())} missing values filled")
         if not names:
             raise SystemExit("the reply holds no reconstructed variable")
 
 
 def fill(address: str, body: bytes) -> None:
-    """Has `body` filled, and checks the reply."""
+    """Fill `body` and check the reply."""
     started = time.monotonic()
     reply = post(address, body)
     sizes = f"{len(body) / 1e6:.1f} MB in, {len(reply.content) / 1e6:.1f} MB out"
@@ -85,18 +85,18 @@ def fill(address: str, body: bytes) -> None:
 
 
 def drain(address: str, body: bytes, command: list[str]) -> None:
-    """Stops the server while it works; each request must be answered whole, or not be taken at all."""
+    """Stop the server under load; each request must be answered completely or refused."""
 
     def one(_: int) -> str:
         try:
             reply = post(address, body)
         except httpx.ConnectError:
-            return "not taken"
+            return "not accepted"
         except httpx.TransportError as error:
             return f"lost: {type(error).__name__}"
         if reply.status_code == httpx.codes.OK:
-            check = xr.open_dataset(io.BytesIO(reply.content), engine="h5netcdf")
-            return "answered" if any(str(n).endswith("_flag") for n in check.data_vars) else "lost: half a reply"
+            filled = xr.open_dataset(io.BytesIO(reply.content), engine="h5netcdf")
+            return "answered" if any(str(n).endswith("_flag") for n in filled.data_vars) else "lost: incomplete reply"
         return "refused" if reply.status_code in (429, 503) else f"lost: {reply.status_code}"
 
     with ThreadPoolExecutor(CLIENTS) as pool:
@@ -105,7 +105,7 @@ def drain(address: str, body: bytes, command: list[str]) -> None:
         under_way = sum(not w.done() for w in waiting)
         started = time.monotonic()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        print(f"  stopped in {time.monotonic() - started:.1f} s with {under_way} of {CLIENTS} requests under way")
+        print(f"  stopped in {time.monotonic() - started:.1f} s with {under_way} of {CLIENTS} requests in progress")
         outcomes = [w.result() for w in waiting]
     print(f"  {', '.join(f'{outcomes.count(kind)} {kind}' for kind in sorted(set(outcomes)))}")
     if any(o.startswith("lost") for o in outcomes) or "answered" not in outcomes or under_way == 0:
@@ -113,13 +113,13 @@ def drain(address: str, body: bytes, command: list[str]) -> None:
 
 
 def main() -> None:
-    """Does what the command line says."""
-    what, address, *rest = sys.argv[1:]
-    if what == "start":
+    """Run the command line."""
+    check, address, *rest = sys.argv[1:]
+    if check == "start":
         start(address, rest)
-    elif what == "fill":
+    elif check == "fill":
         fill(address, read_body(Path(rest[0])))
-    elif what == "drain":
+    elif check == "drain":
         drain(address, read_body(Path(rest[0])), rest[1:])
     else:
         raise SystemExit(__doc__)

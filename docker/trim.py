@@ -1,4 +1,4 @@
-"""Takes out of an installed environment what a server never reads: tests, training's tools, stubs, sources."""
+"""Removes from an installed environment what a server never reads: tests, training tools, stubs and sources."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 TESTED = ("numpy", "scipy", "pandas", "xarray", "h5py", "h5netcdf", "cftime", "cf_xarray", "pint")
-# Training's tools, and the runtime once more as a C library: the Python module holds a copy of its own.
+# Training tools, and a second copy of the runtime as a C library; the Python module has its own copy.
 UNUSED = (
     "onnxruntime/quantization",
     "onnxruntime/tools",
@@ -18,7 +18,7 @@ SOURCES = ("*.pyi", "*.pyx", "*.pxd", "*.c", "*.h", "*.hpp", "*.a")
 
 
 def trim(packages: Path) -> int:
-    """Bytes freed under the site-packages folder `packages`."""
+    """Remove the files under the site-packages folder `packages`; return the bytes freed."""
     before = size(packages)
     for name in TESTED:
         for folder in sorted((packages / name).rglob("tests"), reverse=True):
@@ -35,7 +35,7 @@ def trim(packages: Path) -> int:
 
 
 def size(folder: Path) -> int:
-    """Bytes of the files below `folder`."""
+    """Return the bytes of all files below `folder`."""
     return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
 
 

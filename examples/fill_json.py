@@ -4,7 +4,7 @@ import argparse
 
 import httpx
 
-# Four days of rain on six cells of the Lez basin (Lambert-93 coordinates), null = missing.
+# Four days of rain on six cells of the Lez basin (Lambert-93 coordinates); None is a missing value.
 REQUEST = {
     "time": ["2012-10-20T00:00:00Z", "2012-10-21T00:00:00Z", "2012-10-22T00:00:00Z", "2012-10-23T00:00:00Z"],
     "y": [6_290_500.0, 6_289_500.0],
@@ -26,7 +26,7 @@ REQUEST = {
 def main() -> None:
     parser = argparse.ArgumentParser(description="Fill a few numbers with a running hydrofill server.")
     parser.add_argument("--server", default="http://127.0.0.1:8000")
-    parser.add_argument("--bundle", help="name of the bundle; may be left out where one suits")
+    parser.add_argument("--bundle", help="name of the bundle; optional if exactly one suits")
     options = parser.parse_args()
 
     query = {"bundle": options.bundle} if options.bundle else {}

@@ -10,7 +10,7 @@ NETCDF = "application/x-netcdf"
 
 
 async def fill(client: httpx.AsyncClient, turn: asyncio.Semaphore, source: Path, target: Path) -> str:
-    async with turn:  # a file is read when its turn comes, so that memory holds a few of them only
+    async with turn:  # a file is read when its turn comes, so that memory holds only a few files
         body = await asyncio.to_thread(source.read_bytes)
         reply = await client.post("/reconstruct", content=body, headers={"Content-Type": NETCDF})
     if reply.is_error:
@@ -24,12 +24,12 @@ async def fill_all(options: argparse.Namespace) -> bool:
     timeout = httpx.Timeout(options.timeout_s, connect=10)
     async with httpx.AsyncClient(base_url=options.server, timeout=timeout) as client:
         work = [fill(client, turn, source, options.folder / source.name) for source in options.sources]
-        good = True
+        succeeded = True
         for done in asyncio.as_completed(work):
             line = await done
-            good = good and str(options.folder) in line
+            succeeded = succeeded and str(options.folder) in line
             print(line)
-    return good
+    return succeeded
 
 
 def main() -> None:
@@ -37,8 +37,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path, metavar="OUT_FOLDER")
     parser.add_argument("sources", type=Path, metavar="IN.nc", nargs="+")
     parser.add_argument("--server", default="http://127.0.0.1:8000")
-    parser.add_argument("--at-once", type=int, default=4, help="requests under way at a time")
-    parser.add_argument("--timeout-s", type=float, default=600, help="the longest wait for a reply")
+    parser.add_argument("--at-once", type=int, default=4, help="number of requests at a time")
+    parser.add_argument("--timeout-s", type=float, default=600, help="longest wait for a reply, in seconds")
     options = parser.parse_args()
 
     options.folder.mkdir(parents=True, exist_ok=True)

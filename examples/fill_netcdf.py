@@ -15,7 +15,7 @@ def main() -> None:
     parser.add_argument("source", type=Path, metavar="IN.nc")
     parser.add_argument("target", type=Path, metavar="OUT.nc")
     parser.add_argument("--server", default="http://127.0.0.1:8000")
-    parser.add_argument("--bundle", help="name of the bundle; may be left out where one suits")
+    parser.add_argument("--bundle", help="name of the bundle; optional if exactly one suits")
     parser.add_argument("--max-gap", type=int, help="longest gap to fill, in time steps")
     options = parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""Fill a file, and wait as long as a busy server asks: python fill_patiently.py IN.nc OUT.nc [--tries 8]"""
+"""Fill a file; if the server is busy, wait and try again: python fill_patiently.py IN.nc OUT.nc [--tries 8]"""
 
 import argparse
 import random
@@ -9,13 +9,13 @@ import httpx
 
 NETCDF = "application/x-netcdf"
 BUSY = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 60.0
+FIRST_WAIT_S, MAX_WAIT_S = 0.5, 60.0
 
 
 def wait_s(reply: httpx.Response | None, tried: int) -> float:
-    """What Retry-After says, else twice as long each time; a little more, so that not all come back at once."""
-    told = reply.headers.get("Retry-After", "") if reply is not None else ""
-    seconds = float(told) if told.isdecimal() else min(FIRST_WAIT_S * 2**tried, LONGEST_WAIT_S)
+    """Seconds of Retry-After, else twice as long each time; plus a random part, so that clients spread out."""
+    retry_after = reply.headers.get("Retry-After", "") if reply is not None else ""
+    seconds = float(retry_after) if retry_after.isdecimal() else min(FIRST_WAIT_S * 2**tried, MAX_WAIT_S)
     return seconds * random.uniform(1.0, 1.2)  # noqa: S311
 
 
@@ -24,7 +24,7 @@ def fill(client: httpx.Client, body: bytes, tries: int) -> httpx.Response:
         reply = None
         try:
             reply = client.post("/reconstruct", content=body, headers={"Content-Type": NETCDF})
-        except httpx.ConnectError as error:  # restarting, perhaps
+        except httpx.ConnectError as error:  # the server may be restarting
             print(f"{error}")
         if reply is not None and reply.status_code not in BUSY:
             return reply

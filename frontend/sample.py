@@ -1,8 +1,9 @@
-"""The page's built-in sample, made from nothing but random numbers; `python frontend/sample.py` writes it.
+"""Makes the page's built-in sample from random numbers; `python frontend/sample.py` writes the file.
 
-Two autumn months on the grid of the Lez (France, 27 x 14 cells of 1 km), with the variables that the bundle lez-daily
-knows: rain from drifting storms, potential evapotranspiration from a season and a field of warmth, river flow from what
-has rained upstream, static fields. Then clouds, whole days and a gauge's outage are taken out. No measurement is in it.
+The sample covers two autumn months on the grid of the Lez (France, 27 x 14 cells of 1 km), with the variables of the
+bundle lez-daily: rain from drifting storms, potential evapotranspiration from the season and a smooth field, river flow
+from the rain upstream, and static fields. Cells under clouds, whole days and gauge outages are then removed. The sample
+holds no measurement.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ UNIT_ONE = {"units": "1"}
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, ...], reach: tuple[float, ...]) -> np.ndarray:
-    """Standard normal noise of `shape`, correlated over `reach` cells along each axis."""
+    """Return standard normal noise of `shape`, correlated over `reach` cells along each axis."""
     noise = gaussian_filter(rng.normal(size=shape), reach, mode="nearest")
     standard: np.ndarray = (noise - noise.mean()) / noise.std()
     return standard
 
 
 def make_rain(rng: np.random.Generator) -> np.ndarray:
-    """(T, H, W) mm a day: wet spells in time, drifting cells in space, more in the hills of the north."""
+    """Return rain (T, H, W) in mm per day: wet spells, drifting cells, more rain in the hills of the north."""
     wet = smooth_noise(rng, (STEPS,), (1.2,)) > 0.35
     depth = rng.gamma(2.0, 5.5, STEPS) * wet
     field = smooth_noise(rng, (STEPS, ROWS, COLUMNS), (0.4, 4.0, 3.0))
@@ -41,7 +42,7 @@ def make_rain(rng: np.random.Generator) -> np.ndarray:
 
 
 def make_pet(rng: np.random.Generator, rain: np.ndarray) -> np.ndarray:
-    """(T, H, W) mm a day: sinking with the season, less on wet days, more near the sea in the south."""
+    """Return potential evapotranspiration (T, H, W) in mm per day: less late in the season, on wet days and inland."""
     season = np.linspace(3.1, 0.9, STEPS) + 0.35 * smooth_noise(rng, (STEPS,), (1.5,))
     wetness = 1.0 - 0.25 * np.tanh(rain.mean(axis=(1, 2)) / 10.0)
     shore = np.linspace(-0.22, 0.28, ROWS)[:, None]
@@ -51,7 +52,7 @@ def make_pet(rng: np.random.Generator, rain: np.ndarray) -> np.ndarray:
 
 
 def make_flow(rain: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """(T, N) cubic metres a second: a quick and a slow reservoir under the cells north of each gauge."""
+    """Return river flow (T, N) in m3 s-1 from a quick and a slow reservoir below the cells north of each gauge."""
     flows = []
     for place_y, _ in GAUGES.values():
         upstream = rain[:, y >= place_y].mean(axis=(1, 2)) * (y >= place_y).sum() * COLUMNS * 0.45
@@ -65,7 +66,7 @@ def make_flow(rain: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def take_out(rng: np.random.Generator, values: np.ndarray, lost_days: slice) -> np.ndarray:
-    """`values` (T, H, W) without the third under drifting clouds, and without some whole days."""
+    """Return `values` (T, H, W) without the third under drifting clouds, and without the days `lost_days`."""
     clouds = smooth_noise(rng, values.shape, (0.7, 3.2, 2.6))
     gappy = np.where(clouds > np.quantile(clouds, 0.68), np.nan, values).astype(np.float32)
     gappy[lost_days] = np.nan
@@ -73,7 +74,7 @@ def take_out(rng: np.random.Generator, values: np.ndarray, lost_days: slice) -> 
 
 
 def make_static(rng: np.random.Generator) -> dict[str, tuple[tuple[str, str], np.ndarray, dict[str, str]]]:
-    """The descriptors that the bundle looks at, as smooth fields in their usual ranges."""
+    """Return the static fields that the bundle uses, as smooth fields in their usual ranges."""
     ranges = {
         "drainage_density": (5.0, 25.0, UNIT_ONE),
         "karst": (0.0, 1.0, UNIT_ONE),
@@ -91,7 +92,7 @@ def make_static(rng: np.random.Generator) -> dict[str, tuple[tuple[str, str], np
 
 
 def make_sample() -> xr.Dataset:
-    """The sample with its gaps."""
+    """Return the sample with its gaps."""
     rng = np.random.default_rng(SEED)
     y, x = 6_301_500.0 - 1000.0 * np.arange(ROWS), 761_500.0 + 1000.0 * np.arange(COLUMNS)
     rain = make_rain(rng)
@@ -138,7 +139,7 @@ def make_sample() -> xr.Dataset:
 
 
 def main() -> None:
-    """Writes the file that the page offers."""
+    """Write the file that the page offers."""
     sample = make_sample()
     packing = {"zlib": True, "complevel": 9, "shuffle": True}
     encoding = {str(name): packing for name in sample.data_vars}

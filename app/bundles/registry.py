@@ -1,4 +1,4 @@
-"""The bundles that are loaded, and the choice of one for a request."""
+"""The loaded bundles, and the choice of one for a request."""
 
 from __future__ import annotations
 
@@ -7,43 +7,49 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.codecs.base import SentVariable
-from hydrofill.inference.model import Model, load_model
-from hydrofill.inference.graphs import Runtime, check_provider
+from app.codecs.base import VariableId
 from app.errors import AmbiguousBundleError, UnknownBundleError
-from hydrofill.errors import BundleError
 from hydrofill.bundle import MANIFEST, read_bundle
+from hydrofill.errors import BundleError
+from hydrofill.inference.graphs import Runtime, check_provider
+from hydrofill.inference.model import Model, load_model
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class Registry:
-    """Loaded models by name, in the order of their names, at least one; by folder; and the folders refused last."""
+    """The loaded models, at least one.
+
+    models: by the bundle's name, in alphabetical order. folders: by the bundle's folder. refused: the folders whose
+    bundle was refused when they were last read.
+    """
 
     models: Mapping[str, Model]
     folders: Mapping[str, Model]
     refused: frozenset[str] = frozenset()
 
-    def named(self, name: str) -> Model:
-        """The model called `name`.
+    def get(self, name: str) -> Model:
+        """Return the model of the bundle called `name`.
 
         Raises:
-            UnknownBundleError: there is none.
+            UnknownBundleError: no bundle of that name is loaded.
         """
         if name not in self.models:
             raise UnknownBundleError(f"no bundle {name!r} is loaded", expected=f"one of {list(self.models)}")
         return self.models[name]
 
-    def suiting(self, sent: Iterable[SentVariable]) -> Model:
-        """The one model for these variables: the only one loaded, or the only one that knows all that any knows.
+    def choose(self, variables: Iterable[VariableId]) -> Model:
+        """Return the model for these variables: the only one loaded, or the only one with all known variables.
+
+        A variable is known if any loaded bundle has it.
 
         Raises:
-            AmbiguousBundleError: none or several; names the choices.
+            AmbiguousBundleError: no bundle or several bundles suit; names the choices.
         """
         if len(self.models) == 1:
             return next(iter(self.models.values()))
-        known = {name: {v.name for v in sent if _knows(model, v)} for name, model in self.models.items()}
+        known = {name: {v.name for v in variables if _knows(model, v)} for name, model in self.models.items()}
         wanted = set().union(*known.values())
         choices = [name for name in known if wanted and known[name] == wanted]
         if len(choices) != 1:
@@ -54,13 +60,17 @@ class Registry:
 
 
 def load_registry(folder: Path, runtime: Runtime, last: Registry | None = None) -> Registry:
-    """The good bundles in `folder`: of each name the highest version. A bad one is left out and logged.
+    """Load the valid bundles in `folder`, of each name the highest version. Invalid ones are logged and left out.
 
-    With the `last` registry, a bundle that has not changed is taken from there as it is, and where a folder has turned
-    bad, what it held last stays.
+    Args:
+        folder: holds one folder per bundle.
+        runtime: what runs the graphs.
+        last: the registry that is served now. Its unchanged models are taken over as they are; where a folder has
+            become invalid, its last valid model stays.
 
     Raises:
-        BundleError: no good bundle is left. ProviderError: the provider is not there.
+        BundleError: `folder` does not exist or holds no valid bundle.
+        ProviderError: the execution provider is not available.
     """
     check_provider(runtime)
     if not folder.is_dir():
@@ -77,29 +87,29 @@ def load_registry(folder: Path, runtime: Runtime, last: Registry | None = None) 
                 found[path.name] = last.folders[path.name]
     names = sorted({model.manifest.name for model in found.values()})
     chosen = {name: _newest(name, found.values(), last) for name in names}
-    good = {name: model for name, model in chosen.items() if model is not None}
-    if not good:
+    models = {name: model for name, model in chosen.items() if model is not None}
+    if not models:
         raise BundleError("holds no bundle that can be used", where=folder.name, expected=f"folders with {MANIFEST}")
-    for name, model in good.items():
+    for name, model in models.items():
         if last is None or last.models.get(name) is not model:
             logger.info("bundle loaded: %s %s", name, model.manifest.version)
-    return Registry(good, found, frozenset(refused))
+    return Registry(models, found, frozenset(refused))
 
 
 def _holds_bundle(path: Path, last: Registry | None) -> bool:
-    """Whether a folder is a bundle's, or was: one without its manifest is then a bad bundle, not none."""
+    """Return whether a folder holds a bundle, or held one in `last`: without a manifest, that bundle is invalid."""
     return (path / MANIFEST).exists() or (last is not None and path.name in last.folders)
 
 
 def _load(path: Path, runtime: Runtime, last: Registry | None) -> Model:
     bundle = read_bundle(path)
-    held = () if last is None else last.folders.values()
-    same = next((model for model in held if model.sha256 == bundle.sha256), None)
+    loaded = () if last is None else last.folders.values()
+    same = next((model for model in loaded if model.sha256 == bundle.sha256), None)
     return same or load_model(bundle, runtime)
 
 
 def _newest(name: str, models: Iterable[Model], last: Registry | None) -> Model | None:
-    """The one of the highest version; where folders disagree on what that is, the last one served, if any."""
+    """Return the model of the highest version; if several folders have that version, the one served last, if any."""
     called = {model.sha256: model for model in models if model.manifest.name == name}
     versions = {sha256: _version(model) for sha256, model in called.items()}
     newest = [called[sha256] for sha256, version in versions.items() if version == max(versions.values())]
@@ -113,6 +123,8 @@ def _version(model: Model) -> tuple[int, ...]:
     return tuple(int(part) for part in model.manifest.version.split("."))
 
 
-def _knows(model: Model, sent: SentVariable) -> bool:
+def _knows(model: Model, variable: VariableId) -> bool:
     specs = model.layout.variables
-    return any(sent.name == s.name or (s.standard_name and sent.standard_name == s.standard_name) for s in specs)
+    return any(
+        variable.name == s.name or (s.standard_name and variable.standard_name == s.standard_name) for s in specs
+    )

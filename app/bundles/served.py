@@ -1,4 +1,4 @@
-"""The bundles that are served: loaded models and their cost models, exchanged together."""
+"""The served bundles: loaded models and their cost models, swapped together."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class ServedBundles:
 
 @dataclass(eq=False)
 class CurrentBundles:
-    """Holds the bundles that are served `now`. A request reads `now` once and keeps that until it is answered."""
+    """Holds the bundles that are served `now`. A request reads `now` once and uses that until it is answered."""
 
     now: ServedBundles
 
 
 def measure_bundles(registry: Registry, last: ServedBundles | None = None) -> ServedBundles:
-    """Measure the cost of every bundle in `registry` that `last` does not know yet."""
+    """Measure the cost of every bundle in `registry` that is not in `last`; return both together."""
     known = {} if last is None else last.costs
     models = {model.sha256: model for model in registry.models.values()}
     new = {sha256: model for sha256, model in models.items() if sha256 not in known}

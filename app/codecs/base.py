@@ -1,4 +1,4 @@
-"""What every codec reads into and writes from, whatever the bytes look like."""
+"""What every codec reads bodies into and writes replies from, whatever the format."""
 
 from __future__ import annotations
 
@@ -8,52 +8,42 @@ from typing import NamedTuple, Protocol
 
 import xarray as xr
 
+from app.schemas import TimingMs
 from hydrofill.cf.dataset import Reading
 from hydrofill.layout import Layout
 
 
-class SentVariable(NamedTuple):
-    """A variable of a request, by which a bundle that knows it is found."""
+class VariableId(NamedTuple):
+    """The names of a variable in a request, from which the bundle is chosen; "" for no standard name."""
 
     name: str
     standard_name: str
 
 
-class Sent(Protocol):
-    """A body that is read but not yet held against a model."""
+class DecodedBody(Protocol):
+    """A body that has been parsed but not yet matched with a bundle."""
 
     @property
-    def variables(self) -> tuple[SentVariable, ...]:
-        """What was sent, static fields too."""
+    def variables(self) -> tuple[VariableId, ...]:
+        """The variables of the body, static fields included."""
         ...
 
     def to_dataset(self, layout: Layout) -> xr.Dataset:
-        """The body as a dataset.
+        """Return the body as a dataset.
 
         Raises:
-            ContractError: shapes, coordinates or names that do not fit together or `layout`.
+            ContractError: shapes, coordinates or names do not fit together, or do not fit `layout`.
         """
         ...
 
     def locate(self, where: str) -> str:
-        """A variable's or coordinate's name as its place in the body, for a JSON pointer."""
+        """Return where a variable or coordinate is in the body, as the path of a JSON pointer."""
         ...
-
-
-@dataclass(frozen=True)
-class Timing:
-    """Milliseconds spent: reading the body, waiting for the engine, in each graph, and in all so far."""
-
-    decode: float
-    queue: float
-    encode: float
-    decode_queries: float
-    total: float
 
 
 @dataclass(frozen=True, eq=False)
 class Reply:
-    """A filled dataset, how it was read, which of the model's variables were filled, and by what."""
+    """A filled dataset, how it was read, which of the model's variables were filled, and by which bundle."""
 
     dataset: xr.Dataset
     reading: Reading
@@ -61,17 +51,19 @@ class Reply:
     bundle: str
     version: str
     sha256: str
-    timing: Timing
+    timing: TimingMs
 
 
 @dataclass(frozen=True)
 class Codec:
-    """One media type. `decode` takes the body and the most bytes it may become (None: no limit).
+    """One media type.
 
-    Where `isolated`, the library that reads it is trusted with a stranger's body in a process of its own only.
+    media_type: its name in Content-Type and Accept. decode: parses a body, of which at most the given number of bytes
+    may result (None: no limit). encode: writes a reply. isolated: whether an untrusted body is parsed in a process of
+    its own, because the library that parses it may crash.
     """
 
     media_type: str
-    decode: Callable[[bytes, int | None], Sent]
+    decode: Callable[[bytes, int | None], DecodedBody]
     encode: Callable[[Reply], bytes]
     isolated: bool = False

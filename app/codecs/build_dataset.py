@@ -1,4 +1,4 @@
-"""Named arrays and axes -> dataset, for the forms that carry no dimensions of their own."""
+"""Builds a dataset from named arrays and axes, for the formats without dimensions of their own (JSON, NPZ)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ AXIS_UNITS = {"lat": "degrees_north", "lon": "degrees_east"}
 
 
 @dataclass(frozen=True, eq=False)
-class Named:
-    """A variable by the model's name; `where` is its place in the body, for messages."""
+class NamedArray:
+    """A variable by the model's name; `where` is its place in the body, for error messages."""
 
     name: str
     kind: Kind
@@ -28,26 +28,26 @@ class Named:
 
 
 @dataclass(frozen=True, eq=False)
-class SentSites:
-    """Sites as sent: identifiers (N,), and place (N,) by the names of the grid's axes."""
+class SiteArrays:
+    """The sites of a request: identifiers (N,), and coordinates (N,) by the names of the grid's axes."""
 
     ids: np.ndarray
     place: Mapping[str, np.ndarray]
 
 
-def assemble(
-    time: np.ndarray, grid: Mapping[str, np.ndarray], sites: SentSites | None, variables: Iterable[Named]
+def build_dataset(
+    time: np.ndarray, grid: Mapping[str, np.ndarray], sites: SiteArrays | None, variables: Iterable[NamedArray]
 ) -> xr.Dataset:
-    """A dataset on dimensions time, y and x (or lat and lon), and site.
+    """Return a dataset on the dimensions time, y and x (or lat and lon), and site.
 
     Args:
         time: (T,) datetime64.
-        grid: the axes by the names they were sent with, y or lat first; empty for data without a grid.
+        grid: the axes by their names in the request, y or lat first; empty for data without a grid.
         sites: None for data without sites.
         variables: in the order of the reply.
 
     Raises:
-        StructureError: values of another shape than the axes give.
+        StructureError: the shape of a variable does not match the axes.
     """
     sent_as = dict(zip(("y", "x"), grid, strict=False))
     lengths = {"time": len(time), **{axis: len(grid[name]) for axis, name in sent_as.items()}}
@@ -67,10 +67,10 @@ def assemble(
 
 
 def check_grid(grid: Mapping[str, np.ndarray], needed: bool) -> dict[str, np.ndarray]:
-    """The axes, y or lat first.
+    """Return the axes, y or lat first; empty if there are none and none are `needed`.
 
     Raises:
-        CoordinateError: not a pair, mixed names, or an axis of no length.
+        CoordinateError: the axes are not y and x or lat and lon, or an axis is empty or not one-dimensional.
     """
     if not grid and not needed:
         return {}
@@ -80,18 +80,21 @@ def check_grid(grid: Mapping[str, np.ndarray], needed: bool) -> dict[str, np.nda
         )
     for name, axis in grid.items():
         if axis.ndim != 1 or len(axis) == 0:
-            raise CoordinateError("must hold at least one coordinate, in one dimension", where=name, got=axis.shape)
+            raise CoordinateError("must hold at least one coordinate in one dimension", where=name, got=axis.shape)
     return {name: grid[name] for name in (*Y_NAMES, *X_NAMES) if name in grid}
 
 
-def _check_shape(variable: Named, dims: tuple[str, ...], lengths: Mapping[str, int]) -> None:
+def _check_shape(variable: NamedArray, dims: tuple[str, ...], lengths: Mapping[str, int]) -> None:
     missing = [d for d in dims if d not in lengths]
     if missing:
-        raise StructureError(f"needs {', '.join(missing)}", where=variable.where, expected=f"dims {dims}")
+        raise StructureError(f"needs the dimension {', '.join(missing)}", where=variable.where, expected=f"dims {dims}")
     expected = tuple(lengths[d] for d in dims)
     if variable.values.shape != expected:
         raise StructureError(
-            f"shape does not fit {dims}", where=variable.where, got=variable.values.shape, expected=expected
+            f"the shape does not match the dimensions {dims}",
+            where=variable.where,
+            got=variable.values.shape,
+            expected=expected,
         )
 
 

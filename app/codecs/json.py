@@ -1,10 +1,10 @@
-"""application/json <-> dataset: nested lists, null = missing."""
+"""The codec of application/json: nested lists, null for a missing value."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -12,8 +12,8 @@ import numpy as np
 import xarray as xr
 from msgspec import UNSET, Raw, UnsetType
 
-from app.codecs.base import Codec, Reply, SentVariable
-from app.codecs.build_dataset import X_NAMES, Y_NAMES, Named, SentSites, assemble, check_grid
+from app.codecs.base import Codec, Reply, VariableId
+from app.codecs.build_dataset import X_NAMES, Y_NAMES, NamedArray, SiteArrays, build_dataset, check_grid
 from app.codecs.times import read_times, write_times
 from app.errors import TooLargeError
 from app.schemas import (
@@ -34,8 +34,8 @@ from hydrofill.errors import CoordinateError, StructureError, UnknownVariableErr
 from hydrofill.layout import Layout
 
 MEDIA_TYPE = "application/json"
-BYTES_PER_VALUE = 32  # CPython on 64 bit: a float object of 24 and its place in a list of 8
-BYTES_PER_LIST = 96  # an empty list of 56, its first block, and its place in the list above
+BYTES_PER_VALUE = 32  # CPython on 64 bit: a float object (24) and its pointer in a list (8)
+BYTES_PER_LIST = 96  # an empty list (56), its first block (32), and its pointer in the outer list (8)
 SECTIONS: Mapping[str, type[Field3D] | type[Series2D] | type[Static]] = {
     "fields": Field3D,
     "series": Series2D,
@@ -52,23 +52,23 @@ PATH_STEP = re.compile(r"\.([A-Za-z_]\w*)|\[(\d+)\]")
 
 
 @dataclass(frozen=True, eq=False)
-class SentJson:
-    """A JSON request; the values of a variable are read when it is known what shape they must have."""
+class JsonBody:
+    """A JSON request; the values of a variable are parsed once their expected shape is known."""
 
     request: ReconstructRequest
 
     @property
     def sections(self) -> dict[str, str]:
-        """By variable name, the section that it was sent in."""
+        """The section of each variable, by its name."""
         return {name: section for section in SECTIONS for name in getattr(self.request, section)}
 
     @property
-    def variables(self) -> tuple[SentVariable, ...]:
-        """What was sent."""
-        return tuple(SentVariable(name, "") for name in self.sections)
+    def variables(self) -> tuple[VariableId, ...]:
+        """The variables of the request."""
+        return tuple(VariableId(name, "") for name in self.sections)
 
     def locate(self, where: str) -> str:
-        """`fields/precipitation` for `precipitation`, `lat` for `y`."""
+        """Return `fields/precipitation` for `precipitation`, and `lat` for `y` if the request calls it so."""
         name, slash, rest = where.partition("/")
         if name in self.sections:
             return f"{self.sections[name]}/{name}{slash}{rest}"
@@ -76,7 +76,7 @@ class SentJson:
         return renamed + slash + rest if isinstance(getattr(self.request, renamed, UNSET), list) else where
 
     def to_dataset(self, layout: Layout) -> xr.Dataset:
-        """The request as a dataset on dimensions time, y and x (or lat and lon), and site."""
+        """Return the request as a dataset on the dimensions time, y and x (or lat and lon), and site."""
         request = self.request
         sent_axes = {name: getattr(request, name) for name in (*Y_NAMES, *X_NAMES)}
         grid = {name: np.array(axis, np.float64) for name, axis in sent_axes.items() if axis is not UNSET}
@@ -86,10 +86,10 @@ class SentJson:
             for section in SECTIONS
             for name, raw in getattr(request, section).items()
         ]
-        return assemble(read_times(request.time), grid, _read_sites(request.sites, grid), variables)
+        return build_dataset(read_times(request.time), grid, _read_sites(request.sites, grid), variables)
 
     def _kind(self, section: str, name: str, layout: Layout) -> Kind:
-        """The kind of a variable of the model that belongs in `section`."""
+        """Return the kind of the variable `name`; raise an error if that kind does not belong in `section`."""
         if section == "static" and name.endswith("_domain") and name.removesuffix("_domain") in self.request.fields:
             return "static_grid"
         specs = {s.name: s for s in (*layout.variables, *layout.static)}
@@ -100,27 +100,29 @@ class SentJson:
             )
         kind = specs[name].kind
         if SECTION_OF[kind] != section:
-            raise StructureError("stands in the wrong section", where=f"{section}/{name}", expected=SECTION_OF[kind])
+            raise StructureError("is in the wrong section", where=f"{section}/{name}", expected=SECTION_OF[kind])
         return kind
 
 
-def decode(body: bytes, max_decoded_bytes: int | None) -> SentJson:
-    """The request in `body`.
+def decode(body: bytes, max_decoded_bytes: int | None) -> JsonBody:
+    """Parse the request in `body`.
 
     Raises:
-        UnreadableError: not JSON. StructureError: JSON of another form. TooLargeError: it would become too large.
+        UnreadableError: the body is not JSON.
+        StructureError: the JSON does not match the schema.
+        TooLargeError: the parsed body would be larger than `max_decoded_bytes`.
     """
     _check_size(body, max_decoded_bytes)
     request = _read(body, ReconstructRequest, "")
-    sent = SentJson(request)
-    twice = sum(len(getattr(request, section)) for section in SECTIONS) - len(sent.sections)
-    if twice:
-        raise StructureError("a variable stands in two sections", got=sorted(sent.sections))
-    return sent
+    decoded = JsonBody(request)
+    duplicates = sum(len(getattr(request, section)) for section in SECTIONS) - len(decoded.sections)
+    if duplicates:
+        raise StructureError("a variable is in two sections", got=sorted(decoded.sections))
+    return decoded
 
 
 def encode(reply: Reply) -> bytes:
-    """The reply as JSON; NaN becomes null."""
+    """Write the reply as JSON; NaN becomes null."""
     dataset, cube, dimensions = reply.dataset, reply.reading.cube, reply.reading.dimensions
     sections: dict[str, dict[str, Reconstructed]] = {section: {} for section in SECTIONS}
     for name, source in reply.reading.source.items():
@@ -139,7 +141,7 @@ def encode(reply: Reply) -> bytes:
         time=write_times(cube.time),
         sites=[Site(str(i), **{y_name: float(y), x_name: float(x)}) for i, y, x in places],
         bundle=BundleUsed(reply.bundle, reply.version, reply.sha256),
-        timing_ms=TimingMs(**{stage: round(ms, 3) for stage, ms in asdict(reply.timing).items()}),
+        timing_ms=TimingMs(**{stage: round(ms, 3) for stage, ms in msgspec.structs.asdict(reply.timing).items()}),
         fields=sections["fields"],
         series=sections["series"],
         static=sections["static"],
@@ -149,16 +151,16 @@ def encode(reply: Reply) -> bytes:
 
 
 def _check_size(body: bytes, limit: int | None) -> None:
-    """Refuses, before any list is made, a body whose lists could not fit."""
+    """Raise an error, before any list is made, if the body's lists would exceed `limit` bytes."""
     if not body.strip():
         raise UnreadableError("the body is empty")
     needed = BYTES_PER_VALUE * body.count(b",") + BYTES_PER_LIST * body.count(b"[")
     if limit is not None and needed > limit:
-        raise TooLargeError("the decoded body is too large", got=f"{needed} bytes", expected=f"{limit} at most")
+        raise TooLargeError("the decoded body would be too large", got=f"{needed} bytes", expected=f"{limit} at most")
 
 
 def _read(content: bytes | Raw, kind: type[T], where: str) -> T:
-    """`content` as `kind`, its errors told with the place where they are."""
+    """Parse `content` as `kind`; errors name their place in the body."""
     try:
         return msgspec.json.decode(content, type=kind)
     except msgspec.ValidationError as error:
@@ -170,7 +172,7 @@ def _read(content: bytes | Raw, kind: type[T], where: str) -> T:
         raise UnreadableError("the body is not JSON", got=str(error) or type(error).__name__) from error
 
 
-def _read_sites(sites: Sequence[Site], grid: Mapping[str, np.ndarray]) -> SentSites | None:
+def _read_sites(sites: Sequence[Site], grid: Mapping[str, np.ndarray]) -> SiteArrays | None:
     if not sites:
         return None
     first = "lat" if "lat" in grid or (not grid and sites[0].lat is not UNSET) else "y"
@@ -178,22 +180,22 @@ def _read_sites(sites: Sequence[Site], grid: Mapping[str, np.ndarray]) -> SentSi
     for number, site in enumerate(sites):
         for name, values in place.items():
             if isinstance(value := getattr(site, name), UnsetType):
-                expected = f"{' and '.join(place)}, as the grid's axes"
+                expected = f"{' and '.join(place)}, like the grid's axes"
                 raise CoordinateError("is missing", where=f"sites/{number}/{name}", expected=expected)
             values.append(value)
     ids = np.array([site.id for site in sites], dtype=object)
-    return SentSites(ids, {name: np.array(values) for name, values in place.items()})
+    return SiteArrays(ids, {name: np.array(values) for name, values in place.items()})
 
 
-def _read_variable(raw: Raw, where: str, section: str, kind: Kind) -> Named:
-    """A variable's values as float64 with NaN for null, and its units."""
-    read = _read(raw, SECTIONS[section], where)
+def _read_variable(raw: Raw, where: str, section: str, kind: Kind) -> NamedArray:
+    """Return a variable's values as float64 with NaN for null, and its units."""
+    variable = _read(raw, SECTIONS[section], where)
     try:
-        values = np.array(read.values, dtype=np.float64)
+        values = np.array(variable.values, dtype=np.float64)
     except (ValueError, TypeError) as error:
         place, dims = f"{where}/values", DIMS[kind]
-        raise StructureError("rows are not all of one length", where=place, expected=f"dims {dims}") from error
-    return Named(where.partition("/")[2], kind, values, read.units, f"{where}/values")
+        raise StructureError("the rows are not all of one length", where=place, expected=f"dims {dims}") from error
+    return NamedArray(where.partition("/")[2], kind, values, variable.units, f"{where}/values")
 
 
 def _write_variable(
@@ -202,7 +204,7 @@ def _write_variable(
     def nested(name: str) -> list[Any]:
         variable = dataset[name]
         order = ordered_dims(variable.variable, dimensions, kind)
-        extra = [d for d in variable.dims if d not in order]  # dimensions of length 1 that are no axis
+        extra = [d for d in variable.dims if d not in order]  # dimensions of length 1 that are not an axis
         return cast(list[Any], variable.squeeze(extra).transpose(*order).values.tolist())
 
     return Reconstructed(

@@ -1,4 +1,4 @@
-"""Which codec reads a body and which writes the reply, by Content-Type and Accept."""
+"""Content negotiation: which codec reads a body, by Content-Type, and which writes the reply, by Accept."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from app.errors import NotAcceptableError, UnsupportedMediaTypeError
 CODECS: Mapping[str, Codec] = {codec.media_type: codec for codec in (json.CODEC, netcdf.CODEC, npz.CODEC)}
 
 
-def reading_codec(content_type: str | None, content_encoding: str | None) -> Codec:
-    """The codec that reads such a body.
+def reading_codec(headers: Mapping[str, str]) -> Codec:
+    """Return the codec that reads a body with these headers (names in lower case).
 
     Raises:
-        UnsupportedMediaTypeError: there is none; names what was sent and what is read.
+        UnsupportedMediaTypeError: the body is compressed, or its media type is not supported.
     """
+    content_encoding = headers.get("content-encoding")
     if content_encoding not in (None, "", "identity"):
         raise UnsupportedMediaTypeError(
-            "a compressed body is not read", where="header/Content-Encoding", got=content_encoding
+            "a compressed body is not supported", where="header/Content-Encoding", got=content_encoding
         )
-    media_type = (content_type or "").split(";")[0].strip().lower()
+    media_type = headers.get("content-type", "").split(";")[0].strip().lower()
     if media_type not in CODECS:
         raise UnsupportedMediaTypeError(
-            "the body's form is not read",
+            "unsupported media type",
             where="header/Content-Type",
             got=media_type or "none",
             expected=f"one of {list(CODECS)}",
@@ -32,33 +33,34 @@ def reading_codec(content_type: str | None, content_encoding: str | None) -> Cod
     return CODECS[media_type]
 
 
-def writing_codec(accept: str | None, sent: Codec) -> Codec:
-    """The codec that writes what the client likes best; as `sent` where it does not mind.
+def writing_codec(headers: Mapping[str, str], reading: Codec) -> Codec:
+    """Return the codec that the Accept header prefers; `reading` where the header has no preference.
 
     Raises:
-        NotAcceptableError: it accepts nothing that can be written.
+        NotAcceptableError: no supported media type is acceptable to the client.
     """
+    accept = headers.get("accept")
     if not accept:
-        return sent
+        return reading
     weights = {name: _weight(accept, name) for name in CODECS}
     best = max(weights.values())
     if best <= 0:
         raise NotAcceptableError(
-            "no such reply is written", where="header/Accept", got=accept, expected=f"one of {list(CODECS)}"
+            "no acceptable media type", where="header/Accept", got=accept, expected=f"one of {list(CODECS)}"
         )
-    liked = [name for name, weight in weights.items() if weight == best]
-    return sent if sent.media_type in liked else CODECS[liked[0]]
+    preferred = [name for name, weight in weights.items() if weight == best]
+    return reading if reading.media_type in preferred else CODECS[preferred[0]]
 
 
 def _weight(accept: str, media_type: str) -> float:
-    """The quality of a media type, 0 to 1: the most specific range that covers it decides (RFC 9110, 12.5.1)."""
+    """Return the quality of a media type, 0 to 1: the most specific range that matches decides (RFC 9110, 12.5.1)."""
     ranges = {"*/*": 0, f"{media_type.split('/')[0]}/*": 1, media_type: 2}
-    best, liking = -1, 0.0
+    best, weight = -1, 0.0
     for part in accept.split(","):
         name, *parameters = (text.strip().lower() for text in part.split(";"))
         if ranges.get(name, -1) > best:
-            best, liking = ranges[name], _quality(parameters)
-    return liking
+            best, weight = ranges[name], _quality(parameters)
+    return weight
 
 
 def _quality(parameters: list[str]) -> float:

@@ -1,4 +1,4 @@
-"""application/x-netcdf <-> dataset: the body of a stranger is checked before any library reads values from it."""
+"""The codec of application/x-netcdf: an untrusted file is checked before any library reads values from it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import xarray as xr
 
-from app.codecs.base import Codec, Reply, SentVariable
+from app.codecs.base import Codec, Reply, VariableId
 from app.codecs.sandbox.classic_check import check_classic
 from app.codecs.sandbox.hdf5_check import check_hdf5
 from hydrofill.cf.netcdf import CLASSIC_MAGIC, HDF5_MAGIC, netcdf_bytes, read_netcdf
@@ -16,16 +16,16 @@ MEDIA_TYPE = "application/x-netcdf"
 
 
 @dataclass(frozen=True, eq=False)
-class SentNetcdf:
+class NetcdfBody:
     """A NetCDF file, read and CF-decoded."""
 
     dataset: xr.Dataset
 
     @property
-    def variables(self) -> tuple[SentVariable, ...]:
+    def variables(self) -> tuple[VariableId, ...]:
         """The data variables of the file."""
         data = self.dataset.data_vars.items()
-        return tuple(SentVariable(str(name), str(v.attrs.get("standard_name", ""))) for name, v in data)
+        return tuple(VariableId(str(name), str(v.attrs.get("standard_name", ""))) for name, v in data)
 
     def locate(self, where: str) -> str:
         """Return the name: a variable's name is its place in the file."""
@@ -36,8 +36,8 @@ class SentNetcdf:
         return self.dataset
 
 
-def decode(body: bytes, max_decoded_bytes: int | None) -> SentNetcdf:
-    """Check and read the file in `body`.
+def decode(body: bytes, max_decoded_bytes: int | None) -> NetcdfBody:
+    """Check and parse the file in `body`.
 
     Raises:
         UnreadableError: the body is not NetCDF, is damaged, or refers to other files.
@@ -48,11 +48,11 @@ def decode(body: bytes, max_decoded_bytes: int | None) -> SentNetcdf:
         check_hdf5(body, max_decoded_bytes)
     elif body.startswith(CLASSIC_MAGIC):
         check_classic(body, max_decoded_bytes)
-    return SentNetcdf(read_netcdf(body))
+    return NetcdfBody(read_netcdf(body))
 
 
 def encode(reply: Reply) -> bytes:
-    """Write the reply as NetCDF-4, uncompressed: filled values compress badly, and compression costs the client time."""
+    """Write the reply as NetCDF-4 without compression: filled values compress badly, and compression takes time."""
     return netcdf_bytes(reply.dataset)
 
 

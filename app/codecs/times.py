@@ -1,4 +1,4 @@
-"""Times as ISO 8601 texts <-> datetime64."""
+"""Conversion between times in ISO 8601 and datetime64."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from hydrofill.errors import CoordinateError
 
 
 def read_times(texts: Sequence[str]) -> np.ndarray:
-    """ISO 8601 texts as datetime64[ns], UTC; a text without a zone is taken as UTC.
+    """Convert ISO 8601 texts to datetime64[ns] in UTC; a text without a time zone is taken as UTC.
 
     Raises:
-        CoordinateError: none, or one that is no time or beyond what 64-bit nanoseconds hold; names its number.
+        CoordinateError: there is no time, or a time is not ISO 8601 or outside the range of 64-bit nanoseconds; names
+            its index.
     """
     times = np.empty(len(texts), "datetime64[us]")
     for number, text in enumerate(texts):
@@ -31,6 +32,6 @@ def read_times(texts: Sequence[str]) -> np.ndarray:
 
 
 def write_times(times: np.ndarray) -> list[str]:
-    """datetime64[ns] as ISO 8601 texts, UTC; fractions of a second only where there are any."""
+    """Convert datetime64[ns] to ISO 8601 texts in UTC; with fractions of a second if any time has them."""
     whole = (times == times.astype("datetime64[s]")).all()
     return [f"{text}Z" for text in np.datetime_as_string(times, unit="s" if whole else "ns")]

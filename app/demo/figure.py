@@ -1,4 +1,4 @@
-"""One picture of a reconstruction: a day of maps, and a gauge's hydrograph with its 90 % band."""
+"""The demo's figure of a reconstruction: maps of one day, and a gauge's hydrograph with its 90 % band."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from hydrofill.constants import Z90
 
-DAYS_SHOWN = 60  # of the hydrograph, to each side of what it centres on
-SHARE_HIDDEN = (0.2, 0.7)  # a day whose clouds hide this share leaves something to see and something to fill
+DAYS_SHOWN = 60  # of the hydrograph, on each side of its centre
+SHARE_HIDDEN = (0.2, 0.7)  # the day shown has this share under clouds: some cells to see, some to fill
 MISSING = "#d9d9d9"
-DOUBT = "Purples"  # palette of the uncertainty
-# Okabe & Ito's palette, told apart by people with any colour vision.
+STD_PALETTE = "Purples"
+# Okabe & Ito's palette, which readers with any colour vision can distinguish.
 DARK, BLUE, VERMILION = "#1a1a1a", "#0072b2", "#d55e00"
 
 
 class NothingToShowError(ValueError):
-    """A reconstruction without what the picture is made of."""
+    """The reconstruction lacks what the figure shows."""
 
 
 @dataclass(frozen=True)
 class MapRow:
-    """How a gridded variable is shown."""
+    """How a gridded variable is drawn."""
 
     name: str
     title: str
@@ -44,20 +44,20 @@ FLOW = "river_flow"
 
 
 def draw(case: xr.Dataset, filled: xr.Dataset, path: Path) -> None:
-    """Writes the picture.
+    """Draw the figure and write it to a file.
 
     Args:
-        case: V as it was sent, V_truth, and V_gap that says why a cell is missing.
+        case: V as it was sent, V_truth (the measured values), and V_gap (why a cell is missing).
         filled: the reply: V, V_std, V_flag.
         path: a .png file.
 
     Raises:
-        NothingToShowError: a variable is missing, or nothing of it was hidden.
+        NothingToShowError: a variable is missing, or none of its values was hidden.
     """
     missing = [n for n in (*(row.name for row in MAPS), FLOW) if not {n, f"{n}_std"} <= set(filled.data_vars)]
     if missing:
         raise NothingToShowError(f"the reply lacks {', '.join(missing)}")
-    step = telling_step(case)
+    step = choose_step(case)
     figure = Figure(figsize=(15, 8.4), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.06), facecolor="white")
     grid = figure.add_gridspec(2, len(MAPS), height_ratios=[1.25, 1])
     figure.suptitle(f"Gaps filled by hydrofill: {_place_and_day(case.isel(time=step))}", fontsize=15, weight="bold")
@@ -67,33 +67,41 @@ def draw(case: xr.Dataset, filled: xr.Dataset, path: Path) -> None:
     figure.savefig(path, dpi=130)
 
 
-def telling_step(case: xr.Dataset) -> int:
-    """The step at which clouds hide part of every mapped variable and all of them vary most."""
-    telling = np.ones(case.sizes["time"])
+def choose_step(case: xr.Dataset) -> int:
+    """Return the step with clouds over part of every mapped variable and the largest spatial variation.
+
+    Raises:
+        NothingToShowError: no step has such clouds.
+    """
+    worth = np.ones(case.sizes["time"])
     for row in MAPS:
         gap = case[f"{row.name}_gap"]
         hidden = (gap == _code(gap, "cloud")).mean(("y", "x")).values
         variation = np.nan_to_num(case[f"{row.name}_truth"].std(("y", "x")).values)
-        telling *= variation / max(float(variation.max()), 1e-9)
-        telling[(hidden < SHARE_HIDDEN[0]) | (hidden > SHARE_HIDDEN[1])] = 0
-    if not telling.any():
+        worth *= variation / max(float(variation.max()), 1e-9)
+        worth[(hidden < SHARE_HIDDEN[0]) | (hidden > SHARE_HIDDEN[1])] = 0
+    if not worth.any():
         raise NothingToShowError("no day has clouds over part of every variable")
-    return int(np.argmax(telling))
+    return int(np.argmax(worth))
 
 
-def telling_span(case: xr.Dataset) -> tuple[int, slice]:
-    """The gauge and the steps around the highest flow that was withheld from it."""
+def choose_gauge(case: xr.Dataset) -> tuple[int, slice]:
+    """Return the gauge with the highest withheld flow (relative to its maximum), and the steps around that flow.
+
+    Raises:
+        NothingToShowError: no flow was withheld.
+    """
     flow, gap = case[f"{FLOW}_truth"].values, case[f"{FLOW}_gap"]
     withheld = gap.values == _code(gap, "outage")
     if not (withheld & ~np.isnan(flow)).any():
         raise NothingToShowError(f"no value of {FLOW} was withheld")
-    scaled = flow / np.nanmax(flow, axis=0)  # so that a small river counts as much as a large one
+    scaled = flow / np.nanmax(flow, axis=0)  # small and large rivers count alike
     step, site = np.unravel_index(np.nanargmax(np.where(withheld, scaled, np.nan)), flow.shape)
     return int(site), slice(max(int(step) - DAYS_SHOWN, 0), int(step) + DAYS_SHOWN)
 
 
 def _place_and_day(day: xr.Dataset) -> str:
-    """Where and when the maps are, with their extent where the grid is in metres."""
+    """Return the title's place and date, with the extent of the grid if its coordinates are in metres."""
     date = np.datetime_as_string(day["time"].values, unit="D")
     if day["x"].attrs.get("units") != "m":
         return f"the Lez basin, {date}"
@@ -103,18 +111,18 @@ def _place_and_day(day: xr.Dataset) -> str:
 
 def _draw_maps(part: SubFigure, row: MapRow, case: xr.Dataset, filled: xr.Dataset) -> None:
     truth, sent, given = case[f"{row.name}_truth"], case[row.name], filled[row.name]
-    spread = filled[f"{row.name}_std"]
+    std = filled[f"{row.name}_std"]
     units = _pretty(str(given.attrs.get("units", "")))
     part.suptitle(f"{row.title} ({units})", fontsize=13)
     axes = part.subplots(1, 4)
     shared = Normalize(float(min(truth.min(), given.min())), float(max(truth.max(), given.max())))
     for ax, values, title in zip(axes, (truth, sent, given), ("truth", "sent (grey: missing)", "filled"), strict=False):
         _draw_map(ax, values, row.palette, shared, title)
-    doubt = Normalize(0, float(spread.max()) or 1.0)
-    _draw_map(axes[3], spread, DOUBT, doubt, "uncertainty (1 σ)")
+    std_scale = Normalize(0, float(std.max()) or 1.0)
+    _draw_map(axes[3], std, STD_PALETTE, std_scale, "uncertainty (1 σ)")
     for image, of, label in (
         (ScalarMappable(shared, row.palette), list(axes[:3]), units),
-        (ScalarMappable(doubt, DOUBT), [axes[3]], units),
+        (ScalarMappable(std_scale, STD_PALETTE), [axes[3]], units),
     ):
         bar = part.colorbar(image, ax=of, orientation="horizontal", aspect=10 * len(of), pad=0.02, shrink=0.9)
         bar.set_label(label, fontsize=9)
@@ -134,8 +142,8 @@ def _draw_map(ax: Axes, values: xr.DataArray, palette: str, scale: Normalize, ti
 
 
 def _draw_hydrograph(ax: Axes, case: xr.Dataset, filled: xr.Dataset) -> None:
-    site, span = telling_span(case)
-    truth, sent, given, spread, flag = (
+    site, span = choose_gauge(case)
+    truth, sent, given, std, flag = (
         of[name].isel(site=site, time=span).values
         for of, name in (
             (case, f"{FLOW}_truth"),
@@ -147,9 +155,9 @@ def _draw_hydrograph(ax: Axes, case: xr.Dataset, filled: xr.Dataset) -> None:
     )
     time = case["time"].values[span]
     gap = flag == 1
-    # Bands and lines reach the observed neighbours, so that a gap is seen to hang on both its ends.
+    # Bands and lines extend to the observed neighbours, so that the filled line joins the observed one.
     near = gap | np.roll(gap, 1) | np.roll(gap, -1)
-    middle, half = np.where(near, given, np.nan), Z90 * np.where(near, spread, np.nan)
+    middle, half = np.where(near, given, np.nan), Z90 * np.where(near, std, np.nan)
     ax.fill_between(
         time, np.maximum(middle - half, 0), middle + half, color=VERMILION, alpha=0.22, lw=0, label="90 % band"
     )
@@ -168,12 +176,12 @@ def _draw_hydrograph(ax: Axes, case: xr.Dataset, filled: xr.Dataset) -> None:
 
 
 def _edge(time: np.ndarray, index: int) -> Any:
-    """A time as matplotlib's axis takes it."""
+    """Return a time as a limit for matplotlib's axis."""
     return time[index]
 
 
 def _code(flags: xr.DataArray, word: str) -> int:
-    """The flag value whose meaning holds `word`."""
+    """Return the flag value whose meaning contains `word`."""
     meanings: Sequence[str] = str(flags.attrs.get("flag_meanings", "")).split()
     values = np.atleast_1d(flags.attrs.get("flag_values", np.arange(len(meanings))))
     for value, meaning in zip(values, meanings, strict=True):
@@ -183,5 +191,5 @@ def _code(flags: xr.DataArray, word: str) -> int:
 
 
 def _pretty(units: str) -> str:
-    """`mm day-1` as `mm/day`, `m3 s-1` as `m³/s`; other units as they are."""
+    """Return `mm/day` for `mm day-1` and `m³/s` for `m3 s-1`; other units unchanged."""
     return {"mm day-1": "mm/day", "mm d-1": "mm/day", "m3 s-1": "m³/s"}.get(units, units)

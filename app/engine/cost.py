@@ -1,9 +1,9 @@
-"""What a request will cost, from counts of its tokens and queries, before anything of it is run.
+"""The cost model: predicts a request's engine time from its counts of tokens and queries, before anything is run.
 
-Seconds of a window are a sum of terms that attention is known to have: a constant, L, L x L (the encoder), Q and Q x L
-(the decoder), for L visible tokens and Q queries. To them comes a term of the first guesses, which are made of every
-value of a record, G, however few are asked for. Their weights are measured at warm-up; a factor that follows what
-requests then really take keeps them honest.
+The time of a window is a sum of the terms that attention has: a constant, L and L x L (the encoder), Q and Q x L (the
+decoder), for L visible tokens and Q queries. One more term counts the first guesses: these are computed from all values
+of a record, G, even if few cells are to be filled. The weights of the terms are measured at warm-up. A common factor is
+then updated from the time that each request really takes.
 """
 
 from __future__ import annotations
@@ -23,18 +23,19 @@ from hydrofill.inference.model import Model, example_cube
 from hydrofill.layout import Layout, Patch
 from hydrofill.reconstruct import count_overlapping_slices, overlapping_slices, record_slices, requested_cells
 
-SHARES = ((1.0, 0.5), (1.0, 0.1), (0.5, 0.5), (0.5, 0.9), (0.25, 0.3), (0.1, 0.5))  # of a window's steps; present
-RECORD_WINDOWS = 8  # of a record with gaps in its first only, where guesses cost most
-CALIBRATION_RECORD_VALUES = 100_000  # of one step's worth at least: so that a start takes seconds
+# Measured windows: share of a window's steps, and share of their values that is present.
+SHARES = ((1.0, 0.5), (1.0, 0.1), (0.5, 0.5), (0.5, 0.9), (0.25, 0.3), (0.1, 0.5))
+RECORD_WINDOWS = 8  # length of the measured record, in windows; only the first has gaps, so that guesses dominate
+CALIBRATION_RECORD_VALUES = 100_000  # values of the measured record, at most (one window at least)
 REPEATS = 2
-MAX_WINDOWS = 100_000  # of one request: what can be counted within some seconds
-FOLLOW = 0.2  # how far one request moves the factor
+MAX_WINDOWS = 100_000  # of one request: more would take too long to count
+UPDATE_RATE = 0.2  # how far one request moves the factor, 0 to 1, on a logarithmic scale
 FACTOR_RANGE = (0.05, 20.0)
 
 
 @dataclass(frozen=True)
 class Load:
-    """Counts over all windows of a request, and the sums of the cost's terms."""
+    """Counts over all windows of a request, and the sums of the cost model's terms."""
 
     windows: int
     tokens: int
@@ -43,18 +44,18 @@ class Load:
 
 
 def count_load(cube: WaterCube, layout: Layout, names: Sequence[str], max_gap: int | None) -> Load:
-    """What filling the gaps of `names` takes; counts as `hydrofill.reconstruct.reconstruct` does.
+    """Count the windows, tokens and queries of a fill of `names`, as `hydrofill.reconstruct.reconstruct` would.
 
     Raises:
-        TooLargeError: there are so many windows that counting them would take long.
+        TooLargeError: there are more than MAX_WINDOWS windows.
     """
     _check_windows(cube, layout)
     requested = requested_cells(cube, names, max_gap)
     valid = {s.name: cube.variables[s.name].valid for s in layout.variables if s.name in cube.variables}
     times = overlapping_slices(len(cube.time), layout.window.steps)
     L, Q = _patches_held(cube, layout, valid, times), _patches_held(cube, layout, requested, times)  # (T, Y X) each
-    asking = [times[number] for number in np.flatnonzero(Q.any(axis=1))]
-    records = {(record.start, record.stop) for record in record_slices(cube, layout, asking)}
+    with_queries = [times[number] for number in np.flatnonzero(Q.any(axis=1))]
+    records = {(record.start, record.stop) for record in record_slices(cube, layout, with_queries)}
     guessed = _guessed_values(cube, layout, [name for name in names if requested[name].any()])
     run = (L > 0) & (Q > 0)
     L, Q = (L[run] + _static_tokens(cube, layout)).astype(np.float64), Q[run].astype(np.float64)
@@ -63,34 +64,34 @@ def count_load(cube: WaterCube, layout: Layout, names: Sequence[str], max_gap: i
 
 
 class CostModel:
-    """Predicted seconds of a load; safe to follow from one thread while others predict."""
+    """Predicts the seconds of a load; one thread may update it while others predict."""
 
     def __init__(self, weights: np.ndarray) -> None:
         self._weights = weights
         self.factor = 1.0
 
     def predict_s(self, load: Load) -> float:
-        """Seconds that the engine will be busy with `load`."""
+        """Return the predicted seconds of engine time for `load`."""
         return self.factor * float(self._weights @ load.terms)
 
-    def follow(self, load: Load, took_s: float) -> None:
-        """Moves the factor towards what a request took."""
+    def update(self, load: Load, took_s: float) -> None:
+        """Move the factor towards the seconds that a request with this load took."""
         expected = float(self._weights @ load.terms)
         if expected <= 0 or took_s <= 0:
             return
-        moved = math.log(self.factor) + FOLLOW * (math.log(took_s / expected) - math.log(self.factor))
+        moved = math.log(self.factor) + UPDATE_RATE * (math.log(took_s / expected) - math.log(self.factor))
         self.factor = min(max(math.exp(moved), FACTOR_RANGE[0]), FACTOR_RANGE[1])
 
 
 def measure_costs(models: Mapping[str, Model]) -> dict[str, CostModel]:
-    """Each model's cost, measured on windows of several lengths and densities, and on a record of several windows."""
+    """Measure each model on windows of several lengths and densities, and on a record of several windows."""
     return {name: CostModel(_measure(model)) for name, model in models.items()}
 
 
 def _measure(model: Model) -> np.ndarray:
     rows, seconds = [], []
     window = example_cube(model.layout)
-    for cube in (_long_record(model.layout), *(_thinned(window, steps, present) for steps, present in SHARES)):
+    for cube in (_long_record(model.layout), *(_thin_out(window, steps, present) for steps, present in SHARES)):
         names = [spec.name for spec in model.layout.variables]
         times = []
         for _ in range(REPEATS):
@@ -100,12 +101,12 @@ def _measure(model: Model) -> np.ndarray:
         rows.append(count_load(cube, model.layout, names, None).terms)
         seconds.append(min(times))
     took = np.array(seconds)
-    weights, _ = nnls(np.array(rows) / took[:, None], np.ones(len(took)))  # relative errors count alike
+    weights, _ = nnls(np.array(rows) / took[:, None], np.ones(len(took)))  # least squares of relative errors
     return np.asarray(weights)
 
 
 def _long_record(layout: Layout) -> WaterCube:
-    """Several windows in a row, with gaps in the first alone."""
+    """Return a cube of several windows in a row that has gaps in its first window only."""
     one = example_cube(layout)
     values = max(variable.values[0].size for variable in one.of_kind("grid", "series").values())
     steps = max(layout.window.steps, min(RECORD_WINDOWS * layout.window.steps, CALIBRATION_RECORD_VALUES // values))
@@ -117,8 +118,8 @@ def _long_record(layout: Layout) -> WaterCube:
     return cube.with_values(whole)
 
 
-def _thinned(cube: WaterCube, steps: float, present: float) -> WaterCube:
-    """The first steps of `cube` with about a share `present` of its values left."""
+def _thin_out(cube: WaterCube, steps: float, present: float) -> WaterCube:
+    """Return the first share `steps` of the cube's steps, with about a share `present` of the values kept."""
     rng = np.random.default_rng(1)
     n_time, height, width = cube.shape
     cut = cube.window(slice(0, max(1, round(steps * n_time))), slice(0, height), slice(0, width))
@@ -137,7 +138,7 @@ def _check_windows(cube: WaterCube, layout: Layout) -> None:
     number = math.prod(count_overlapping_slices(n, size) for n, size in axes)
     if number > MAX_WINDOWS:
         raise TooLargeError(
-            "the request would take too long; ask for less at a time",
+            "the request would take too long; split it into smaller requests",
             got=f"{number} windows",
             expected=f"{MAX_WINDOWS} at most",
         )
@@ -146,7 +147,7 @@ def _check_windows(cube: WaterCube, layout: Layout) -> None:
 def _patches_held(
     cube: WaterCube, layout: Layout, cells: Mapping[str, np.ndarray], times: Sequence[slice]
 ) -> np.ndarray:
-    """(T, Y X): patches that hold a True cell, of all variables, in each window of `times` and of each place."""
+    """Count the patches with at least one True cell, over all variables: (T, P) for T time spans and P places."""
     rows = overlapping_slices(len(cube.y), layout.window.rows)
     columns = overlapping_slices(len(cube.x), layout.window.columns)
     places = list(product(rows, columns))
@@ -164,7 +165,7 @@ def _patches_held(
 
 
 def _grid_patches(cells: np.ndarray, patch: Patch, starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
-    """Frame by frame, of (T, H, W): how many hold a True cell from each start to its stop."""
+    """Count the patches with a True cell in `cells` (T, H, W), frame by frame, from each start to its stop."""
     here = _any_of_each(cells, patch.rows)
     here = _any_of_each(here.transpose(0, 2, 1), patch.columns)
     before = np.concatenate([[0], np.cumsum(np.count_nonzero(here, axis=(1, 2)))])
@@ -173,7 +174,7 @@ def _grid_patches(cells: np.ndarray, patch: Patch, starts: np.ndarray, stops: np
 
 
 def _series_patches(cells: np.ndarray, patch: Patch, starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
-    """Site by site in chunks of steps that begin with each window, of (T, N)."""
+    """Count the chunks of steps with a True cell in `cells` (T, N), site by site, from each start to its stop."""
     before = np.concatenate([np.zeros((1, cells.shape[1]), np.int64), np.cumsum(cells, axis=0)])
     first = starts[:, None] + np.arange(0, int((stops - starts).max()), patch.steps)
     last = np.minimum(first + patch.steps, stops[:, None])
@@ -182,7 +183,7 @@ def _series_patches(cells: np.ndarray, patch: Patch, starts: np.ndarray, stops: 
 
 
 def _any_of_each(cells: np.ndarray, size: int) -> np.ndarray:
-    """(T, H, W) bool as (T, ceil(H / size), W): whether any of `size` rows in a row is True."""
+    """Return (T, ceil(H / size), W): whether any of each `size` rows of `cells` (T, H, W) is True."""
     some = cells[:, ::size].copy()
     for offset in range(1, size):
         more = cells[:, offset::size]
@@ -191,12 +192,12 @@ def _any_of_each(cells: np.ndarray, size: int) -> np.ndarray:
 
 
 def _guessed_values(cube: WaterCube, layout: Layout, names: Sequence[str]) -> int:
-    """Values of one step that first guesses are made of."""
+    """Return the number of values in one step from which first guesses are computed."""
     return sum(cube.variables[name].values[0].size for name in names) if layout.guesses else 0
 
 
 def _static_tokens(cube: WaterCube, layout: Layout) -> int:
-    """Static tokens of one window, at most."""
+    """Return an upper bound of the static tokens of one window."""
     rows, columns = (
         min(n, size) for n, size in zip(cube.shape[1:], (layout.window.rows, layout.window.columns), strict=True)
     )

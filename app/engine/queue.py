@@ -1,4 +1,4 @@
-"""What waits for the engine, and who is next: small before large, with ageing, and fair between clients."""
+"""The engine's queue: small jobs before large ones, long-waiting jobs first (ageing), fair between clients."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from hydrofill.cancellation import Cancellation
 
 @dataclass(frozen=True)
 class Policy:
-    """Work predicted to take at most `interactive_s` goes before other work that has waited less than `ageing_s`."""
+    """When a job is interactive, and when it has aged.
+
+    A job predicted to take at most `interactive_s` is interactive. A job that has waited for `ageing_s` goes first,
+    whatever its size.
+    """
 
     interactive_s: float = 1.0
     ageing_s: float = 20.0
@@ -31,31 +35,35 @@ class Job:
     client: str = ""
     future: Future[Any] = field(default_factory=Future)
     queued_at: float = field(default_factory=time.monotonic)
-    done: float = 0.0  # share of it, 0 to 1
+    share_done: float = 0.0  # 0 to 1
 
     @property
-    def left_s(self) -> float:
-        """Predicted seconds that it still takes."""
-        return self.predicted_s * (1.0 - self.done)
+    def remaining_s(self) -> float:
+        """Predicted seconds until the job is finished, once it runs."""
+        return self.predicted_s * (1.0 - self.share_done)
 
 
-class Waiting:
-    """The jobs that wait; not safe to use from several threads by itself."""
+class JobQueue:
+    """The jobs that wait for the engine; callers must hold a lock."""
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.jobs: list[Job] = []
-        self._served_s: dict[str, float] = defaultdict(float)  # by client, while it has jobs here
+        self._served_s: dict[str, float] = defaultdict(float)  # by client, while jobs wait
 
     def put(self, job: Job) -> None:
-        """Takes a job in. A client that comes anew starts level with those that wait, not ahead of them."""
+        """Add a job. A client without waiting jobs starts level with the others, not ahead of them."""
         others = [self._served_s[other.client] for other in self.jobs]
         if job.client not in {other.client for other in self.jobs}:
             self._served_s[job.client] = max(self._served_s[job.client], min(others, default=0.0))
         self.jobs.append(job)
 
     def take(self, interactive_only: bool = False) -> Job | None:
-        """The next job, or None: aged ones in order, then interactive before bulk, the client least served first."""
+        """Remove and return the next job, or None when no job waits.
+
+        The order is: aged jobs by arrival, then interactive jobs, then the others; among these, first the client that
+        has been served least.
+        """
         now = time.monotonic()
         choices = [job for job in self.jobs if not interactive_only or self.is_interactive(job)]
         if not choices:
@@ -63,18 +71,18 @@ class Waiting:
         return self._remove(min(choices, key=lambda job: self._rank(job, now)))
 
     def drop(self, job: Job) -> bool:
-        """Lets go of a job; whether it was still here."""
+        """Remove a job without running it; return whether the job was still waiting."""
         if job not in self.jobs:
             return False
         self.jobs.remove(job)
         return True
 
     def is_interactive(self, job: Job) -> bool:
-        """Whether the job is small."""
+        """Return whether the job is predicted to be short."""
         return job.predicted_s <= self.policy.interactive_s
 
     def _remove(self, job: Job) -> Job:
-        """Takes a job out, and counts it as served."""
+        """Remove a job and count its predicted seconds as served to its client."""
         self.jobs.remove(job)
         self._served_s[job.client] += job.predicted_s
         if not self.jobs:

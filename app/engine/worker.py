@@ -1,4 +1,4 @@
-"""One worker thread that owns the sessions: the event loop hands it work and awaits the outcome."""
+"""The engine: one worker thread that runs the graphs. The event loop queues jobs and awaits their results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import replace
 from threading import Condition, Thread
 from typing import Any, TypeVar
 
-from app.engine.queue import Job, Policy, Waiting
+from app.engine.queue import Job, JobQueue, Policy
 from app.errors import NotReadyError
 from hydrofill.cancellation import checkpoints
 from hydrofill.cube import WaterCube
@@ -24,25 +24,25 @@ T = TypeVar("T")
 
 
 class EngineStoppedError(NotReadyError):
-    """The engine's thread has ended; no work is run any more."""
+    """The engine's thread has ended; no job runs any more."""
 
 
 class Engine:
-    """A queue before one thread. What is cancelled before its turn is let go at once, and never run."""
+    """A queue and one thread. A job that is cancelled while it waits is dropped at once and never runs."""
 
     def __init__(self, policy: Policy | None = None) -> None:
-        self._waiting = Waiting(policy or Policy())
-        self._running: list[Job] = []  # the last is at work; the others stand aside for it
+        self._queue = JobQueue(policy or Policy())
+        self._running: list[Job] = []  # the last job runs; a job before it is suspended meanwhile
         self._changed = Condition()
         self._ending = False
         self._thread = Thread(target=self._work, name="engine", daemon=True)
 
     def start(self) -> None:
-        """Starts the thread."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends the thread when all that is queued has run."""
+        """Finish every queued job, then end the thread."""
         with self._changed:
             self._ending = True
             self._changed.notify()
@@ -50,34 +50,40 @@ class Engine:
 
     @property
     def alive(self) -> bool:
-        """Whether work would be done."""
+        """Whether the thread is running."""
         return self._thread.is_alive()
 
     @property
     def queued(self) -> tuple[int, int]:
-        """Jobs that wait, and their tokens."""
+        """Number of jobs that wait, and the sum of their tokens."""
         with self._changed:
-            return len(self._waiting.jobs), sum(job.tokens for job in self._waiting.jobs)
+            return len(self._queue.jobs), sum(job.tokens for job in self._queue.jobs)
 
     def wait_s(self, predicted_s: float) -> float:
-        """Seconds that a job of `predicted_s` would wait: what is at work, and what would go before it."""
+        """Return the seconds that a job predicted to take `predicted_s` would wait for the running and queued jobs."""
         with self._changed:
-            small = predicted_s <= self._waiting.policy.interactive_s
-            ahead = [j.left_s for j in self._waiting.jobs if not small or self._waiting.is_interactive(j)]
-            running = [j.left_s for j in self._running if not small or self._waiting.is_interactive(j)]
+            small = predicted_s <= self._queue.policy.interactive_s
+            ahead = [j.remaining_s for j in self._queue.jobs if not small or self._queue.is_interactive(j)]
+            running = [j.remaining_s for j in self._running if not small or self._queue.is_interactive(j)]
         return sum(ahead) + sum(running)
 
     async def call(self, work: Callable[[], T]) -> T:
-        """What `work` returns or raises, run on the engine's thread."""
+        """Run `work` on the engine's thread; return or raise what it does."""
         result: T = await self.submit(Job(work))
         return result
 
     async def submit(self, job: Job) -> Any:
-        """What the job's work returns or raises. A caller that is cancelled stops it, waiting or at work."""
+        """Queue a job; return or raise what its work does.
+
+        If the caller is cancelled, the job is cancelled too, whether it waits or runs.
+
+        Raises:
+            EngineStoppedError: the thread has ended.
+        """
         with self._changed:
             if self._ending or not self.alive:
                 raise EngineStoppedError("the engine has stopped")
-            self._waiting.put(job)
+            self._queue.put(job)
             self._changed.notify()
         try:
             return await asyncio.wrap_future(job.future)
@@ -85,7 +91,7 @@ class Engine:
             if not job.future.done() or job.future.cancelled():
                 job.cancellation.cancel()
                 with self._changed:
-                    self._waiting.drop(job)
+                    self._queue.drop(job)
 
     async def reconstruct(
         self,
@@ -95,42 +101,49 @@ class Engine:
         max_gap: int | None,
         job: Job,
     ) -> Outcome:
-        """The gaps of `cube` filled by `model`, with the time that the request waited for its turn.
+        """Fill the gaps of `cube` with `model`; return the result with the seconds that the request waited and ran.
 
-        `job` tells what is predicted, and its work is set here. Between two of its windows, and between the steps of
-        its first guesses, small jobs may go first for up to half of the time, and the job stops there if it is told to.
+        Between two windows, and between the steps of the first guesses, a large job lets interactive jobs run for up
+        to half of the time, and ends if it has been cancelled.
+
+        Args:
+            model: the loaded bundle.
+            cube: the data.
+            names: the variables to fill.
+            max_gap: the longest gap to fill, in time steps; None fills gaps of any length.
+            job: cancellation, predicted cost and client of the request. Its work is set here.
         """
         queued_at = time.perf_counter()
 
         def work() -> Outcome:
             started = time.perf_counter()
-            aside_s = 0.0
+            preempted_s = 0.0
 
             def progress(done: int, total: int) -> None:
-                job.done = done / total
+                job.share_done = done / total
                 pause()
 
             def pause() -> None:
-                nonlocal aside_s
+                nonlocal preempted_s
                 job.cancellation.check()
-                if aside_s <= (time.perf_counter() - started) / 2:  # half of the time is the large job's own
-                    aside_s += self._let_small_pass(job)
+                if preempted_s <= (time.perf_counter() - started) / 2:  # the large job keeps half of the time
+                    preempted_s += self._run_interactive_job(job)
 
             with checkpoints(pause):
                 outcome = model.run(cube, names, max_gap, progress, job.cancellation)
-            run_s = time.perf_counter() - started - aside_s
-            return replace(outcome, queue_s=started - queued_at + aside_s, run_s=run_s)
+            run_s = time.perf_counter() - started - preempted_s
+            return replace(outcome, queue_s=started - queued_at + preempted_s, run_s=run_s)
 
         job.work = work
         result: Outcome = await self.submit(job)
         return result
 
-    def _let_small_pass(self, job: Job) -> float:
-        """Runs one waiting small job, where `job` is large; seconds that it took."""
-        if self._waiting.is_interactive(job) or len(self._running) > 1:
+    def _run_interactive_job(self, job: Job) -> float:
+        """Run one waiting interactive job while the large `job` is suspended; return the seconds that it took."""
+        if self._queue.is_interactive(job) or len(self._running) > 1:
             return 0.0
         with self._changed:
-            small = self._waiting.take(interactive_only=True)
+            small = self._queue.take(interactive_only=True)
         if small is None:
             return 0.0
         started = time.perf_counter()
@@ -146,15 +159,15 @@ class Engine:
         finally:
             with self._changed:
                 self._ending = True
-                left = [*([job] if job else []), *self._running, *self._waiting.jobs]
-                self._waiting.jobs.clear()
-            for job in left:
+                unfinished = [*([job] if job else []), *self._running, *self._queue.jobs]
+                self._queue.jobs.clear()
+            for job in unfinished:
                 with suppress(InvalidStateError):
                     job.future.set_exception(EngineStoppedError("the engine has stopped"))
 
     def _next(self) -> Job | None:
         with self._changed:
-            while (job := self._waiting.take()) is None:
+            while (job := self._queue.take()) is None:
                 if self._ending:
                     return None
                 self._changed.wait()
@@ -167,7 +180,7 @@ class Engine:
         try:
             job.cancellation.check()
             result = job.work()
-        except Exception as error:  # noqa: BLE001 (raised again where it is awaited)
+        except Exception as error:  # noqa: BLE001 (raised again where the job is awaited)
             job.future.set_exception(error)
         else:
             job.future.set_result(result)

@@ -1,4 +1,4 @@
-"""A request's body, read no further and no longer than its limits, whatever its headers say."""
+"""Request bodies, read up to a limit of bytes and seconds, whatever their headers say."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from app.errors import BodyTimeoutError, ClientGoneError, TooLargeError
 
 
 async def read_body(request: Request, limit: int, timeout_s: float | None = None) -> bytes:
-    """The whole body.
+    """Read the whole body.
 
     Raises:
-        TooLargeError: it is, or says that it is, larger than `limit` bytes.
-        BodyTimeoutError: it has not come whole within `timeout_s`. ClientGoneError: it never will.
+        TooLargeError: the body, or the size in its Content-Length, is larger than `limit` bytes.
+        BodyTimeoutError: the body was not complete within `timeout_s`.
+        ClientGoneError: the client disconnected before the body was complete.
     """
-    told = request.headers.get("content-length", "")
-    if told.isdecimal() and int(told) > limit:
+    content_length = request.headers.get("content-length", "")
+    if content_length.isdecimal() and int(content_length) > limit:
         raise _too_large(limit)
     try:
         async with asyncio.timeout(timeout_s):
             return await _read(request, limit)
     except TimeoutError as error:
-        raise BodyTimeoutError("the body did not come in time", expected=f"{timeout_s:g} s at most") from error
+        raise BodyTimeoutError("the body was not received in time", expected=f"{timeout_s:g} s at most") from error
     except ClientDisconnect as error:
-        raise ClientGoneError("the client has gone") from error
+        raise ClientGoneError("the client closed the connection") from error
 
 
 async def _read(request: Request, limit: int) -> bytes:

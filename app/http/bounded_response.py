@@ -1,4 +1,4 @@
-"""A reply that goes out no faster than its client takes it, and not for ever."""
+"""A response that respects back-pressure and a write deadline."""
 
 from __future__ import annotations
 
@@ -11,27 +11,30 @@ from starlette.types import Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
 
-PIECE_BYTES = 2**18
+CHUNK_BYTES = 2**18
 
 
-class TakenResponse(StreamingResponse):
-    """Ends when the client has taken the content, all but what the system's buffers hold, or has not in `timeout_s`."""
+class BoundedResponse(StreamingResponse):
+    """Sends its content no faster than the client reads it, for at most `timeout_s` seconds.
+
+    It is finished when the client has read everything except what the system's socket buffers hold.
+    """
 
     def __init__(self, content: bytes, media_type: str, timeout_s: float, headers: Mapping[str, str] | None = None):
         length = {"Content-Length": str(len(content))}
-        super().__init__(_pieces(content), headers={**(headers or {}), **length}, media_type=media_type)
+        super().__init__(_chunks(content), headers={**(headers or {}), **length}, media_type=media_type)
         self._timeout_s = timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Sends it; one that ends early breaks the connection, so that the client knows."""
+        """Send the response; after the timeout, break the connection so that the client notices."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 await super().__call__(scope, receive, send)
         except TimeoutError:
-            logger.warning("the client did not take its reply within %s s", self._timeout_s)
+            logger.warning("the client did not read the response within %s s", self._timeout_s)
 
 
-async def _pieces(content: bytes) -> AsyncIterator[memoryview]:
+async def _chunks(content: bytes) -> AsyncIterator[memoryview]:
     view = memoryview(content)
-    for start in range(0, len(content), PIECE_BYTES):
-        yield view[start : start + PIECE_BYTES]
+    for start in range(0, len(content), CHUNK_BYTES):
+        yield view[start : start + CHUNK_BYTES]

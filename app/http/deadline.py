@@ -1,4 +1,4 @@
-"""Work that is given up when its client has gone or its time has passed."""
+"""Work that is cancelled when its client disconnects, its deadline passes or the server ends."""
 
 from __future__ import annotations
 
@@ -8,62 +8,50 @@ from typing import Any, TypeVar
 
 from starlette.requests import Request
 
-from app.errors import BusyError, ClientGoneError, DeadlineError
-from app.http.bodies import read_body
-from app.service import Service
+from app.errors import RESTART_RETRY_S, BusyError, ClientGoneError, DeadlineError
 from hydrofill.cancellation import Cancellation
 
 T = TypeVar("T")
 
-END_RETRY_S = 5.0  # another instance answers, or this one is back by then
 
-
-async def answer_body(
-    request: Request, service: Service, work: Callable[[bytes, Cancellation], Coroutine[Any, Any, T]]
-) -> T:
-    """What `work` makes of the body of a request that holds a place: the only way in for a body.
-
-    Raises:
-        TooLargeError, BodyTimeoutError and those of `run_watched`.
-    """
-    settings = service.settings
-    body = await read_body(request, settings.max_body_bytes, settings.body_timeout_s)
-    return await run_watched(
-        request, lambda cancellation: work(body, cancellation), settings.deadline_s, service.admission.ended
-    )
-
-
-async def run_watched(
+async def run_until_deadline(
     request: Request, work: Callable[[Cancellation], Coroutine[Any, Any, T]], deadline_s: float, ended: asyncio.Event
 ) -> T:
-    """What `work` returns or raises; the request's body must have been read.
+    """Return or raise what `work` does; the request's body must have been read already.
+
+    Args:
+        request: watched for a disconnect of its client.
+        work: what to run; the Cancellation that it gets is cancelled when its result is no longer wanted.
+        deadline_s: the longest time for `work`, in seconds.
+        ended: set when the server ends.
 
     Raises:
-        ClientGoneError: the client closed its connection. DeadlineError: more than `deadline_s` have passed.
-        BusyError: the server has `ended`.
+        ClientGoneError: the client closed its connection.
+        DeadlineError: `deadline_s` have passed.
+        BusyError: the server has ended.
     """
     cancellation = Cancellation()
     task = asyncio.ensure_future(work(cancellation))
-    gone = asyncio.ensure_future(_gone(request))
+    gone = asyncio.ensure_future(_wait_for_disconnect(request))
     end = asyncio.ensure_future(ended.wait())
     try:
         await asyncio.wait({task, gone, end}, timeout=deadline_s, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
         if gone.done():
-            raise ClientGoneError("the client has gone")
+            raise ClientGoneError("the client closed the connection")
         if end.done():
-            raise BusyError("the server is shutting down", retry_after_s=END_RETRY_S)
-        raise DeadlineError("the request took too long", expected=f"{deadline_s:g} s at most")
+            raise BusyError("the server is shutting down", retry_after_s=RESTART_RETRY_S)
+        raise DeadlineError("the request was not finished in time", expected=f"{deadline_s:g} s at most")
     finally:
         if not task.done():
             cancellation.cancel("client" if gone.done() else "shutdown" if end.done() else "deadline")
             task.cancel()
         gone.cancel()
         end.cancel()
-        await asyncio.gather(task, gone, end, return_exceptions=True)  # nothing of it goes on unseen
+        await asyncio.gather(task, gone, end, return_exceptions=True)  # no task outlives the request
 
 
-async def _gone(request: Request) -> None:
+async def _wait_for_disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""Around every request: its id, a log line, headers for browsers, and an answer even to errors nobody foresaw."""
+"""Middleware around every request: request id, log line, security headers, and the reply to an unexpected error."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.problems import internal_problem
 from app.http.security_headers import secure
-from app.telemetry.request_id import HEADER, name_request
+from app.telemetry.request_id import HEADER, set_request_id
 
 logger = logging.getLogger(__name__)
 
 
 class RequestMiddleware:
-    """ASGI middleware; the outermost of the application."""
+    """The outermost ASGI middleware of the application."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
         with scope["app"].state.tracing.request(scope["method"], headers) as span:
-            request_id = name_request(headers.get(HEADER))
+            request_id = set_request_id(headers.get(HEADER))
             span.set(http__request__method=scope["method"], hydrofill__request_id=request_id)
             status = await self._answer(scope, receive, send, request_id)
             span.set(http__route=_route(scope), http__response__status_code=status)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> int:
-        """The status of the reply."""
+        """Send the response and return its status."""
         started, status = time.perf_counter(), 0
 
         async def named_send(message: Message) -> None:
@@ -51,7 +51,7 @@ class RequestMiddleware:
             await self.app(scope, receive, named_send)
         except Exception:
             logger.exception("request failed")
-            if status:  # the reply has begun: only breaking the connection can tell the client
+            if status:  # the response has begun: only a broken connection can tell the client
                 raise
             await internal_problem()(scope, receive, named_send)
         finally:
@@ -62,11 +62,11 @@ class RequestMiddleware:
 
 
 def _route(scope: Scope) -> str:
-    """The route's template, so that clients cannot make up names."""
+    """Return the route's template, so that clients cannot create metric labels."""
     return str(getattr(scope.get("route"), "path", "none"))
 
 
 def _count(scope: Scope, status: int, elapsed_s: float) -> None:
     service = getattr(scope["app"].state, "service", None)
     if service is not None:
-        service.metrics.answered(_route(scope), status, elapsed_s)
+        service.metrics.count_reply(_route(scope), status, elapsed_s)

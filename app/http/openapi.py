@@ -1,4 +1,4 @@
-"""What the OpenAPI document says beyond the code: bodies, media types, statuses, examples."""
+"""The parts of the OpenAPI document that FastAPI cannot derive: bodies, media types, statuses, examples."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ EXAMPLE_REQUEST: dict[str, Any] = {
 }
 MEANINGS = {
     400: "The body cannot be read",
-    401: "A key is needed",
-    403: "The key is refused",
+    401: "An API key is needed",
+    403: "The API key is unknown",
     404: "No such bundle",
     406: "No acceptable media type",
     408: "The body took too long",
-    413: "The body is too large, as sent or once decoded, or would take too long to fill",
+    413: "The body is too large as sent or once decoded, or would take too long to fill",
     415: "The media type is not supported",
-    422: "Readable but wrong: shape, units, coordinates, an unknown variable, nothing observed, a parameter",
-    429: "The key's quota is used up; Retry-After tells for how long",
+    422: "Readable but wrong: shape, units, coordinates, an unknown variable, no observation, or a parameter",
+    429: "The quota of the API key is used up; Retry-After says when to try again",
     500: "Internal error",
-    503: "Not ready, or too busy: Retry-After tells for how long",
+    503: "Not ready, too busy or shutting down; Retry-After, if present, says when to try again",
     504: "The deadline has passed",
 }
 
 
 class DocumentedAPI(FastAPI):
-    """FastAPI that also knows the schemas of the bodies which it does not parse itself."""
+    """FastAPI with the schemas of the bodies that it does not parse itself."""
 
     def openapi(self) -> dict[str, Any]:
-        """The OpenAPI document."""
+        """Return the OpenAPI document."""
         if self.openapi_schema is None:
             document = super().openapi()
             document["components"]["schemas"].update(body_schemas())
@@ -47,25 +47,25 @@ class DocumentedAPI(FastAPI):
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Responses that are problem documents, for these statuses."""
+    """Return the documentation of responses with these statuses, which are problem documents."""
     return {status: _problem(status) for status in statuses}
 
 
 def request_body() -> dict[str, Any]:
-    """The request body of the data routes."""
+    """Return the documentation of the request body of the routes that take data."""
     content = {name: _content(name, "ReconstructRequest", EXAMPLE_REQUEST) for name in CODECS}
     return {"requestBody": {"required": True, "content": content}}
 
 
 def reply_body() -> dict[int | str, dict[str, Any]]:
-    """The reply of POST /reconstruct."""
+    """Return the documentation of the reply of POST /reconstruct."""
     return {
         200: {
-            "description": "The same data with its gaps filled, in the form that Accept asks for; by default as sent",
+            "description": "The data with its gaps filled, in the media type that Accept prefers (default: as sent)",
             "content": {name: _content(name, "ReconstructReply", None) for name in CODECS},
             "headers": {
-                "X-Request-ID": {"description": "the request's id, as in the log", "schema": {"type": "string"}},
-                "Server-Timing": {"description": "milliseconds by stage", "schema": {"type": "string"}},
+                "X-Request-ID": {"description": "Id of the request, as in the log.", "schema": {"type": "string"}},
+                "Server-Timing": {"description": "Milliseconds by stage.", "schema": {"type": "string"}},
             },
         }
     }
@@ -83,12 +83,12 @@ def _problem(status: int) -> dict[str, Any]:
         "type": f"{TYPE_PREFIX}...",
         "title": MEANINGS[status],
         "status": status,
-        "detail": "what is wrong, with what was got and what was expected",
+        "detail": "what is wrong, what was got and what was expected",
         "request_id": "4f0c9a52d1b94a0f8d5b1c1b6f7c2e11",
         "errors": [],
     }
     content = {"schema": ProblemDocument.model_json_schema(), "example": example}
     response: dict[str, Any] = {"description": MEANINGS[status], "content": {PROBLEM_MEDIA_TYPE: content}}
     if status in (429, 503):
-        response["headers"] = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
+        response["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
     return response

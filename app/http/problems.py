@@ -1,4 +1,4 @@
-"""Errors as problem documents (RFC 9457): the handlers that turn an exception into a response."""
+"""The exception handlers, which turn errors into problem documents (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -20,21 +20,23 @@ from hydrofill.errors import ContractError
 logger = logging.getLogger(__name__)
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
-TYPE_PREFIX = "urn:hydrofill:problem:"  # a stable name, not an address
+TYPE_PREFIX = "urn:hydrofill:problem:"  # a stable name; it is not an address to visit
 INTERNAL_SLUG = "internal"
 MAX_RETRY_AFTER_S = 3600
 
 
 def install(app: FastAPI) -> None:
-    """Has every error of `app` answered as a problem document."""
+    """Have every error of `app` answered with a problem document."""
     app.add_exception_handler(ContractError, _contract)
     app.add_exception_handler(RequestValidationError, _parameters)
     app.add_exception_handler(HTTPException, _http)
 
 
 def internal_problem() -> JSONResponse:
-    """The reply to an error that nobody foresaw: it tells the request id and nothing else."""
-    return problem(500, INTERNAL_SLUG, "Internal error", "The server failed; its log has more under this request id.")
+    """Return the response to an unexpected error: it holds the request id and no details."""
+    return problem(
+        500, INTERNAL_SLUG, "Internal error", "The server failed. Its log has the details under this request id."
+    )
 
 
 def problem(
@@ -45,7 +47,7 @@ def problem(
     errors: Sequence[Mapping[str, str]] = (),
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """A problem document as a response."""
+    """Return a response with a problem document."""
     document = {
         "type": TYPE_PREFIX + slug,
         "title": title,
@@ -60,7 +62,7 @@ def problem(
 async def _contract(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ContractError)
     kind = next((PROBLEMS[c] for c in type(error).__mro__ if c in PROBLEMS), None)
-    if kind is None:  # a bundle's fault, not the client's
+    if kind is None:  # caused by a bundle, not by the client
         logger.error("unexpected %s: %s", type(error).__name__, error)
         return internal_problem()
     detail = str(error)
@@ -90,7 +92,7 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     phrase = HTTPStatus(error.status_code).phrase
     detail = {
         404: f"There is nothing at {request.url.path}.",
-        405: f"{request.method} is not answered at {request.url.path}.",
+        405: f"{request.method} is not allowed at {request.url.path}.",
     }.get(error.status_code, phrase)
     slug = phrase.lower().replace(" ", "-")
     return problem(error.status_code, slug, phrase, detail, headers=error.headers)

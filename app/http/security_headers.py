@@ -1,12 +1,12 @@
-"""What every reply tells a browser: nothing of it is run, framed, guessed or passed on."""
+"""Security headers of every response: a browser must not run, frame, sniff or share its content."""
 
 from __future__ import annotations
 
 from starlette.datastructures import MutableHeaders
 
-# Of a reply that is data; a page that is looked at brings a policy of its own.
+# The policy of data; an HTML page sets its own.
 DATA_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-# Nothing from elsewhere, nothing inline, no framing: what the page shows cannot be made to act for others.
+# The page loads nothing from other hosts, runs no inline script and cannot be framed.
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -23,6 +23,6 @@ SECURITY_HEADERS = {
 
 
 def secure(headers: MutableHeaders) -> None:
-    """Adds each header that the reply does not bring itself."""
+    """Add each security header that the response does not set itself."""
     for name, value in SECURITY_HEADERS.items():
         headers.setdefault(name, value)

@@ -1,4 +1,4 @@
-"""How long a connection may dawdle over a request's head or leave a reply lying."""
+"""Request-header, request-body and write timeouts of a connection."""
 
 from __future__ import annotations
 
@@ -11,57 +11,62 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
 class TimedProtocol(H11Protocol):
-    """HTTP/1.1 by h11, whose heads are bounded in size; ends what takes too long, bytes coming or not.
+    """HTTP/1.1 by h11 (which limits the size of headers), with timeouts that a trickle of bytes does not extend.
 
-    `head_s` bounds a head, `rest_s` what still comes of a body that was answered unread, `unread_s` how long the client
-    takes nothing of what is ready for it. A connection where nothing comes is uvicorn's to end.
+    Args:
+        given, named: the arguments of uvicorn's protocol.
+        head_s: the longest time for a request's header.
+        rest_s: the longest time for the rest of a body whose request has been answered already.
+        unread_s: the longest time in which the client reads nothing of a response.
+
+    uvicorn's own keep-alive timeout closes idle connections.
     """
 
     def __init__(self, *given: Any, head_s: float, rest_s: float, unread_s: float, **named: Any) -> None:
         super().__init__(*given, **named)
         self._head_s, self._rest_s, self._unread_s = head_s, rest_s, unread_s
-        self._coming, self._unread = _Timer(self.loop), _Timer(self.loop)
+        self._reading, self._writing = _Timer(self.loop), _Timer(self.loop)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Waits for the first head."""
+        """Start the timeout of the first header."""
         super().connection_made(transport)
-        self._coming.start(self._head_s, transport.abort)
+        self._reading.start(self._head_s, transport.abort)
 
     def data_received(self, data: bytes) -> None:
-        """Takes bytes in; waits no more once they make a head whole, and no longer for each that does not."""
+        """Receive bytes; a complete header stops its timeout, an incomplete one does not extend it."""
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:  # type: ignore[redundant-expr]  # None at first
-            self._coming.stop()
-        elif not self._coming.runs:
+            self._reading.stop()
+        elif not self._reading.running:
             rest = self.conn.their_state is h11.SEND_BODY
-            self._coming.start(self._rest_s if rest else self._head_s, self.transport.abort)
+            self._reading.start(self._rest_s if rest else self._head_s, self.transport.abort)
 
     def pause_writing(self) -> None:
-        """More is ready than the client takes."""
+        """Start the write timeout: the client does not read fast enough."""
         super().pause_writing()
-        self._unread.start(self._unread_s, self.transport.abort)
+        self._writing.start(self._unread_s, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """The client has taken nearly all of it."""
+        """Stop the write timeout: the client has read nearly everything."""
         super().resume_writing()
-        self._unread.stop()
+        self._writing.stop()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing is waited for any more."""
-        self._coming.stop()
-        self._unread.stop()
+        """Stop both timeouts."""
+        self._reading.stop()
+        self._writing.stop()
         super().connection_lost(exc)
 
 
 class _Timer:
-    """Calls something later, unless it is stopped or started anew before."""
+    """Calls a function later, unless it is stopped or restarted before."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._handle: asyncio.TimerHandle | None = None
 
     @property
-    def runs(self) -> bool:
+    def running(self) -> bool:
         return self._handle is not None
 
     def start(self, after_s: float, call: Callable[[], None]) -> None:

@@ -1,11 +1,11 @@
-"""Which bundles are loaded, and what each can do."""
+"""GET /bundles lists the loaded bundles; GET /bundles/NAME returns the manifest of one."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 
 from app.http.openapi import problems
-from app.routes.dependencies import ServiceOf
+from app.routes.dependencies import CurrentService
 from app.schemas import BundleList, BundleSummary, VariableSummary
 from hydrofill.bundle import Manifest
 from hydrofill.inference.model import Model
@@ -13,16 +13,16 @@ from hydrofill.inference.model import Model
 router = APIRouter()
 
 
-@router.get("/bundles", responses=problems(500, 503), summary="The loaded bundles")
-async def list_bundles(service: ServiceOf) -> BundleList:
-    """Name, version and variables of each."""
+@router.get("/bundles", responses=problems(500, 503), summary="List the loaded bundles")
+async def list_bundles(service: CurrentService) -> BundleList:
+    """Return name, version and variables of each loaded bundle."""
     return BundleList(bundles=tuple(_summary(model) for model in service.registry.models.values()))
 
 
-@router.get("/bundles/{name}", responses=problems(404, 422, 500, 503), summary="A bundle's manifest")
-async def show_bundle(name: str, service: ServiceOf) -> Manifest:
-    """Variables, units, training data, measured skill, digests of its files."""
-    return service.registry.named(name).manifest
+@router.get("/bundles/{name}", responses=problems(404, 422, 500, 503), summary="Show a bundle's manifest")
+async def show_bundle(name: str, service: CurrentService) -> Manifest:
+    """Return the manifest: variables, units, training data, measured skill and digests of the files."""
+    return service.registry.get(name).manifest
 
 
 def _summary(model: Model) -> BundleSummary:

@@ -1,4 +1,4 @@
-"""What a route finds of the application that it runs in."""
+"""Dependencies of the routes: the service, the authenticated client, and a request slot."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from app.keys import Keys
 from app.service import Service
 
 
-def find_service(request: Request) -> Service:
-    """The application's service.
+def current_service(request: Request) -> Service:
+    """Return the application's service.
 
     Raises:
         NotReadyError: the application has not started, or has ended.
@@ -25,11 +25,13 @@ def find_service(request: Request) -> Service:
     return cast(Service, service)
 
 
-def find_client(request: Request) -> str:
-    """The name of the client that asks; "" where no keys are asked for.
+def current_client(request: Request) -> str:
+    """Return the name of the client that sent the request; "" on a server without keys.
 
     Raises:
-        KeyMissingError, KeyRefusedError, QuotaError: it has no right to.
+        KeyMissingError: the request has no API key.
+        KeyRefusedError: the key is unknown.
+        QuotaError: the client has used up its requests per minute.
     """
     keys: Keys | None = getattr(request.app.state, "keys", None)
     if keys is None:
@@ -39,20 +41,20 @@ def find_client(request: Request) -> str:
     except (KeyMissingError, KeyRefusedError, QuotaError) as error:
         service = getattr(request.app.state, "service", None)
         if service is not None:
-            service.metrics.rejected("quota" if isinstance(error, QuotaError) else "key")
+            service.metrics.count_rejection("quota" if isinstance(error, QuotaError) else "key")
         raise
 
 
-async def hold_place(service: Annotated[Service, Depends(find_service)]) -> AsyncIterator[None]:
-    """Holds one of the places for requests with a body, until the reply has been taken.
+async def hold_slot(service: Annotated[Service, Depends(current_service)]) -> AsyncIterator[None]:
+    """Hold one of the slots for requests with a body until the response is sent.
 
     Raises:
-        BusyError: there is none.
+        BusyError: every slot is taken, or the server is draining.
     """
-    with service.admission.enter():
+    with service.admission.hold_slot():
         yield
 
 
-ClientOf = Annotated[str, Depends(find_client)]
-ServiceOf = Annotated[Service, Depends(find_service)]
-PlaceOf = Annotated[None, Depends(hold_place)]
+CurrentClient = Annotated[str, Depends(current_client)]
+CurrentService = Annotated[Service, Depends(current_service)]
+AdmissionSlot = Annotated[None, Depends(hold_slot)]

@@ -1,4 +1,4 @@
-"""Whether the server lives, and whether it can answer."""
+"""GET /healthz: liveness. GET /readyz: readiness."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from starlette.requests import Request
 
 from app.errors import NotReadyError
 from app.http.openapi import problems
-from app.routes.dependencies import ServiceOf
+from app.routes.dependencies import CurrentService
 from app.schemas import Health
 
 router = APIRouter()
 
 
-@router.get("/healthz", responses=problems(500, 503), summary="Alive")
+@router.get("/healthz", responses=problems(500, 503), summary="Liveness")
 async def healthz(request: Request) -> Health:
-    """The event loop answers, and the engine's thread has not died."""
+    """Return 200 while the event loop answers and the engine's thread is alive."""
     service = getattr(request.app.state, "service", None)
     if service is not None and not service.engine.alive:
         raise NotReadyError("the engine has stopped")
     return Health(status="ok")
 
 
-@router.get("/readyz", responses=problems(500, 503), summary="Ready for requests")
-async def readyz(service: ServiceOf) -> Health:
-    """A bundle is loaded, every loaded bundle has filled a whole window once, and no shutdown is asked for."""
+@router.get("/readyz", responses=problems(500, 503), summary="Readiness")
+async def readyz(service: CurrentService) -> Health:
+    """Return 200 once every loaded bundle has filled a whole window, until the server shuts down."""
     if not service.engine.alive:
         raise NotReadyError("the engine has stopped")
     if service.admission.draining:

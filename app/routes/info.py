@@ -1,4 +1,4 @@
-"""What is running here."""
+"""GET /info: versions, execution provider and limits of this server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import onnxruntime
 from fastapi import APIRouter
 
 from app.http.openapi import problems
-from app.routes.dependencies import ServiceOf
+from app.routes.dependencies import CurrentService
 from app.schemas import Info, LimitsInfo
 from hydrofill import __version__
 from hydrofill.inference.graphs import PROVIDERS
@@ -19,9 +19,9 @@ router = APIRouter()
 LIBRARIES = ("fastapi", "h5netcdf", "h5py", "numpy", "scipy", "xarray")
 
 
-@router.get("/info", responses=problems(500, 503), summary="Versions, provider, limits")
-async def info(service: ServiceOf) -> Info:
-    """Versions of this server and its libraries, what runs the graphs, and what is taken."""
+@router.get("/info", responses=problems(500, 503), summary="Show versions, execution provider and limits")
+async def info(service: CurrentService) -> Info:
+    """Return the versions of this server and its libraries, the execution provider, and the limits of requests."""
     settings = service.settings
     libraries = {name: version(name) for name in LIBRARIES}
     return Info(

@@ -1,4 +1,4 @@
-"""GET /metrics: what the server counts."""
+"""GET /metrics: the server's metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from app.http.openapi import problems
-from app.routes.dependencies import ServiceOf
+from app.routes.dependencies import CurrentService
 from app.telemetry.metrics import MEDIA_TYPE
 
 router = APIRouter()
@@ -14,10 +14,10 @@ router = APIRouter()
 
 @router.get(
     "/metrics",
-    summary="Counters for Prometheus",
+    summary="Show the metrics for Prometheus",
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **problems(500, 503)},
 )
-async def metrics(service: ServiceOf) -> Response:
-    """Requests, queue, time in each graph, refusals, cancellations, bundles; in base units."""
+async def metrics(service: CurrentService) -> Response:
+    """Return requests, queue, time in each graph, rejections, cancellations and bundles, in base units."""
     return Response(service.metrics.text(), media_type=MEDIA_TYPE)

@@ -1,49 +1,50 @@
-"""POST /reconstruct: data with gaps in, the same data filled out."""
+"""POST /reconstruct fills the gaps of the data in its body; POST /estimate predicts what that would cost."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated
 
+import msgspec
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.codecs.negotiation import reading_codec, writing_codec
-from app.http.bounded_response import TakenResponse
-from app.http.deadline import answer_body
+from app.codecs.negotiation import reading_codec
+from app.http.bounded_response import BoundedResponse
 from app.http.openapi import problems, reply_body, request_body
-from app.routes.dependencies import ClientOf, PlaceOf, ServiceOf
-from app.schemas import Estimate
-from app.service import EncodedReply, PreparedRequest
+from app.routes.dependencies import AdmissionSlot, CurrentClient, CurrentService
+from app.routes.fill_body import fill_body, run_on_body
+from app.schemas import Estimate, TimingMs
+from app.service import PreparedRequest
 from hydrofill.cancellation import Cancellation
 from hydrofill.filling import FillOptions
 
 router = APIRouter()
 
-READING = (400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504)  # what any route with a body may answer
+BODY_STATUSES = (400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504)  # errors of any route with a body
 
 
 class ReconstructQuery(BaseModel):
-    """How to fill; a parameter that is not here is refused."""
+    """How to fill; an unknown parameter is refused."""
 
     model_config = ConfigDict(extra="forbid")
 
     bundle: str | None = Field(
-        default=None, max_length=64, description="name of the bundle; may be left out where one suits"
+        default=None, max_length=64, description="Name of the bundle. Optional if exactly one loaded bundle suits."
     )
     variables: str | None = Field(
-        default=None, description="names to fill, separated by commas; by default all that data and bundle share"
+        default=None,
+        description="Names of the variables to fill, separated by commas. Default: all that data and bundle share.",
     )
     max_gap: int | None = Field(
         default=None,
         ge=1,
         le=1_000_000,
-        description="longest gap to fill, in time steps; longer ones stay missing, flag 3",
+        description="Longest gap to fill, in time steps. Longer gaps stay missing and get flag 3.",
     )
-    uncertainty: bool = Field(default=True, description="whether V_std is part of the reply")
-    only_gaps: bool = Field(default=False, description="whether V holds the filled values alone")
+    uncertainty: bool = Field(default=True, description="Whether the reply holds V_std for each filled variable V.")
+    only_gaps: bool = Field(default=False, description="Whether V holds only the filled values.")
 
     @field_validator("variables")
     @classmethod
@@ -62,46 +63,42 @@ class ReconstructQuery(BaseModel):
     "/reconstruct",
     summary="Fill the gaps of gridded and gauged water data",
     response_class=Response,
-    responses={**reply_body(), **problems(*READING, 406)},
+    responses={**reply_body(), **problems(*BODY_STATUSES, 406)},
     openapi_extra=request_body(),
 )
 async def reconstruct(
-    request: Request, client: ClientOf, service: ServiceOf, _: PlaceOf, query: Annotated[ReconstructQuery, Query()]
+    request: Request,
+    client: CurrentClient,
+    service: CurrentService,
+    _: AdmissionSlot,
+    query: Annotated[ReconstructQuery, Query()],
 ) -> Response:
-    """Observed values come back bit-identical; each gap is filled, with a standard deviation and a flag, or refused."""
-    headers = request.headers
-    reading = reading_codec(headers.get("content-type"), headers.get("content-encoding"))
-    writing = writing_codec(headers.get("accept"), reading)
-    if query.bundle:
-        service.registry.named(query.bundle)
-
-    async def work(body: bytes, cancellation: Cancellation) -> EncodedReply:
-        return await service.reconstruct(body, reading, writing, query.bundle, query.options(), client, cancellation)
-
-    answer = await answer_body(request, service, work)
-    headers_out = {"Server-Timing": _server_timing(answer)}
-    return TakenResponse(answer.content, answer.media_type, service.settings.reply_timeout_s, headers_out)
+    """Fill each gap, with a standard deviation and a flag, or refuse it. Observed values stay bit-identical."""
+    answer = await fill_body(request, service, client, query.bundle, query.options())
+    headers = {"Server-Timing": _server_timing(answer.timing)}
+    return BoundedResponse(answer.content, answer.media_type, service.settings.reply_timeout_s, headers)
 
 
 @router.post(
     "/estimate",
-    summary="What filling the gaps would cost",
-    responses=problems(*READING),
+    summary="Predict the cost of filling the gaps",
+    responses=problems(*BODY_STATUSES),
     openapi_extra=request_body(),
 )
 async def estimate(
-    request: Request, _: ClientOf, service: ServiceOf, __: PlaceOf, query: Annotated[ReconstructQuery, Query()]
+    request: Request,
+    _: CurrentClient,
+    service: CurrentService,
+    __: AdmissionSlot,
+    query: Annotated[ReconstructQuery, Query()],
 ) -> Estimate:
-    """Takes the same body and answers tokens, queries, bytes and predicted seconds; runs nothing."""
-    headers = request.headers
-    reading = reading_codec(headers.get("content-type"), headers.get("content-encoding"))
-    if query.bundle:
-        service.registry.named(query.bundle)
+    """Return tokens, queries, bytes and predicted seconds for the same body as /reconstruct; nothing is filled."""
+    reading = reading_codec(request.headers)
 
     async def work(body: bytes, cancellation: Cancellation) -> tuple[int, PreparedRequest]:
         return len(body), await service.prepare(body, reading, query.bundle, query.options(), cancellation)
 
-    body_bytes, prepared = await answer_body(request, service, work)
+    body_bytes, prepared = await run_on_body(request, service, query.bundle, work)
     return Estimate(
         bundle=prepared.model.manifest.name,
         windows=prepared.load.windows,
@@ -115,5 +112,5 @@ async def estimate(
     )
 
 
-def _server_timing(answer: EncodedReply) -> str:
-    return ", ".join(f"{stage};dur={ms:.3f}" for stage, ms in asdict(answer.timing).items())
+def _server_timing(timing: TimingMs) -> str:
+    return ", ".join(f"{stage};dur={ms:.3f}" for stage, ms in msgspec.structs.asdict(timing).items())

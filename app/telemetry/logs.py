@@ -1,4 +1,4 @@
-"""Log lines: what every module says through `logging`, with the request's id, as text or as JSON."""
+"""Logging set-up: every line carries the request's id and is written as text or as JSON."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from app.telemetry.request_id import current_request_id
 
 
 def configure(settings: Settings) -> None:
-    """Sends all logging to standard error in the form that `settings` asks for."""
+    """Send all log lines to standard error, at the level and in the format of `settings`."""
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _add_request_id,
     ]
-    form: Processor = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    renderer: Processor = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     if settings.log_format == "json":
         shared.append(structlog.processors.format_exc_info)
-        form = structlog.processors.JSONRenderer()
+        renderer = structlog.processors.JSONRenderer()
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, form],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
     root = logging.getLogger()

@@ -1,4 +1,4 @@
-"""What the server counts, for Prometheus: base units, one registry for each application."""
+"""The server's metrics for Prometheus, in base units; each application has its own registry."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 
 
 class Metrics:
-    """The server's counters; names begin with `hydrofill_`."""
+    """Counters, gauges and histograms, whose names begin with `hydrofill_`."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
         self._requests = Counter("hydrofill_requests", "Requests answered", ["route", "status"], registry=registry)
         self._request_seconds = Histogram(
             "hydrofill_request_seconds",
-            "From a request's head to its reply",
+            "Time from a request's header to the end of its response",
             ["route"],
             buckets=SECONDS,
             registry=registry,
         )
         self._queue_seconds = Histogram(
-            "hydrofill_queue_seconds", "Waited for the engine", buckets=SECONDS, registry=registry
+            "hydrofill_queue_seconds", "Time that a request waited for the engine", buckets=SECONDS, registry=registry
         )
         self._inference_seconds = Histogram(
             "hydrofill_inference_seconds", "A request's time in a graph", ["graph"], buckets=SECONDS, registry=registry
         )
         self._decode_seconds = Histogram(
-            "hydrofill_decode_seconds", "Body to dataset", ["format"], buckets=SECONDS, registry=registry
+            "hydrofill_decode_seconds", "Time to decode a body", ["format"], buckets=SECONDS, registry=registry
         )
         self._encode_seconds = Histogram(
-            "hydrofill_encode_seconds", "Dataset to reply", ["format"], buckets=SECONDS, registry=registry
+            "hydrofill_encode_seconds", "Time to encode a reply", ["format"], buckets=SECONDS, registry=registry
         )
         self._tokens = Counter("hydrofill_tokens", "Visible tokens encoded", registry=registry)
-        self._queries = Counter("hydrofill_queries", "Queries answered", registry=registry)
-        self._rejections = Counter("hydrofill_rejections", "Requests refused", ["reason"], registry=registry)
+        self._queries = Counter("hydrofill_queries", "Queries decoded", registry=registry)
+        self._rejections = Counter("hydrofill_rejections", "Requests rejected", ["reason"], registry=registry)
         self._cancellations = Counter(
             "hydrofill_cancellations",
-            "Requests given up: the client went, or the deadline passed",
+            "Requests cancelled: the client disconnected, the deadline passed or the server ended",
             ["reason", "stage"],
             registry=registry,
         )
@@ -53,59 +53,62 @@ class Metrics:
             "hydrofill_bundles_refused", "Folders whose bundle was refused when they were last read", registry=registry
         )
         self._reloads = Counter(
-            "hydrofill_reloads", "Looks at the bundles' folder while serving", ["result"], registry=registry
+            "hydrofill_reloads", "Reloads of the folder of bundles while serving", ["result"], registry=registry
         )
 
-    def watch(self, engine: Engine) -> None:
-        """Adds what is read when it is asked for: the queue."""
+    def add_queue_gauges(self, engine: Engine) -> None:
+        """Add the gauges of the engine's queue, which are read whenever the metrics are."""
         gauges = {
             "hydrofill_queue_requests": ("Requests that wait for the engine", lambda: engine.queued[0]),
             "hydrofill_queue_tokens": ("Visible tokens that wait for the engine", lambda: engine.queued[1]),
-            "hydrofill_queue_backlog_seconds": ("Predicted work", lambda: engine.wait_s(float("inf"))),
+            "hydrofill_queue_backlog_seconds": (
+                "Predicted seconds of running and queued work",
+                lambda: engine.wait_s(float("inf")),
+            ),
         }
         for name, (text, read) in gauges.items():
             Gauge(name, text, registry=self.registry).set_function(read)
 
-    def serves(self, registry: Registry) -> None:
-        """Tells which bundles are served from now on, and how many folders were refused."""
+    def set_bundles(self, registry: Registry) -> None:
+        """Set which bundles are served from now on, and how many folders were refused."""
         self._bundle.clear()
         for model in registry.models.values():
             self._bundle.labels(model.manifest.name, model.manifest.version, model.sha256).set(1)
         self._refused.set(len(registry.refused))
 
-    def reloaded(self, result: str) -> None:
-        """Counts a look at the bundles' folder: `loaded`, `refused` or `unchanged`."""
+    def count_reload(self, result: str) -> None:
+        """Count a reload of the folder of bundles: `loaded`, `refused` or `unchanged`."""
         self._reloads.labels(result).inc()
 
-    def answered(self, route: str, status: int, seconds: float) -> None:
-        """Counts a reply."""
+    def count_reply(self, route: str, status: int, seconds: float) -> None:
+        """Count an answered request."""
         self._requests.labels(route, str(status)).inc()
         self._request_seconds.labels(route).observe(seconds)
 
-    def filled(self, outcome: Outcome, tokens: int, queries: int) -> None:
-        """Counts a run of the engine."""
+    def count_fill(self, outcome: Outcome, tokens: int, queries: int) -> None:
+        """Count a run of the engine."""
         self._queue_seconds.observe(outcome.queue_s)
         self._inference_seconds.labels("encoder").observe(outcome.encode_s)
         self._inference_seconds.labels("decoder").observe(outcome.decode_s)
         self._tokens.inc(tokens)
         self._queries.inc(queries)
 
-    def decoded(self, media_type: str, seconds: float) -> None:
-        """Counts a body that was read."""
+    def observe_decode(self, media_type: str, seconds: float) -> None:
+        """Observe the time to decode a body."""
         self._decode_seconds.labels(media_type).observe(seconds)
 
-    def encoded(self, media_type: str, seconds: float) -> None:
-        """Counts a reply that was written."""
+    def observe_encode(self, media_type: str, seconds: float) -> None:
+        """Observe the time to encode a reply."""
         self._encode_seconds.labels(media_type).observe(seconds)
 
-    def rejected(self, reason: str) -> None:
-        """Counts a refusal for want of room or right."""
+    def count_rejection(self, reason: str) -> None:
+        """Count a rejected request: `draining`, `requests`, `cost`, `queue`, `key` or `quota`."""
         self._rejections.labels(reason).inc()
 
-    def cancelled(self, reason: str, stage: str) -> None:
-        """Counts a request that was given up at a stage."""
+    def count_cancellation(self, reason: str, stage: str) -> None:
+        """Count a request that was cancelled for `reason` in `stage`."""
         self._cancellations.labels(reason, stage).inc()
 
     def text(self) -> bytes:
-        """All of it, in Prometheus's text form."""
+        """Return all metrics in Prometheus's text format."""
         return generate_latest(self.registry)

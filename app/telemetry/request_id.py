@@ -1,4 +1,4 @@
-"""A name for every request: taken from X-Request-ID or made here, told in the reply, in problems and in logs."""
+"""The id of every request: from X-Request-ID or generated; part of the response, of problem documents and of logs."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from contextvars import ContextVar
 from uuid import uuid4
 
 HEADER = "X-Request-ID"
-SANE = re.compile(r"[A-Za-z0-9._-]{1,64}")  # what may go into a log line and a header as it is
+VALID_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")  # safe in a log line and in a header
 
 _current: ContextVar[str] = ContextVar("request_id", default="")
 
 
 def current_request_id() -> str:
-    """The id of the request that this code runs for; "" outside of one."""
+    """Return the id of the request that is being handled; "" outside of a request."""
     return _current.get()
 
 
-def name_request(requested: str | None) -> str:
-    """Sets the id of the current request: `requested` where it is sane, else a new one."""
-    request_id = requested if requested is not None and SANE.fullmatch(requested) else uuid4().hex
+def set_request_id(requested: str | None) -> str:
+    """Set and return the id of the current request: `requested` if it is valid, else a generated id."""
+    request_id = requested if requested is not None and VALID_ID.fullmatch(requested) else uuid4().hex
     _current.set(request_id)
     return request_id

@@ -1,4 +1,4 @@
-"""Traces of requests by OpenTelemetry, where the extra `otel` is installed and an address is set; otherwise nothing."""
+"""Tracing with OpenTelemetry, if the extra `otel` is installed and an endpoint is set."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ Value = str | int | float
 
 
 class Span(Protocol):
-    """Something that takes time, and what is known of it."""
+    """A timed operation and its attributes."""
 
-    def set(self, **known: Value) -> None:
-        """Adds what is known; a name's `__` stands for a dot."""
+    def set(self, **attributes: Value) -> None:
+        """Set attributes; `__` in a name stands for a dot."""
 
 
 class NoSpan:
-    """A span that nobody sees."""
+    """A span that is not recorded."""
 
-    def set(self, **known: Value) -> None:
-        """Adds nothing."""
+    def set(self, **attributes: Value) -> None:
+        """Do nothing."""
 
 
 class Tracing:
-    """No traces: what costs nothing where they are not asked for."""
+    """Tracing that is switched off; the base of tracing that is on."""
 
     def request(self, name: str, headers: Mapping[str, str]) -> AbstractContextManager[Span]:  # noqa: ARG002 (in traces)
-        """The span of a request, below the caller's own where `headers` tell it (W3C traceparent)."""
+        """Open the span of a request, as a child of the caller's span if `headers` name one (W3C traceparent)."""
         return nullcontext(NoSpan())
 
     def stage(self, name: str) -> AbstractContextManager[Span]:  # noqa: ARG002 (in traces)
-        """The span of a part of the current request."""
+        """Open the span of a stage of the current request."""
         return nullcontext(NoSpan())
 
     def close(self) -> None:
-        """Sends what is left."""
+        """Send the spans that are still buffered."""
 
 
 def open_tracing(settings: Settings) -> Tracing:
-    """What the settings ask for.
+    """Return tracing as set.
 
     Raises:
-        SettingsError: traces are asked for, but OpenTelemetry is not installed.
+        SettingsError: an endpoint is set, but OpenTelemetry is not installed.
     """
     if settings.otel_endpoint is None:
         return Tracing()
@@ -61,11 +61,11 @@ def open_tracing(settings: Settings) -> Tracing:
         raise SettingsError("HYDROFILL_OTEL_ENDPOINT needs OpenTelemetry: install hydrofill[otel]") from error
     provider = TracerProvider(resource=Resource({"service.name": "hydrofill", "service.version": __version__}))
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(settings.otel_endpoint)))
-    return traces_of(provider)
+    return tracing_with(provider)
 
 
-def traces_of(provider: TracerProvider) -> Tracing:
-    """Traces by OpenTelemetry."""
+def tracing_with(provider: TracerProvider) -> Tracing:
+    """Return tracing that records spans with this OpenTelemetry provider."""
     from opentelemetry import trace
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -75,8 +75,8 @@ def traces_of(provider: TracerProvider) -> Tracing:
         def __init__(self, span: trace.Span) -> None:
             self._span = span
 
-        def set(self, **known: Value) -> None:
-            self._span.set_attributes({name.replace("__", "."): value for name, value in known.items()})
+        def set(self, **attributes: Value) -> None:
+            self._span.set_attributes({name.replace("__", "."): value for name, value in attributes.items()})
 
     class OtelTracing(Tracing):
         @contextmanager

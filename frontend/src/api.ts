@@ -16,12 +16,12 @@ export interface Manifest {
   readonly layout: { readonly variables: readonly Spec[] };
 }
 
-export interface Ask {
+export interface FillQuery {
   readonly bundle: string;
   readonly maxGap: number | null;
 }
 
-/** RFC 9457, as every error of the server comes. */
+/** A problem document (RFC 9457): the form of every error of the server. */
 export interface Problem {
   readonly title: string;
   readonly status: number;
@@ -43,7 +43,7 @@ export class Cancelled extends Error {}
 
 export interface Sending {
   readonly signal: AbortSignal;
-  /** Told the share of the body that has gone, 0 to 1. */
+  /** Called with the share of the body that has been sent, 0 to 1. */
   readonly onSent?: (share: number) => void;
 }
 
@@ -51,9 +51,9 @@ const NETCDF = "application/x-netcdf";
 
 export const url = (path: string): string => new URL(path, document.baseURI).href;
 
-export function query(ask: Ask): string {
-  const pairs = new URLSearchParams({ bundle: ask.bundle });
-  if (ask.maxGap !== null) pairs.set("max_gap", String(ask.maxGap));
+export function query(fill: FillQuery): string {
+  const pairs = new URLSearchParams({ bundle: fill.bundle });
+  if (fill.maxGap !== null) pairs.set("max_gap", String(fill.maxGap));
   return pairs.toString();
 }
 
@@ -79,36 +79,27 @@ export async function fetchSample(): Promise<Blob> {
   return reply.blob();
 }
 
-/** The file as the server reads it, gaps flagged, nothing filled. */
+/** The file as the server reads it: gaps are flagged, nothing is filled. */
 export async function preview(file: Blob, bundle: string | null, sending: Sending): Promise<ReplyDocument> {
   const path = bundle === null ? "page/preview" : `page/preview?${new URLSearchParams({ bundle })}`;
   return JSON.parse(await (await post(path, file, "application/json", sending)).text()) as ReplyDocument;
 }
 
-export async function reconstruct(file: Blob, ask: Ask, sending: Sending): Promise<ReplyDocument> {
-  const reply = await post(`reconstruct?${query(ask)}`, file, "application/json", sending);
+export async function reconstruct(file: Blob, fill: FillQuery, sending: Sending): Promise<ReplyDocument> {
+  const reply = await post(`reconstruct?${query(fill)}`, file, "application/json", sending);
   return JSON.parse(await reply.text()) as ReplyDocument;
 }
 
-export const reconstructFile = (file: Blob, ask: Ask, sending: Sending): Promise<Blob> =>
-  post(`reconstruct?${query(ask)}`, file, NETCDF, sending);
+export const reconstructFile = (file: Blob, fill: FillQuery, sending: Sending): Promise<Blob> =>
+  post(`reconstruct?${query(fill)}`, file, NETCDF, sending);
 
-let estimates: Promise<boolean> | null = null;
-
-/** Seconds that the server expects to need; null where this server does not estimate. */
-export async function estimateSeconds(file: Blob, ask: Ask, sending: Sending): Promise<number | null> {
-  estimates ??= getJson<{ paths: Record<string, unknown> }>("openapi.json").then(
-    (document) => "/estimate" in document.paths,
-    () => false,
-  );
-  if (!(await estimates)) return null;
-  const reply = await post(`estimate?${query(ask)}`, file, "application/json", sending);
-  const answer = JSON.parse(await reply.text()) as Record<string, unknown>;
-  const key = Object.keys(answer).find((k) => /second|_s$/.test(k) && typeof answer[k] === "number");
-  return key === undefined ? null : (answer[key] as number);
+/** The seconds of engine time that the server predicts. */
+export async function estimateSeconds(file: Blob, fill: FillQuery, sending: Sending): Promise<number> {
+  const reply = await post(`estimate?${query(fill)}`, file, "application/json", sending);
+  return (JSON.parse(await reply.text()) as { predicted_s: number }).predicted_s;
 }
 
-/** XMLHttpRequest, for fetch does not tell how much of a body has gone. */
+/** Sends the file by XMLHttpRequest: fetch does not report how much of a body has been sent. */
 function post(path: string, file: Blob, accept: string, sending: Sending): Promise<Blob> {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
@@ -136,12 +127,12 @@ async function problemOf(status: number, text: string, retryAfter: string | null
   try {
     return new ProblemError(JSON.parse(text) as Problem, retryAfterS);
   } catch {
-    const detail = "Something between this page and the server answered instead of it.";
+    const detail = "The reply did not come from the server, but from a proxy or gateway in between.";
     return new ProblemError({ title: `Status ${status}`, status, detail }, retryAfterS);
   }
 }
 
 function unreachable(): ProblemError {
-  const detail = "No answer came. Is it still running, and is the network up?";
+  const detail = "The server did not answer. Check that it is running and that the network works.";
   return new ProblemError({ title: "The server cannot be reached", status: 0, detail }, null);
 }

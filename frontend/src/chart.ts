@@ -3,11 +3,11 @@ import { themed } from "./colours";
 import { format } from "./scale";
 import { FILLED, OBSERVED, type Variable } from "./view";
 
-/** Standard deviations to either side that hold 90 % of a normal distribution: the 0.95 quantile. */
+/** Half width, in standard deviations, of the interval with 90 % of a normal distribution: its 0.95 quantile. */
 const HALF_WIDTH_90 = 1.6448536;
-const MOST_POINTS = 400;
+const MAX_POINTS = 400;
 
-/** Time series of one cell or gauge: what was observed, what was filled, and the band of the fills. */
+/** Time series of one cell or gauge: observed values, filled values, and the 90 % band of the filled values. */
 export class Chart {
   private plot: uPlot | null = null;
   private step = 0;
@@ -44,7 +44,7 @@ export class Chart {
     const ink = themed("--muted");
     const axis = { stroke: ink, grid: { stroke: themed("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
     const filled = themed("--chart-filled");
-    const sparse = (this.last?.time.length ?? 0) <= MOST_POINTS;
+    const sparse = (this.last?.time.length ?? 0) <= MAX_POINTS;
     return {
       ...this.size,
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC"),
@@ -93,7 +93,7 @@ export class Chart {
   }
 }
 
-/** Time, band, the whole line, the observed part of it, the filled points; the band has no width where observed. */
+/** Columns of the chart: time, band, whole line, observed line, filled points. Where observed, the band has no width. */
 function columns(time: readonly number[], variable: Variable, index: number): uPlot.AlignedData {
   const { width, flag, lower } = variable;
   const at = time.map((_, step) => step * width + index);

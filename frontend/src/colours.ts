@@ -1,6 +1,6 @@
 import { CIVIDIS, VIRIDIS } from "./tables";
 
-/** 256 colours as the bytes of canvas pixels, 0xAABBGGRR. */
+/** 256 colours as canvas pixels, 0xAABBGGRR. */
 export type Palette = Uint32Array;
 
 function parse(table: string): Palette {
@@ -13,14 +13,14 @@ function parse(table: string): Palette {
 }
 
 export const FIELD_PALETTE = parse(VIRIDIS);
-export const SPREAD_PALETTE = parse(CIVIDIS);
+export const STD_PALETTE = parse(CIVIDIS);
 
-/** A custom property of the style sheet, which knows light and dark. */
+/** The value of a custom property of the style sheet in the current colour scheme. */
 export function themed(name: string): string {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
-/** Calls `redraw` when the reader's system turns dark or light. */
+/** Calls `redraw` when the reader's system changes between light and dark. */
 export function onThemeChange(redraw: () => void): void {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
 }

@@ -1,21 +1,21 @@
 import { Chart } from "./chart";
-import { FIELD_PALETTE, SPREAD_PALETTE, onThemeChange } from "./colours";
+import { FIELD_PALETTE, STD_PALETTE, onThemeChange } from "./colours";
 import { drawLegend } from "./legend";
 import { MapPanel, type Scene, type Show, aspectOf, statusOf } from "./map";
 import { announce, at, element } from "./page";
-import { type Scale, count, format, formatSpread, prettyUnits, scaleOf, share } from "./scale";
+import { type Scale, count, format, formatWithStd, prettyUnits, scaleOf, share } from "./scale";
 import { Timeline } from "./timeline";
 import { FILLED, OBSERVED, type Variable, type View, countFlags, gapShares, isGap, timeLabels } from "./view";
 
 interface Scales {
   readonly field: Scale;
-  readonly spread: Scale;
+  readonly std: Scale;
 }
 
-/** What the time series is of: a cell of a gridded variable, or a gauge of a series. */
+/** The place of the time series: a cell of a gridded variable, or a gauge. */
 type Place = { readonly kind: "cell" } | { readonly kind: "site"; readonly series: number; readonly site: number };
 
-/** Maps, time, series and statistics of one file, before and after its gaps are filled. */
+/** Maps, time slider, time series and statistics of one file, before and after its gaps are filled. */
 export class Explorer {
   private view: View | null = null;
   private isFilled = false;
@@ -33,7 +33,7 @@ export class Explorer {
       const canvas = at<HTMLCanvasElement>(`map-${show}`);
       return [show, new MapPanel(canvas, show, (c) => this.pickCell(c), (s) => this.pickSite(s), (c) => this.readOut(c))];
     };
-    this.panels = new Map([panel("sent"), panel("filled"), panel("spread")]);
+    this.panels = new Map([panel("sent"), panel("filled"), panel("std")]);
     at("place").addEventListener("change", () => this.pickPlace(at<HTMLSelectElement>("place").value));
     onThemeChange(() => this.drawAll());
     let width = 0;
@@ -45,19 +45,19 @@ export class Explorer {
     }).observe(at("maps"));
   }
 
-  /** Shows a file that was just read; the place in it starts anew. */
+  /** Shows a new file, at a step and cell with something to see. */
   open(view: View): void {
     this.field = 0;
     this.place = view.fields.length > 0 ? { kind: "cell" } : { kind: "site", series: 0, site: 0 };
     this.isFilled = false;
     this.take(view);
-    const step = this.tellingStep();
-    this.cell = this.tellingCell(step);
+    const step = this.firstStep();
+    this.cell = this.firstCell(step);
     this.timeline.load(this.labels, step);
     this.drawAll();
   }
 
-  /** Shows the same file filled, or again as it was sent; time and place stay. */
+  /** Shows the same file filled, or again as it was sent; step and place stay. */
   update(view: View, isFilled: boolean): void {
     this.isFilled = isFilled;
     this.take(view);
@@ -69,7 +69,7 @@ export class Explorer {
     this.labels = timeLabels(view.time);
     this.scales = view.fields.map((variable) => ({
       field: scaleOf(variable.values.filter((_, i) => variable.flag[i] === OBSERVED), variable.root),
-      spread: scaleOf(variable.std.filter((_, i) => variable.flag[i] === FILLED), variable.root, true),
+      std: scaleOf(variable.std.filter((_, i) => variable.flag[i] === FILLED), variable.root, true),
     }));
     at("columns").classList.toggle("wide", view.fields.length > 0 && aspectOf(view) > 1.2);
     at("columns").classList.toggle("no-maps", view.fields.length === 0);
@@ -80,21 +80,21 @@ export class Explorer {
     return this.view?.fields[this.field];
   }
 
-  /** A step with much missing, much observed and much going on: there is something to see on it. */
-  private tellingStep(): number {
+  /** The step to show first: many gaps, many observed values and large variation. */
+  private firstStep(): number {
     const variable = this.variable ?? this.view?.series[0];
     if (variable === undefined) return 0;
     const worth = gapShares(variable).map((gaps, step) => {
       const frame = variable.values.subarray(step * variable.width, (step + 1) * variable.width).filter(Number.isFinite);
       const mean = frame.reduce((sum, v) => sum + v, 0) / Math.max(frame.length, 1);
-      const spread = frame.reduce((sum, v) => sum + Math.abs(v - mean), 0) / Math.max(frame.length, 1);
-      return gaps * (1 - gaps) * Math.sqrt(spread);
+      const variation = frame.reduce((sum, v) => sum + Math.abs(v - mean), 0) / Math.max(frame.length, 1);
+      return gaps * (1 - gaps) * Math.sqrt(variation);
     });
     return Math.max(0, worth.indexOf(Math.max(...worth)));
   }
 
-  /** Of the gaps of this step, the cell with most gaps at other steps and yet a value at some. */
-  private tellingCell(step: number): number {
+  /** The cell to show first: a gap at this step, many gaps at other steps, and some observed values. */
+  private firstCell(step: number): number {
     const variable = this.variable;
     if (variable === undefined) return 0;
     const { width, flag } = variable;
@@ -139,7 +139,7 @@ export class Explorer {
     const shown = this.variable ?? this.view.series[0];
     if (shown !== undefined) this.timeline.showShares(gapShares(shown));
     at("wait-filled").hidden = this.isFilled;
-    at("wait-spread").hidden = this.isFilled;
+    at("wait-std").hidden = this.isFilled;
   }
 
   private drawVariables(): void {
@@ -169,14 +169,14 @@ export class Explorer {
     const scales = this.scales[this.field];
     const onMap = this.place.kind === "cell" ? { cell: this.cell, site: null } : { cell: null, site: this.place.site };
     for (const [show, panel] of this.panels) {
-      const spread = show === "spread";
+      const isStd = show === "std";
       const scene: Scene = {
         ...{ view, variable, step: this.timeline.step, ...onMap },
-        scale: spread ? scales.spread : scales.field,
-        palette: spread ? SPREAD_PALETTE : FIELD_PALETTE,
+        scale: isStd ? scales.std : scales.field,
+        palette: isStd ? STD_PALETTE : FIELD_PALETTE,
       };
       panel.draw(scene);
-      const what = { sent: "as sent", filled: "filled", spread: "uncertainty" }[show];
+      const what = { sent: "as sent", filled: "filled", std: "uncertainty" }[show];
       panel.canvas.setAttribute("aria-label", `Map of ${variable.label}, ${what}, ${this.labels[this.timeline.step]}`);
     }
     this.readOut(null);
@@ -186,13 +186,13 @@ export class Explorer {
     const { variable } = this;
     if (variable === undefined) return;
     const units = prettyUnits(variable.units);
-    const { field, spread } = this.scales[this.field];
+    const { field, std } = this.scales[this.field];
     const both = at("legend-field");
-    const sigma = at("legend-spread");
+    const sigma = at("legend-std");
     (both.firstElementChild as HTMLElement).textContent = `${variable.label}, ${units}${field.root ? ", √ scale" : ""}`;
-    (sigma.firstElementChild as HTMLElement).textContent = `σ, ${units}${spread.root ? ", √ scale" : ""}`;
+    (sigma.firstElementChild as HTMLElement).textContent = `σ, ${units}${std.root ? ", √ scale" : ""}`;
     drawLegend(both, field, FIELD_PALETTE);
-    drawLegend(sigma, spread, SPREAD_PALETTE);
+    drawLegend(sigma, std, STD_PALETTE);
     sigma.classList.toggle("idle", !this.isFilled);
   }
 
@@ -260,7 +260,7 @@ export class Explorer {
   }
 }
 
-/** Cells to fill in all variables together. */
+/** Gaps and values of all variables together. */
 export function countGaps(view: View): { gaps: number; values: number } {
   const all = [...view.fields, ...view.series].map(countFlags);
   const gaps = all.reduce((sum, c) => sum + c.filled + c.refused, 0);
@@ -272,6 +272,6 @@ function valueText(variable: Variable, at: number): { value: string; status: str
   const flag = variable.flag[at];
   const status = statusOf(flag);
   if (flag === OBSERVED) return { value: `${format(variable.values[at])} ${units}`, status };
-  if (flag === FILLED) return { value: `${formatSpread(variable.values[at], variable.std[at])} ${units}`, status };
+  if (flag === FILLED) return { value: `${formatWithStd(variable.values[at], variable.std[at])} ${units}`, status };
   return { value: "no value", status };
 }

@@ -10,7 +10,7 @@ import { type ReplyDocument, type View, readView } from "./view";
 
 interface Source {
   readonly file: Blob;
-  /** null for the built-in sample. */
+  /** The file's name; null for the built-in sample. */
   readonly name: string | null;
 }
 
@@ -20,10 +20,10 @@ const manifests = new Map<string, api.Manifest>();
 let source: Source | null = null;
 let view: View | null = null;
 let running: AbortController | null = null;
-let filledWith: api.Ask | null = null;
+let filledWith: api.FillQuery | null = null;
 let filledFile: Blob | null = null;
 
-const ask = (): api.Ask => {
+const fillQuery = (): api.FillQuery => {
   const maxGap = at<HTMLInputElement>("max-gap").valueAsNumber;
   return { bundle: at<HTMLSelectElement>("bundle").value, maxGap: maxGap >= 1 ? Math.floor(maxGap) : null };
 };
@@ -51,23 +51,23 @@ async function read(reply: ReplyDocument): Promise<View> {
   return readView(reply, manifest.layout.variables);
 }
 
-/** Reads a file into the page; `bundle` is null where the server may choose. */
+/** Opens a file in the page; with `bundle` null, the server chooses the bundle. */
 async function open(chosen: Source, bundle: string | null): Promise<void> {
   const control = start(`Reading ${chosen.name ?? "the sample"}`);
   try {
     if (bundles.size === 0) await connect();
     const reply = await api.preview(chosen.file, bundle, { signal: control.signal, onSent: (part) => showProgress(part * 0.6) });
-    const read_ = await read(reply);
+    const opened = await read(reply);
     const same = source === chosen;
     source = chosen;
-    view = read_;
+    view = opened;
     at<HTMLSelectElement>("bundle").value = reply.bundle.name;
     forgetFill();
     at("start").hidden = true;
     at("work").hidden = false;
-    showSource(chosen, read_);
-    if (same) explorer.update(read_, false);
-    else explorer.open(read_);
+    showSource(chosen, opened);
+    if (same) explorer.update(opened, false);
+    else explorer.open(opened);
     announce(`${chosen.name ?? "The sample"} is open`);
     void showEstimate();
   } finally {
@@ -89,7 +89,7 @@ async function showEstimate(): Promise<void> {
   const known = `${count(gaps)} of ${count(values)} values are missing · ${bytes(source.file.size)} to send`;
   at("estimate").textContent = known;
   const sent = source;
-  const seconds = await api.estimateSeconds(sent.file, ask(), { signal: new AbortController().signal }).catch(() => null);
+  const seconds = await api.estimateSeconds(sent.file, fillQuery(), { signal: new AbortController().signal }).catch(() => null);
   if (seconds !== null && source === sent) {
     at("estimate").textContent = `${known} · about ${seconds < 1 ? "a second" : `${Math.ceil(seconds)} s`} of work`;
   }
@@ -98,15 +98,15 @@ async function showEstimate(): Promise<void> {
 async function fill(): Promise<void> {
   if (source === null) return;
   const control = start("Filling the gaps");
-  const asked = ask();
+  const requested = fillQuery();
   try {
     const onSent = (part: number): void => showProgress(part < 1 ? part * 0.3 : null);
-    view = await read(await api.reconstruct(source.file, asked, { signal: control.signal, onSent }));
-    filledWith = asked;
+    view = await read(await api.reconstruct(source.file, requested, { signal: control.signal, onSent }));
+    filledWith = requested;
     filledFile = null;
     explorer.update(view, true);
     at("take").hidden = false;
-    at("snippet").textContent = snippet(asked, source.name);
+    at("snippet").textContent = snippet(requested, source.name);
     at("run").textContent = "Fill again";
     announce("The gaps are filled");
   } finally {
@@ -114,7 +114,7 @@ async function fill(): Promise<void> {
   }
 }
 
-/** The filled file, in the same form as it was sent: asked for when it is wanted, and kept. */
+/** Downloads the filled file as NetCDF; the file is requested once and then kept. */
 async function download(): Promise<void> {
   if (source === null || filledWith === null) return;
   if (filledFile === null) {
@@ -165,7 +165,7 @@ function end(control: AbortController): void {
   at<HTMLButtonElement>("run").disabled = false;
 }
 
-/** The share that is done, or null where nobody knows. */
+/** Shows the share that is done; null if unknown. */
 function showProgress(done: number | null): void {
   const track = at("track");
   track.classList.toggle("unknown", done === null);
@@ -174,7 +174,7 @@ function showProgress(done: number | null): void {
   at("bar").style.width = done === null ? "" : `${100 * done}%`;
 }
 
-/** Runs what a reader asked for; what fails is shown, what was cancelled is not. */
+/** Runs an action of the reader and shows its error, unless it was cancelled. */
 function attempt(work: () => Promise<void>): void {
   work().catch((error: unknown) => {
     if (!(error instanceof api.Cancelled)) showProblem(error);
@@ -194,14 +194,14 @@ at("run").addEventListener("click", () => attempt(fill));
 at("cancel").addEventListener("click", () => running?.abort());
 at("download").addEventListener("click", () => attempt(download));
 at("bundle").addEventListener("change", () => attempt(async () => {
-  if (source !== null) await open(source, ask().bundle);
+  if (source !== null) await open(source, fillQuery().bundle);
 }));
 at("max-gap").addEventListener("change", () => void showEstimate());
 at("copy").addEventListener("click", () => attempt(async () => {
   (document.querySelector("#take details") as HTMLDetailsElement).open = true;
   const copied = await copy(at("snippet").textContent ?? "", at("snippet"));
   at("copy").textContent = copied ? "Copied" : "Select and copy";
-  announce(copied ? "The program is copied" : "Copying is not allowed here");
+  announce(copied ? "The program is copied" : "The browser does not allow copying; select the text and copy it");
   setTimeout(() => (at("copy").textContent = "Copy as Python"), 2000);
 }));
 

@@ -3,7 +3,7 @@ import { type Scale, position } from "./scale";
 import { FILLED, OBSERVED, OUTSIDE, REFUSED, type Site, type Variable, type View, isGap } from "./view";
 
 /** What a panel shows: the data as sent, with its gaps filled, or the uncertainty of the fills. */
-export type Show = "sent" | "filled" | "spread";
+export type Show = "sent" | "filled" | "std";
 
 export interface Scene {
   readonly view: View;
@@ -15,7 +15,7 @@ export interface Scene {
   readonly palette: Palette;
 }
 
-const TALLEST = 470;
+const MAX_HEIGHT_PX = 470;
 
 /** One map on a canvas; cells are numbered as in the data, row by row. */
 export class MapPanel {
@@ -59,7 +59,7 @@ export class MapPanel {
     context.clearRect(0, 0, width, height);
     this.drawHatch(context, width, height);
     this.drawCells(context, width, height);
-    if (this.show !== "spread") this.drawOutlines(context);
+    if (this.show !== "std") this.drawOutlines(context);
     this.drawSites(context);
     this.drawSelection(context);
   }
@@ -67,7 +67,7 @@ export class MapPanel {
   private fit(view: View): [number, number] {
     const room = (this.canvas.parentElement as HTMLElement).clientWidth;
     const aspect = aspectOf(view);
-    const height = Math.min(TALLEST, room / aspect);
+    const height = Math.min(MAX_HEIGHT_PX, room / aspect);
     return [Math.max(1, Math.floor(height * aspect)), Math.max(1, Math.floor(height))];
   }
 
@@ -125,7 +125,7 @@ export class MapPanel {
     return variable.flag[step * variable.width + this.cellOf(row, column)];
   }
 
-  /** Under everything: what is missing shows it. */
+  /** Hatching below the cells; it shows where values are missing. */
   private drawHatch(context: CanvasRenderingContext2D, width: number, height: number): void {
     context.fillStyle = themed("--map-gap");
     context.fillRect(0, 0, width, height);
@@ -144,18 +144,18 @@ export class MapPanel {
     const { columns, rows } = this.size;
     const image = new ImageData(columns, rows);
     const out = new Uint32Array(image.data.buffer);
-    const plain = pixelOf(themed(this.show === "spread" ? "--map-observed" : "--surface"));
+    const plain = pixelOf(themed(this.show === "std" ? "--map-observed" : "--surface"));
     const outside = pixelOf(themed("--surface"));
     for (let row = 0; row < rows; row++) {
       for (let column = 0; column < columns; column++) {
         const at = step * variable.width + this.cellOf(row, column);
         const flag = variable.flag[at];
-        const value = this.show === "spread" ? variable.std[at] : variable.values[at];
-        const shown = this.show === "spread" ? flag === FILLED : flag === OBSERVED || (this.show === "filled" && flag === FILLED);
+        const value = this.show === "std" ? variable.std[at] : variable.values[at];
+        const shown = this.show === "std" ? flag === FILLED : flag === OBSERVED || (this.show === "filled" && flag === FILLED);
         let pixel = 0;
         if (flag === OUTSIDE) pixel = outside;
         else if (shown && Number.isFinite(value)) pixel = palette[Math.round(255 * position(scale, value))];
-        else if (this.show === "spread" && flag === OBSERVED) pixel = plain;
+        else if (this.show === "std" && flag === OBSERVED) pixel = plain;
         out[row * columns + column] = pixel;
       }
     }
@@ -166,7 +166,7 @@ export class MapPanel {
     context.drawImage(this.pixels, 0, 0, width, height);
   }
 
-  /** A line around each gap, light and dark so that it shows on every colour. */
+  /** A line around each gap, dark on light, so that it is visible on every colour. */
   private drawOutlines(context: CanvasRenderingContext2D): void {
     const { columns, rows, w, h } = this.size;
     const gap = (row: number, column: number): boolean =>
@@ -265,7 +265,7 @@ export function aspectOf(view: View): number {
   return Math.min(Math.max(aspect, 0.2), 6);
 }
 
-/** In words, for the readout and for those who hear it. */
+/** The flag in words, for the readout and for screen readers. */
 export function statusOf(flag: number): string {
   return { [OBSERVED]: "observed", [FILLED]: "filled", [OUTSIDE]: "outside", [REFUSED]: "gap" }[flag] ?? "";
 }

@@ -1,4 +1,4 @@
-/** The element of that id; the page is static, so that a missing one is a mistake in it. */
+/** The element with that id. The page is static, so a missing element is a bug. */
 export function at<E extends HTMLElement = HTMLElement>(id: string): E {
   const found = document.getElementById(id);
   if (found === null) throw new Error(`the page has no #${id}`);
@@ -12,12 +12,12 @@ export function element(tag: string, text = "", className = ""): HTMLElement {
   return made;
 }
 
-/** Tells those who hear the page. */
+/** Announces a text to screen readers. */
 export function announce(text: string): void {
   at("live").textContent = text;
 }
 
-/** Gives a file to the reader's downloads. */
+/** Saves a file to the reader's downloads. */
 export function save(file: Blob, name: string): void {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(file);

@@ -1,7 +1,7 @@
 import { type Problem, ProblemError } from "./api";
 import { at, element } from "./page";
 
-/** Shows what went wrong, as the server says it; anything else is told as a fault of this page. */
+/** Shows a problem of the server in its own words; any other error is shown as a failure of this page. */
 export function showProblem(error: unknown): void {
   const box = at("problem");
   const known = error instanceof ProblemError;

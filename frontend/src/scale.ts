@@ -1,4 +1,4 @@
-/** From a value to 0..1 and back: linear, or by the square root for what is mostly near zero. */
+/** A colour scale: linear, or by the square root for variables that are mostly near zero. */
 export interface Scale {
   readonly low: number;
   readonly high: number;
@@ -19,11 +19,11 @@ export function scaleOf(values: Float32Array, root: boolean, fromZero = root): S
   const at = (share: number): number => sorted[Math.round(share * (sorted.length - 1))];
   const low = fromZero ? 0 : at(0.005);
   const high = at(0.995);
-  const spread = high > low ? high : low + Math.max(Math.abs(low) * 0.01, 1e-6);
-  return { low, high: spread, root };
+  const top = high > low ? high : low + Math.max(Math.abs(low) * 0.01, 1e-6);
+  return { low, high: top, root };
 }
 
-/** Round numbers inside the scale, about `count` of them, spread evenly over its length. */
+/** About `count` round numbers inside the scale, evenly distributed over its length. */
 export function ticks(scale: Scale, count: number): number[] {
   if (!scale.root) return roundNumbers(scale.low, scale.high, count);
   const top = Math.sqrt(scale.high);
@@ -46,7 +46,7 @@ function roundNumbers(low: number, high: number, count: number): number[] {
   return Array.from({ length: last - first + 1 }, (_, i) => (first + i) * step);
 }
 
-/** Three significant digits, without an exponent where people would not write one. */
+/** Three significant digits; an exponent only for very large or very small values. */
 export function format(value: number): string {
   if (!Number.isFinite(value)) return "–";
   const size = Math.abs(value);
@@ -55,8 +55,8 @@ export function format(value: number): string {
   return value.toFixed(digits).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "").replace("-", "−");
 }
 
-/** A value and its standard deviation to the same decimals, two digits of the latter. */
-export function formatSpread(value: number, std: number): string {
+/** A value and its standard deviation, both with the decimals of two significant digits of the latter. */
+export function formatWithStd(value: number, std: number): string {
   if (!(std > 1e-4) || Math.abs(value) >= 1e6) return `${format(value)} ± ${format(std)}`;
   const decimals = Math.max(0, 1 - Math.floor(Math.log10(std)));
   return `${value.toFixed(decimals).replace("-", "−")} ± ${std.toFixed(decimals)}`;

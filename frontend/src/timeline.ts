@@ -3,7 +3,7 @@ import { at } from "./page";
 
 const FRAME_MS = 160;
 
-/** The time slider with its buttons, and over it the share of gaps at every step. */
+/** The time slider with its buttons, and above it the share of gaps at each step. */
 export class Timeline {
   private readonly slider = at<HTMLInputElement>("step");
   private readonly strip = at<HTMLCanvasElement>("strip");

@@ -1,4 +1,4 @@
-/** A reply of the server as arrays to draw: canonical axes, one flat array a variable. */
+/** A reply of the server as arrays to draw: one flat array per variable. */
 
 export const OBSERVED = 0;
 export const FILLED = 1;
@@ -19,7 +19,7 @@ export interface Site {
   readonly x: number;
 }
 
-/** One variable: (T, H, W) or (T, N), time outermost; NaN is missing, `std` 0 where observed. */
+/** One variable, (T, H, W) or (T, N), flat with time outermost. NaN: missing value; `std` is 0 where observed. */
 export interface Variable {
   readonly name: string;
   readonly label: string;
@@ -45,7 +45,7 @@ export interface View {
   readonly bundle: { readonly name: string; readonly version: string };
 }
 
-interface SentVariable {
+interface ReplyVariable {
   units: string;
   values: unknown[];
   std?: unknown[];
@@ -58,8 +58,8 @@ export interface ReplyDocument {
   x?: number[];
   lat?: number[];
   lon?: number[];
-  fields: Record<string, SentVariable>;
-  series: Record<string, SentVariable>;
+  fields: Record<string, ReplyVariable>;
+  series: Record<string, ReplyVariable>;
   sites: Record<string, string | number>[];
   bundle: { name: string; version: string };
 }
@@ -69,10 +69,10 @@ export function readView(reply: ReplyDocument, specs: readonly Spec[]): View {
   const x = reply.x ?? reply.lon ?? [];
   const steps = reply.time.length;
   const sites = reply.sites.map((s) => ({ id: String(s["id"]), y: Number(s["y"] ?? s["lat"]), x: Number(s["x"] ?? s["lon"]) }));
-  const filled = (part: Record<string, SentVariable>, width: number): Variable[] =>
+  const filled = (part: Record<string, ReplyVariable>, width: number): Variable[] =>
     Object.entries(part)
-      .filter(([, sent]) => sent.flag !== undefined)
-      .map(([name, sent]) => readVariable(name, sent, steps, width, specs));
+      .filter(([, variable]) => variable.flag !== undefined)
+      .map(([name, variable]) => readVariable(name, variable, steps, width, specs));
   return {
     time: reply.time.map((text) => Date.parse(text) / 1000),
     y,
@@ -85,18 +85,18 @@ export function readView(reply: ReplyDocument, specs: readonly Spec[]): View {
   };
 }
 
-function readVariable(name: string, sent: SentVariable, steps: number, width: number, specs: readonly Spec[]): Variable {
+function readVariable(name: string, variable: ReplyVariable, steps: number, width: number, specs: readonly Spec[]): Variable {
   const spec = specs.find((s) => s.name === name);
   const length = steps * width;
   return {
     name,
     label: capitalised((spec?.long_name || name).replaceAll("_", " ")),
-    units: sent.units,
+    units: variable.units,
     lower: spec?.lower ?? null,
-    root: spec?.transform === "sqrt" || /rain|precip/.test(name),
-    values: flatten(sent.values, new Float32Array(length)),
-    std: flatten(sent.std ?? [], new Float32Array(length)),
-    flag: flatten(sent.flag ?? [], new Uint8Array(length)),
+    root: spec?.transform === "sqrt",
+    values: flatten(variable.values, new Float32Array(length)),
+    std: flatten(variable.std ?? [], new Float32Array(length)),
+    flag: flatten(variable.flag ?? [], new Uint8Array(length)),
     width,
   };
 }
@@ -118,7 +118,7 @@ export interface Counts {
   filled: number;
   outside: number;
   refused: number;
-  /** Longest run of gaps in time, in steps. */
+  /** Longest gap in time, in steps. */
   longest: number;
 }
 
@@ -139,7 +139,7 @@ export function countFlags(variable: Variable): Counts {
   return { observed: totals[OBSERVED], filled: totals[FILLED], outside: totals[OUTSIDE], refused: totals[REFUSED], longest };
 }
 
-/** Share of the cells inside that are gaps, step by step. */
+/** Share of gaps among the cells inside the domain, for each step. */
 export function gapShares(variable: Variable): number[] {
   const steps = variable.width > 0 ? variable.flag.length / variable.width : 0;
   return Array.from({ length: steps }, (_, step) => {

@@ -1,4 +1,4 @@
-"""The tiny bundle on disk, and a client of a server that has it loaded."""
+"""Fixtures: the tiny bundle on disk, and a client of a server with that bundle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data that can be read but is wrong: 422, in words and with a pointer that name what is wrong."""
+"""Readable but invalid data is answered 422, with a text and a pointer that name the problem."""
 
 from __future__ import annotations
 
@@ -93,14 +93,14 @@ BAD_DATASETS = {
 
 
 @pytest.mark.parametrize("case", BAD_DATASETS)
-async def test_dataset_that_is_wrong_is_refused_by_name(client: httpx.AsyncClient, case: str) -> None:
+async def test_invalid_dataset_is_refused_and_the_error_names_the_problem(client: httpx.AsyncClient, case: str) -> None:
     dataset, slug, words = BAD_DATASETS[case]
     check_problem(await post(client, netcdf_bytes(dataset)), 422, slug, *words)
     await check_alive(client)
 
 
 def change(path: str, value: object) -> Callable[[dict[str, Any]], None]:
-    """Sets the value at a JSON pointer."""
+    """Return a function that sets the value at a JSON pointer."""
 
     def apply(document: Any) -> None:
         *steps, last = path.strip("/").split("/")
@@ -184,7 +184,7 @@ BAD_JSON = {
 
 
 @pytest.mark.parametrize("case", BAD_JSON)
-async def test_json_that_is_wrong_is_told_with_its_place(client: httpx.AsyncClient, case: str) -> None:
+async def test_invalid_json_is_refused_with_a_pointer_to_the_problem(client: httpx.AsyncClient, case: str) -> None:
     apply, slug, pointer, word = BAD_JSON[case]
     request = json_of(sample())
     apply(request)
@@ -219,7 +219,7 @@ BAD_NPZ = {
 
 
 @pytest.mark.parametrize("case", BAD_NPZ)
-async def test_npz_that_is_wrong_is_refused_by_name(client: httpx.AsyncClient, case: str) -> None:
+async def test_invalid_npz_is_refused_and_the_error_names_the_problem(client: httpx.AsyncClient, case: str) -> None:
     changed, slug, word = BAD_NPZ[case]
     with np.load(io.BytesIO(npz_of(sample()))) as loaded:
         arrays = {**loaded, **changed}

@@ -1,4 +1,4 @@
-"""python -m app: fill and serve, in this process and as a user runs them."""
+"""The commands fill and serve of `python -m app`, in this process and in one of their own."""
 
 from __future__ import annotations
 
@@ -58,18 +58,18 @@ async def test_fill_and_server_give_the_same_bits(
         assert written[name].values.astype(np.float32).tobytes() == values.astype(np.float32).tobytes()
 
 
-def test_fill_tells_what_became_of_each_variable(source: Path, bundles: Path) -> None:
-    code, said, _ = fill(source, source.with_name("out.nc"), "--bundle", bundles / "tiny")
+def test_fill_prints_counts_for_each_variable(source: Path, bundles: Path) -> None:
+    code, output, _ = fill(source, source.with_name("out.nc"), "--bundle", bundles / "tiny")
     gaps = int(np.isnan(sample()["precipitation"].values).sum())
-    row = next(line.split() for line in said.splitlines() if "precipitation" in line)
+    row = next(line.split() for line in output.splitlines() if "precipitation" in line)
     assert code == 0
     assert row == ["precipitation", str(120 - gaps), str(gaps), "0", "0"]
 
 
 def check_refused(result: tuple[int, str, str], *words: str) -> None:
-    code, said, error = result
+    code, output, error = result
     assert code == 2
-    assert said == ""
+    assert output == ""
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     for word in words:
@@ -85,7 +85,7 @@ def test_fill_never_overwrites_its_input(source: Path, bundles: Path) -> None:
     assert source.read_bytes() == content
 
 
-def test_fill_refuses_what_is_wrong_in_one_line(source: Path, bundles: Path, tmp_path: Path) -> None:
+def test_fill_refuses_invalid_input_in_one_line(source: Path, bundles: Path, tmp_path: Path) -> None:
     out, bundle = tmp_path / "out.nc", ("--bundle", bundles / "tiny")
     (tmp_path / "text.nc").write_text("precipitation")
     (tmp_path / "units.nc").write_bytes(
@@ -104,7 +104,7 @@ def test_fill_refuses_what_is_wrong_in_one_line(source: Path, bundles: Path, tmp
     assert not out.exists()
 
 
-def test_fill_that_fails_to_write_leaves_what_was_there(
+def test_fill_that_fails_to_write_keeps_the_existing_file(
     source: Path, bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out.nc"
@@ -132,7 +132,7 @@ def test_fill_replaces_another_output(source: Path, bundles: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     "arguments", [["fill", "a.nc", "b.nc"], ["fill", "a", "b", "--bundle", "c", "--max-gap", "0"], ["paint"]]
 )
-def test_wrong_arguments_end_with_2(arguments: list[str]) -> None:
+def test_wrong_arguments_exit_with_2(arguments: list[str]) -> None:
     assert CliRunner().invoke(cli, arguments).exit_code == 2
 
 
@@ -165,14 +165,14 @@ def test_serve_without_bundles_says_so_in_one_line(tmp_path: Path) -> None:
         (["--print-config"], {"HYDROFILL_PROVIDER": "tpu"}, "HYDROFILL_PROVIDER"),
     ],
 )
-def test_settings_that_are_wrong_are_told_in_one_line(
+def test_invalid_settings_are_reported_in_one_line(
     arguments: list[str], environment: dict[str, str], word: str
 ) -> None:
     result = CliRunner().invoke(cli, ["serve", *arguments], env=environment)
     check_refused((result.exit_code, result.stdout, result.stderr), word)
 
 
-def test_served_over_a_real_socket(bundles: Path, tmp_path: Path) -> None:
+def test_server_answers_over_a_real_socket(bundles: Path, tmp_path: Path) -> None:
     body = body_of(sample(), NETCDF)
     with local_server(bundles, tmp_path / "log") as server:
         address = server.address

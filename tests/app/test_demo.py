@@ -1,4 +1,4 @@
-"""The demo's parts: what is sent, the server it starts, the picture."""
+"""The demo's parts: the data that it sends, its server, its figure."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import xarray as xr
 from typer.testing import CliRunner
 
 from app.__main__ import cli
-from app.demo import figure as picture
-from app.demo import walkthrough as demo
-from app.demo.walkthrough import DemoError
+from app.demo import figure
+from app.demo import run as demo
+from app.demo.run import DemoError
 from app.local_server import StartError, local_server
 from tests.support.tiny import write_bundle
 
@@ -53,40 +53,40 @@ def case_and_reply(cloudy: int = 7) -> tuple[xr.Dataset, xr.Dataset]:
     return case, reply
 
 
-def test_truth_is_never_sent() -> None:
+def test_withheld_values_are_never_sent() -> None:
     case, _ = case_and_reply()
-    sent = demo.without_secrets(case)
+    sent = demo.drop_withheld(case)
     assert set(sent.data_vars) == {"precipitation", "pet", "river_flow"}
     assert np.isnan(sent["precipitation"].values[7, 0]).all()
 
 
-def test_picture_shows_a_day_with_clouds_and_the_gauge_that_was_silenced() -> None:
+def test_figure_shows_a_day_with_clouds_and_the_gauge_with_the_outage() -> None:
     case, _ = case_and_reply(cloudy=11)
-    assert picture.telling_step(case) == 11
-    site, span = picture.telling_span(case)
+    assert figure.choose_step(case) == 11
+    site, span = figure.choose_gauge(case)
     assert site == 1
     assert span.start <= 10
     assert span.stop >= 15
 
 
-def test_picture_is_drawn(tmp_path: Path) -> None:
+def test_figure_is_drawn(tmp_path: Path) -> None:
     case, reply = case_and_reply()
-    picture.draw(case, reply, tmp_path / "demo.png")
+    figure.draw(case, reply, tmp_path / "demo.png")
     content = (tmp_path / "demo.png").read_bytes()
     assert content.startswith(b"\x89PNG")
     assert len(content) > 20_000
 
 
-def test_picture_of_nothing_is_refused(tmp_path: Path) -> None:
+def test_figure_without_hidden_values_is_refused(tmp_path: Path) -> None:
     case, reply = case_and_reply()
-    with pytest.raises(picture.NothingToShowError, match="pet"):
-        picture.draw(case, reply.drop_vars("pet"), tmp_path / "demo.png")
+    with pytest.raises(figure.NothingToShowError, match="pet"):
+        figure.draw(case, reply.drop_vars("pet"), tmp_path / "demo.png")
     case["pet_gap"][:] = 0
-    with pytest.raises(picture.NothingToShowError, match="clouds"):
-        picture.draw(case, reply, tmp_path / "demo.png")
+    with pytest.raises(figure.NothingToShowError, match="clouds"):
+        figure.draw(case, reply, tmp_path / "demo.png")
     case["river_flow_gap"][:] = 0
-    with pytest.raises(picture.NothingToShowError, match="river_flow"):
-        picture.telling_span(case)
+    with pytest.raises(figure.NothingToShowError, match="river_flow"):
+        figure.choose_gauge(case)
 
 
 def test_step_that_fails_ends_the_demo_with_its_exit_code() -> None:
@@ -94,7 +94,7 @@ def test_step_that_fails_ends_the_demo_with_its_exit_code() -> None:
         demo._run("app", "paint")
 
 
-def test_server_that_does_not_start_is_told(tmp_path: Path) -> None:
+def test_server_that_does_not_start_raises_an_error_with_its_log(tmp_path: Path) -> None:
     write_bundle(tmp_path, decoder=b"no graph")
     log = tmp_path / "demo-server.log"
     with pytest.raises(StartError, match=r"exit code 2; see .*demo-server.log"), local_server(tmp_path, log):
@@ -102,7 +102,7 @@ def test_server_that_does_not_start_is_told(tmp_path: Path) -> None:
     assert "no bundle that can be used" in log.read_text()
 
 
-def test_demo_without_its_bundle_ends_with_1_and_a_line(tmp_path: Path) -> None:
+def test_demo_without_its_bundle_exits_with_1_and_one_line(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli, ["demo", "--out", str(tmp_path / "out"), "--bundles", str(tmp_path)])
     assert result.exit_code == 1
     assert result.stderr.startswith("error: there is no bundle at")

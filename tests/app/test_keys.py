@@ -1,4 +1,4 @@
-"""API keys: who has none, a wrong one, or asks too often, and what the file may hold."""
+"""API keys: missing, unknown and used up ones, and the file that holds them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,6 @@ from tests.support.problems import check_problem
 from tests.support.tiny import JSON, body_of, client_of, sample
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -34,33 +29,33 @@ def keys_file(tmp_path: Path) -> Path:
     return path
 
 
-async def ask(client: httpx.AsyncClient, route: str = "/reconstruct", **headers: str) -> httpx.Response:
+async def fill(client: httpx.AsyncClient, route: str = "/reconstruct", **headers: str) -> httpx.Response:
     return await client.post(route, content=body_of(sample(), JSON), headers={"Content-Type": JSON, **headers})
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("route", ["/reconstruct", "/estimate"])
-async def test_routes_that_work_ask_for_a_key(bundles: Path, keys_file: Path, route: str) -> None:
+async def test_routes_that_take_data_need_a_key(bundles: Path, keys_file: Path, route: str) -> None:
     async with client_of(create_app(Settings(bundles=bundles, keys_file=keys_file))) as client:
-        reply = await ask(client, route)
+        reply = await fill(client, route)
         check_problem(reply, 401, "key-missing")
         assert reply.headers["www-authenticate"] == "Bearer"
-        check_problem(await ask(client, route, Authorization="Bearer three"), 403, "key-refused")
-        check_problem(await ask(client, route, Authorization="Basic one"), 401, "key-missing")
-        check_problem(await ask(client, route, Authorization=f"Bearer {sha256('one')}"), 403, "key-refused")
-        assert (await ask(client, route, Authorization="Bearer one")).status_code == 200
-        assert (await ask(client, route, **{"X-API-Key": "one"})).status_code == 200
+        check_problem(await fill(client, route, Authorization="Bearer three"), 403, "key-refused")
+        check_problem(await fill(client, route, Authorization="Basic one"), 401, "key-missing")
+        check_problem(await fill(client, route, Authorization=f"Bearer {sha256('one')}"), 403, "key-refused")
+        assert (await fill(client, route, Authorization="Bearer one")).status_code == 200
+        assert (await fill(client, route, **{"X-API-Key": "one"})).status_code == 200
         assert (await client.get("/healthz")).status_code == 200
         metrics = (await client.get("/metrics")).text
         assert 'hydrofill_rejections_total{reason="key"} 4.0' in metrics
 
 
 @pytest.mark.anyio
-async def test_quota_is_answered_429_and_says_when(bundles: Path, keys_file: Path) -> None:
+async def test_used_up_quota_is_answered_429_with_retry_after(bundles: Path, keys_file: Path) -> None:
     async with client_of(create_app(Settings(bundles=bundles, keys_file=keys_file))) as client:
-        replies = [await ask(client, Authorization="Bearer two") for _ in range(3)]
+        replies = [await fill(client, Authorization="Bearer two") for _ in range(3)]
         assert [reply.status_code for reply in replies] == [200, 200, 429]
-        check_problem(replies[2], 429, "quota", "2 requests a minute")
+        check_problem(replies[2], 429, "quota", "2 requests per minute")
         assert 1 <= int(replies[2].headers["retry-after"]) <= 30
 
 
@@ -76,7 +71,7 @@ def test_quota_refills_as_time_passes() -> None:
     assert keys.client(headers) == "ann"
 
 
-def test_key_is_told_by_its_hash_alone() -> None:
+def test_key_is_recognised_by_its_hash_and_the_hash_is_not_a_key() -> None:
     made, digest = make_key()
     keys = Keys([Key("ann", digest, None)])
     assert keys.client({"authorization": f"bearer {made}"}) == "ann"
@@ -89,7 +84,7 @@ def test_key_is_told_by_its_hash_alone() -> None:
 @pytest.mark.parametrize(
     "text", ["", "# none\n", "ann:abc\n", f"ann:{'0' * 64}:0\n", f"a b:{'0' * 64}\n", f"a:{'0' * 64}\na:{'1' * 64}\n"]
 )
-def test_file_that_is_wrong_is_refused_without_its_text(tmp_path: Path, text: str) -> None:
+def test_invalid_keys_file_is_refused_without_quoting_its_text(tmp_path: Path, text: str) -> None:
     path = tmp_path / "keys"
     path.write_text(text)
     with pytest.raises(SettingsError, match="HYDROFILL_KEYS_FILE") as refused:

@@ -1,4 +1,4 @@
-"""How a server ends: in order when told to, with an error when its engine has died, never hanging."""
+"""A server drains when it is told to end, ends with an error when its engine dies, and never hangs."""
 
 from __future__ import annotations
 
@@ -28,36 +28,40 @@ def slow_bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def ask(address: str, body: bytes, form: str = NPZ) -> int:
+def fill(address: str, body: bytes, form: str = NPZ) -> int:
     reply = httpx.post(f"{address}/reconstruct", content=body, headers={"Content-Type": form}, timeout=60.0)
     return reply.status_code
 
 
 def connected(address: str) -> socket.socket:
-    """A bare connection, for clients that no library would be."""
+    """A bare connection, for clients that misbehave."""
     host, port = address.removeprefix("http://").split(":")
     return socket.create_connection((host, int(port)), timeout=60)
 
 
-def waiting(address: str) -> float:
-    """Requests that wait for the engine."""
+def gauge(address: str, name: str) -> float:
+    """The value of a metric without labels."""
     text = httpx.get(f"{address}/metrics").text
-    line = next(line for line in text.splitlines() if line.startswith("hydrofill_queue_requests "))
+    line = next(line for line in text.splitlines() if line.startswith(f"{name} "))
     return float(line.split()[1])
 
 
-def inside(address: str) -> int:
-    """Requests that the engine has at work or waiting, by its backlog."""
-    text = httpx.get(f"{address}/metrics").text
-    line = next(line for line in text.splitlines() if line.startswith("hydrofill_queue_backlog_seconds "))
-    return int(float(line.split()[1]) > 0)
+def has_work(address: str) -> bool:
+    """Whether the engine has running or queued work."""
+    return gauge(address, "hydrofill_queue_backlog_seconds") > 0
 
 
-def test_terminated_server_finishes_what_it_accepted_and_takes_no_more(slow_bundles: Path, tmp_path: Path) -> None:
+def is_ready(address: str) -> bool:
+    with suppress(httpx.TransportError):
+        return httpx.get(f"{address}/readyz").status_code == 200
+    return False
+
+
+def test_terminated_server_finishes_accepted_requests_and_refuses_new_ones(slow_bundles: Path, tmp_path: Path) -> None:
     body = body_of(sample(600), NPZ)
     with serving(slow_bundles, tmp_path) as served, ThreadPoolExecutor(4) as pool:
-        accepted = [pool.submit(ask, served.address, body) for _ in range(3)]
-        wait_for(lambda: waiting(served.address) >= 2)
+        accepted = [pool.submit(fill, served.address, body) for _ in range(3)]
+        wait_for(lambda: gauge(served.address, "hydrofill_queue_requests") >= 2)
         served.process.send_signal(signal.SIGTERM)
         time.sleep(0.15)
         ready = httpx.get(f"{served.address}/readyz")
@@ -73,15 +77,15 @@ def test_terminated_server_finishes_what_it_accepted_and_takes_no_more(slow_bund
 def test_server_that_cannot_finish_in_time_ends_with_an_error(slow_bundles: Path, tmp_path: Path) -> None:
     body = body_of(sample(3000), NPZ)
     with serving(slow_bundles, tmp_path, drain_s=0.5) as served, ThreadPoolExecutor(1) as pool:
-        accepted = pool.submit(ask, served.address, body)
-        wait_for(lambda: inside(served.address) > 0)
+        accepted = pool.submit(fill, served.address, body)
+        wait_for(lambda: has_work(served.address))
         served.process.send_signal(signal.SIGTERM)
         assert served.process.wait(timeout=20) == 75
         assert "requests are lost" in served.log.read_text()
         assert accepted.result() == 503
 
 
-# The thread ends by what it runs, by an error of its own queue, or for want of memory: it must not be waited for.
+# The engine's thread ends by what it runs, or by an error of its own queue. Requests must not wait for it.
 ENGINE_FAULTS = {
     "ends": """
 def die(self, job):
@@ -95,7 +99,7 @@ def die(self, interactive_only=False):
     if threading.current_thread().name == "engine" and any(job.predicted_s > 0 for job in self.jobs):
         raise MemoryError
     return kept(self, interactive_only)
-kept, queue.Waiting.take = queue.Waiting.take, die
+kept, queue.JobQueue.take = queue.JobQueue.take, die
 """,
 }
 SERVE = """
@@ -116,14 +120,8 @@ def test_server_whose_engine_dies_ends_with_an_error(bundles: Path, tmp_path: Pa
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
     try:
-        until = time.monotonic() + 60
-        while time.monotonic() < until:
-            try:
-                if httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200:
-                    break
-            except httpx.TransportError:
-                time.sleep(0.1)
-        assert ask(f"http://127.0.0.1:{port}", body_of(sample(), NPZ)) == 503
+        wait_for(lambda: is_ready(f"http://127.0.0.1:{port}"))
+        assert fill(f"http://127.0.0.1:{port}", body_of(sample(), NPZ)) == 503
         assert process.wait(timeout=20) == 70
     finally:
         process.kill()
@@ -131,12 +129,12 @@ def test_server_whose_engine_dies_ends_with_an_error(bundles: Path, tmp_path: Pa
     assert "the engine has stopped" in (tmp_path / "log").read_text()
 
 
-def test_server_on_a_full_disk_answers_in_every_form(bundles: Path, tmp_path: Path) -> None:
+def test_server_on_a_full_disk_answers_in_every_media_type(bundles: Path, tmp_path: Path) -> None:
     with serving(bundles, tmp_path) as served:
         resource.prlimit(served.process.pid, resource.RLIMIT_FSIZE, (0, 0))  # no file grows, the log's included
         size = served.log.stat().st_size
         for form in (JSON, NPZ, NETCDF):
-            assert ask(served.address, body_of(sample(), form), form) == 200
+            assert fill(served.address, body_of(sample(), form), form) == 200
         assert served.log.stat().st_size == size
         served.process.send_signal(signal.SIGTERM)
         assert served.process.wait(timeout=20) == 0
@@ -150,21 +148,21 @@ def test_server_open_to_the_network_without_keys_is_refused(bundles: Path, tmp_p
     assert done.stderr.count("\n") == 1
 
 
-def test_client_that_sends_a_byte_a_second_is_answered_and_harms_nobody(bundles: Path, tmp_path: Path) -> None:
+def test_body_that_trickles_in_is_answered_408_and_delays_nobody(bundles: Path, tmp_path: Path) -> None:
     with serving(bundles, tmp_path, body_timeout_s=1) as served, connected(served.address) as slow:
         head = ("POST /reconstruct HTTP/1.1", "Host: x", f"Content-Type: {JSON}", "Content-Length: 99", "", "{")
         slow.sendall("\r\n".join(head).encode())
-        assert ask(served.address, body_of(sample(), JSON), JSON) == 200
+        assert fill(served.address, body_of(sample(), JSON), JSON) == 200
         slow.settimeout(0.2)
-        told = b""
-        while not told:
+        reply, deadline = b"", time.monotonic() + 30
+        while not reply and time.monotonic() < deadline:
             slow.sendall(b" ")
             with suppress(TimeoutError):
-                told = slow.recv(100)
-        assert told.startswith(b"HTTP/1.1 408")
+                reply = slow.recv(100)
+        assert reply.startswith(b"HTTP/1.1 408")
 
 
-def test_head_that_comes_a_byte_a_second_ends_with_its_connection(bundles: Path, tmp_path: Path) -> None:
+def test_header_that_trickles_in_closes_its_connection(bundles: Path, tmp_path: Path) -> None:
     with serving(bundles, tmp_path, head_timeout_s=1) as served, connected(served.address) as slow:
         started = time.monotonic()
         with suppress(ConnectionError):
@@ -175,17 +173,17 @@ def test_head_that_comes_a_byte_a_second_ends_with_its_connection(bundles: Path,
         assert httpx.get(f"{served.address}/healthz").status_code == 200
 
 
-def test_reply_that_nobody_takes_holds_its_place_but_not_for_ever(bundles: Path, tmp_path: Path) -> None:
+def test_response_that_is_not_read_holds_its_slot_until_the_timeout(bundles: Path, tmp_path: Path) -> None:
     small, large = body_of(sample(), NPZ), body_of(sample(20_000, 8, 8).fillna(1.0), NPZ)
     with serving(bundles, tmp_path, max_requests=1, reply_timeout_s=3) as served, connected(served.address) as lazy:
         head = f"POST /reconstruct HTTP/1.1\r\nHost: x\r\nContent-Type: {NPZ}\r\nContent-Length: {len(large)}\r\n\r\n"
         lazy.sendall(head.encode() + large)
         assert lazy.recv(20).startswith(b"HTTP/1.1 200")
-        assert ask(served.address, small) == 503
+        assert fill(served.address, small) == 503
         time.sleep(3.5)
-        assert ask(served.address, small) == 200
-        taken = 0
+        assert fill(served.address, small) == 200
+        received, deadline = 0, time.monotonic() + 60
         with suppress(ConnectionError):
-            while part := lazy.recv(2**20):
-                taken += len(part)
-        assert taken < len(large)
+            while (part := lazy.recv(2**20)) and time.monotonic() < deadline:
+                received += len(part)
+        assert received < len(large)

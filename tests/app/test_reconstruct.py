@@ -1,4 +1,4 @@
-"""POST /reconstruct on data that is right: what comes back, in every form, and against closed forms."""
+"""POST /reconstruct on valid data: the replies in every media type, and against closed forms."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ async def test_gaps_become_what_the_decoder_answers(client: httpx.AsyncClient, f
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("accept", FORMS)
-async def test_every_form_in_and_out_gives_the_same_values(client: httpx.AsyncClient, form: str, accept: str) -> None:
+async def test_every_media_type_in_and_out_gives_the_same_values(
+    client: httpx.AsyncClient, form: str, accept: str
+) -> None:
     data = sample()
     expected = reply_arrays(await post(client, body_of(data, NETCDF), NETCDF))
     reply = await post(client, body_of(data, form), form, accept)
@@ -99,7 +101,7 @@ async def test_flags_are_cf(client: httpx.AsyncClient) -> None:
     assert "_FillValue" not in flag.encoding
 
 
-async def test_reply_says_what_filled_it(client: httpx.AsyncClient) -> None:
+async def test_reply_names_the_bundle_that_filled_it(client: httpx.AsyncClient) -> None:
     bundle = (await client.get("/bundles")).json()["bundles"][0]
     filled = open_netcdf((await post(client, body_of(sample(), NETCDF))).content)
     assert filled.attrs["hydrofill_bundle"] == "tiny"
@@ -140,7 +142,7 @@ async def test_domain_of_the_request_makes_a_gap_of_a_never_seen_cell(client: ht
     assert (reply_arrays(reply)["precipitation_flag"][:, 1, 2] == 1).all()
 
 
-async def test_gap_longer_than_max_gap_is_refused_not_made_up(client: httpx.AsyncClient) -> None:
+async def test_gap_longer_than_max_gap_is_refused_and_stays_missing(client: httpx.AsyncClient) -> None:
     data = sample()
     data["precipitation"][:] = 1.0
     data["precipitation"][1:4, 0, 0] = np.nan
@@ -167,7 +169,7 @@ async def test_uncertainty_can_be_left_out(client: httpx.AsyncClient, form: str)
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_only_the_variables_asked_for_are_filled(client: httpx.AsyncClient, form: str) -> None:
+async def test_only_the_requested_variables_are_filled(client: httpx.AsyncClient, form: str) -> None:
     data = sample()
     arrays = reply_arrays(await post(client, body_of(data, form), form, variables="river_flow, precipitation"))
     assert {n for n in arrays if n.endswith("_flag")} == {"precipitation_flag", "river_flow_flag"}
@@ -222,7 +224,7 @@ async def test_series_alone_are_filled_without_a_grid(client: httpx.AsyncClient)
     assert np.isfinite(np.array(document["series"]["river_flow"]["values"])).all()
 
 
-async def test_axes_called_lat_and_lon_come_back_so(client: httpx.AsyncClient) -> None:
+async def test_axes_called_lat_and_lon_keep_their_names(client: httpx.AsyncClient) -> None:
     request = json_of(sample())
     request |= {"lat": request.pop("y"), "lon": request.pop("x")}
     for site in request["sites"]:

@@ -1,4 +1,4 @@
-"""Settings come from the environment, and what is not known is refused."""
+"""Settings come from the environment; unknown names and impossible values are refused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_defaults_bind_loopback() -> None:
     assert settings.max_decoded_bytes == 512 * 2**20
 
 
-def test_environment_is_read_and_options_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_is_read_and_options_take_precedence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HYDROFILL_PORT", "9000")
     monkeypatch.setenv("HYDROFILL_HOST", "::1")
     settings = read_settings(port=9001, host=None)
@@ -30,7 +30,7 @@ def test_environment_is_read_and_options_go_first(monkeypatch: pytest.MonkeyPatc
 
 def test_unknown_setting_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HYDROFILL_PORTS", "9000")
-    with pytest.raises(SettingsError, match=r"unknown setting HYDROFILL_PORTS; there are .*HYDROFILL_PORT"):
+    with pytest.raises(SettingsError, match=r"unknown setting HYDROFILL_PORTS; known settings are .*HYDROFILL_PORT"):
         read_settings()
 
 
@@ -71,7 +71,7 @@ def test_threads_are_the_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatch)
         ({}, 3),
     ],
 )
-def test_a_control_group_limits_the_cores(
+def test_control_group_limits_the_cores(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, files: dict[str, str], cores: int
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 3, 5}, raising=False)
@@ -92,7 +92,7 @@ def test_version_is_that_of_the_project() -> None:
     assert importlib.metadata.version("hydrofill") == __version__
 
 
-def test_every_setting_is_printed_with_what_it_means() -> None:
+def test_every_setting_is_printed_with_its_description() -> None:
     lines = read_settings().lines().splitlines()
     assert "# HYDROFILL_KEYS_FILE=" in lines
     for name, field in Settings.model_fields.items():
@@ -106,7 +106,7 @@ def test_loopback_needs_no_key(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
-def test_open_address_needs_keys_or_a_word(host: str, tmp_path: Path) -> None:
+def test_open_address_needs_keys_or_an_explicit_setting(host: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"open to other machines: set HYDROFILL_KEYS_FILE"):
         check_address(read_settings(host=host))
     check_address(read_settings(host=host, keys_file=tmp_path / "keys"))

@@ -1,4 +1,4 @@
-"""What an operator may set is written in .env.example, and what is written there may be set."""
+"""The settings in .env.example are exactly those of the server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.settings import PREFIX, Settings
 
 LINES = (Path(__file__).parents[2] / ".env.example").read_text().splitlines()
 OF_THE_CONTAINER = {"bundles", "host", "drain_s", "open_to_network"}  # the image sets these
-UNSET = {"threads", "keys_file", "otel_endpoint"}  # by default the cores are counted, and no key is asked for
+UNSET = {"threads", "keys_file", "otel_endpoint"}  # these have no default to show
 GIVEN = dict(re.findall(r"^#?([A-Z_]+)=(.*)$", "\n".join(LINES), re.MULTILINE))
 
 
@@ -22,5 +22,5 @@ def test_the_values_shown_are_the_defaults() -> None:
         assert GIVEN[PREFIX + name.upper()] == str(Settings.model_fields[name].default)
 
 
-def test_nothing_in_the_example_is_in_force_before_it_is_asked_for() -> None:
+def test_every_line_of_the_example_is_commented_out() -> None:
     assert [line for line in LINES if line and not line.startswith("#")] == []

@@ -1,4 +1,4 @@
-"""Every script under examples/ run as its first line says, against a real server."""
+"""Every script under examples/ runs as its first line says, against a real server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.local_server import ROOT
 from tests.support.servers import SAMPLE
 
 EXAMPLES = ROOT / "examples"
-MAX_LINES = 60  # lines: short enough to be read before it is copied
+MAX_LINES = 60  # short enough to be read before it is copied
 RETRY_AFTER_S = 1
 
 
@@ -29,7 +29,7 @@ def filled(path: Path) -> xr.Dataset:
         return dataset.load()
 
 
-def test_every_example_is_run_here_and_short() -> None:
+def test_every_example_is_tested_here_and_short() -> None:
     here = Path(__file__).read_text()
     for script in EXAMPLES.glob("*.py"):
         assert f'run("{script.name}"' in here, f"{script.name} has no test"
@@ -60,7 +60,7 @@ def test_fill_many_fills_each_file(address: str, tmp_path: Path) -> None:
         assert "pet_flag" in filled(tmp_path / "out" / source.name)
 
 
-def test_fill_many_tells_which_file_failed(address: str, tmp_path: Path) -> None:
+def test_fill_many_names_the_file_that_failed(address: str, tmp_path: Path) -> None:
     (tmp_path / "bad.nc").write_bytes(b"no NetCDF")
     done = run("fill_many.py", tmp_path / "out", tmp_path / "bad.nc", "--server", address)
     assert done.returncode == 1
@@ -73,14 +73,14 @@ def test_fill_patiently_fills(address: str, tmp_path: Path) -> None:
     assert "pet_std" in filled(tmp_path / "out.nc")
 
 
-def test_fill_patiently_waits_as_long_as_it_is_told(tmp_path: Path) -> None:
-    asked_at: list[float] = []
+def test_fill_patiently_waits_for_retry_after(tmp_path: Path) -> None:
+    requested_at: list[float] = []
 
     class Busy(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
-            asked_at.append(time.monotonic())
-            self.send_response(503 if len(asked_at) == 1 else 200)
+            requested_at.append(time.monotonic())
+            self.send_response(503 if len(requested_at) == 1 else 200)
             self.send_header("Retry-After", str(RETRY_AFTER_S))
             self.send_header("Content-Length", "4")
             self.end_headers()
@@ -96,8 +96,8 @@ def test_fill_patiently_waits_as_long_as_it_is_told(tmp_path: Path) -> None:
         server.shutdown()
         thread.join()
     assert done.returncode == 0, done.stderr
-    assert len(asked_at) == 2
-    assert asked_at[1] - asked_at[0] >= RETRY_AFTER_S
+    assert len(requested_at) == 2
+    assert requested_at[1] - requested_at[0] >= RETRY_AFTER_S
     assert (tmp_path / "x").read_bytes() == b"done"
 
 

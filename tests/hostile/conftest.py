@@ -1,4 +1,4 @@
-"""The fixtures of the server's tests."""
+"""Fixtures: those of the server's tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Builders of files that are made to read what is not theirs, or to fill the memory."""
+"""Builders of malicious files, which try to read other files or to fill the memory."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from app.codecs.sandbox import hdf5_check
 from hydrofill.cf.netcdf import netcdf_bytes
 from tests.support.tiny import sample
 
-FEW_OBJECTS = 200  # more than any other file here has, so that a test need not write ten thousand
+MAX_TEST_OBJECTS = 200  # the limit in tests: above the other files here, and quicker to exceed than ten thousand
 
 
 def hdf5_of(write: Callable[[h5py.File], None]) -> bytes:
-    """The sample as NetCDF-4 with something done to it."""
+    """The sample as NetCDF-4, changed by `write`."""
     content = io.BytesIO(netcdf_bytes(sample()))
     with h5py.File(content, "r+") as file:
         write(file)
@@ -89,7 +89,7 @@ def huge_chunk(file: h5py.File) -> None:
 
 def many_objects(file: h5py.File) -> None:
     group = file.create_group("many")
-    for number in range(FEW_OBJECTS):
+    for number in range(MAX_TEST_OBJECTS):
         group.create_group(str(number))
 
 

@@ -1,7 +1,7 @@
 """The corpus of hostile requests: `python -m tests.hostile.make_corpus OUT` writes each body, and index.json.
 
-Made anew each time from a fixed seed. Those that reach out of themselves point to a file `secret.bin`, whose bytes must
-never be in a reply.
+The corpus is generated from a fixed seed. Files that refer to other files refer to `secret.bin`, whose bytes must never
+be in a reply.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ from tests.support.tiny import JSON, NETCDF, NPZ, body_of, json_of, sample
 
 SECRET = b"the server's own secret, 40 bytes long.."
 SEED = 20260101
-DAMAGED = (200, 400, 413, 422)  # a bit may fall where it does no harm
+DAMAGED = (200, 400, 413, 422)  # a flipped bit may be harmless
 DEPTH = 10**6
 BOMB_BYTES = 2**28
-DEAREST_STEPS = 60_000  # of some cells: megabytes that would take many minutes
+MAX_STEPS = 60_000  # of some cells: megabytes of data that would take many minutes to fill
 
 
 @dataclass(frozen=True)
 class Case:
-    """A request, and the statuses and the problem that may answer it; no problem named: any."""
+    """A request, and the statuses and the problem type that may answer it ("" for any type)."""
 
     name: str
     media_type: str
@@ -70,7 +70,7 @@ def _hdf5(secret: Path) -> Iterator[Case]:
     for name, (reach, _) in REACHING.items():
         body = hdf5_of(lambda file, reach=reach: reach(file, secret))  # type: ignore[misc]
         yield Case(f"hdf5 {name}", NETCDF, body, (400,), "unreadable")
-    for swell in (one for one in SWOLLEN_HDF5 if one is not many_objects):  # under its own, lower limit only
+    for swell in (one for one in SWOLLEN_HDF5 if one is not many_objects):  # it exceeds the limit of the tests only
         yield Case(f"hdf5 {swell.__name__}", NETCDF, hdf5_of(swell), (413,), "too-large")
     yield Case("hdf5 ten thousand objects", NETCDF, hdf5_of(_crowd), (413,), "too-large")
     yield Case("hdf5 deflate bomb", NETCDF, hdf5_of(_bomb), (413,), "too-large")
@@ -142,7 +142,7 @@ def _json() -> Iterator[Case]:
 
 
 def _wrong_data() -> Iterator[Case]:
-    """Readable, of good size, and wrong, in every form that can say so."""
+    """Requests that are readable, small and invalid, in every media type that can express them."""
     data = sample()
     for value in (np.nan, np.inf):
         odd = data.assign_coords(x=data["x"].where(data["x"] != 2.0, value))
@@ -156,11 +156,11 @@ def _wrong_data() -> Iterator[Case]:
     wrong = data.assign(precipitation=data["precipitation"].isel(time=0, drop=True))
     for form in (NETCDF, NPZ):
         yield Case(f"{form} wrong dims", form, body_of(wrong, form), (422,), "structure")
-    yield Case("giant cost", NPZ, body_of(_dear(DEAREST_STEPS // 3, 1), NPZ), (413,), "too-large")
-    yield Case("cost too giant to count", NPZ, body_of(_dear(DEAREST_STEPS, 40), NPZ), (413,), "too-large")
+    yield Case("giant cost", NPZ, body_of(_expensive(MAX_STEPS // 3, 1), NPZ), (413,), "too-large")
+    yield Case("cost too giant to count", NPZ, body_of(_expensive(MAX_STEPS, 40), NPZ), (413,), "too-large")
 
 
-def _dear(steps: int, rows: int) -> xr.Dataset:
+def _expensive(steps: int, rows: int) -> xr.Dataset:
     data = sample(steps, rows, 2)[["temperature"]]
     data["temperature"].values[1::2] = np.nan
     return data
@@ -179,7 +179,7 @@ def _damaged() -> Iterator[Case]:
 
 
 def main(folder: Path) -> None:
-    """Writes the corpus into `folder`."""
+    """Write the corpus into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "secret.bin").write_bytes(SECRET)
     index = []

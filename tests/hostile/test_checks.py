@@ -1,4 +1,4 @@
-"""Files made to read what is not theirs or to fill the memory: refused before anything of the kind happens."""
+"""Malicious files are refused before they can read other files or fill the memory."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from app.codecs.sandbox import classic_check, hdf5_check
 from app.errors import TooLargeError
 from hydrofill.errors import UnreadableError
 from tests.hostile.files import (
-    FEW_OBJECTS,
     FLOATS,
+    MAX_TEST_OBJECTS,
     REACHING,
     SWOLLEN_HDF5,
     classic_header,
@@ -34,12 +34,12 @@ from tests.support.tiny import JSON, NETCDF, NPZ, body_of, post, sample
 
 SECRET = b"the server's own secret, 40 bytes long.."
 LIMIT = 64 * 2**20
-MEMORY = 16 * 2**20  # what refusing a file of kilobytes may take
+MEMORY = 16 * 2**20  # bytes that refusing a small file may take
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("case", REACHING)
-async def test_hdf5_that_reaches_out_of_itself_is_refused(client: httpx.AsyncClient, tmp_path: Path, case: str) -> None:
+async def test_hdf5_that_refers_to_other_files_is_refused(client: httpx.AsyncClient, tmp_path: Path, case: str) -> None:
     secret = tmp_path / "secret.bin"
     secret.write_bytes(SECRET)
     reach, word = REACHING[case]
@@ -59,13 +59,13 @@ def test_hard_links_in_a_circle_end() -> None:
 def test_hdf5_that_declares_too_much_is_too_large(
     swell: Callable[[h5py.File], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hdf5_check, "MAX_OBJECTS", FEW_OBJECTS)
+    monkeypatch.setattr(hdf5_check, "MAX_OBJECTS", MAX_TEST_OBJECTS)
     body = hdf5_of(swell)
     with bounded_memory(), pytest.raises(TooLargeError):
         hdf5_check.check_hdf5(body, LIMIT)
 
 
-def test_one_stored_text_pointed_to_many_times_is_counted_each_time() -> None:
+def test_one_stored_text_that_is_referred_to_often_is_counted_each_time() -> None:
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
         texts = file.create_dataset("texts", shape=(2000,), dtype=h5py.string_dtype())
@@ -83,7 +83,7 @@ def test_one_stored_text_pointed_to_many_times_is_counted_each_time() -> None:
 
 
 class bounded_memory:  # noqa: N801 (reads as a statement)
-    """Fails when what it encloses takes more memory than `MEMORY`."""
+    """Fails if the enclosed code takes more memory than `MEMORY`."""
 
     def __enter__(self) -> None:
         tracemalloc.start()
@@ -126,7 +126,7 @@ def test_classic_file_that_declares_too_much_is_too_large(body: bytes) -> None:
     ],
     ids=["lying count", "wrong tag", "streaming", "cut", "unknown type", "unknown dimension"],
 )
-def test_classic_header_that_lies_is_unreadable(body: bytes) -> None:
+def test_classic_header_with_false_counts_is_unreadable(body: bytes) -> None:
     with bounded_memory(), pytest.raises(UnreadableError):
         classic_check.check_classic(body, LIMIT)
 
@@ -152,14 +152,14 @@ BAD_NPZ = {
 
 
 @pytest.mark.parametrize("case", BAD_NPZ)
-def test_npz_that_is_a_trap_is_refused(case: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_malicious_npz_is_refused(case: str, capsys: pytest.CaptureFixture[str]) -> None:
     body, error = BAD_NPZ[case]
     with pytest.raises(error):
         npz.decode(body, LIMIT)
     assert capsys.readouterr().out == ""
 
 
-def test_npz_member_that_is_there_twice_is_refused() -> None:
+def test_npz_with_a_duplicate_member_is_refused() -> None:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         archive.writestr("time.npy", npy(FLOATS.format((0,))))
@@ -172,7 +172,7 @@ def test_npz_member_that_is_there_twice_is_refused() -> None:
 @pytest.mark.parametrize(
     "body", [b'{"time": [' + b"0," * 3_000_000 + b"0]}", b'{"time":[' + b"[]," * 1_000_000 + b"0]}"]
 )
-def test_json_that_would_become_too_large_is_refused_before_it_is_decoded(body: bytes) -> None:
+def test_json_that_would_be_too_large_is_refused_before_it_is_decoded(body: bytes) -> None:
     with bounded_memory(), pytest.raises(TooLargeError):
         json.decode(body, LIMIT)
 

@@ -1,4 +1,4 @@
-"""Every hostile request against a real server: its documented 4xx, no secret, bounded memory, the next one served."""
+"""Every hostile request to a real server gets its documented 4xx, leaks nothing, and the next request is served."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.support.servers import serving
 from tests.support.tiny import JSON, body_of, sample
 
 MIB = 2**20
-DECODED, PARSER = 64 * MIB, 256 * MIB  # the server's limits here
-GROWTH = 4 * DECODED  # of the server's own process, over the whole corpus
-IDLE = 160 * MIB  # of a parser that has read nothing
+DECODED, PARSER = 64 * MIB, 256 * MIB  # limits of this server
+GROWTH = 4 * DECODED  # allowed for the server's own process, over the whole corpus
+IDLE = 160 * MIB  # memory of a parser that has parsed nothing
 
 
 def resident(pid: int, field: str = "VmRSS") -> int:
-    """Bytes that a process holds; 0 when it is gone."""
+    """Resident bytes of a process; 0 if the process has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
@@ -43,7 +43,7 @@ def descendants(pid: int) -> list[int]:
 
 @contextmanager
 def watched(pid: int) -> Iterator[list[int]]:
-    """The most that any descendant held, looked at all the while."""
+    """Yield a list whose one entry is the largest resident memory of any descendant so far."""
     peak, end = [0], threading.Event()
 
     def look() -> None:

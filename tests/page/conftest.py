@@ -1,4 +1,4 @@
-"""A real server with the bundle of the repository, and a real Chromium that looks at it."""
+"""Fixtures: a real Chromium, and visits of the page of a real server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from app.local_server import ROOT
 
 OUT = ROOT / "out" / "page"
-# The browser talks to nobody but the server under test.
+# The browser connects to the server under test only.
 CHROMIUM_FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -29,9 +29,10 @@ PHONE = {"width": 390, "height": 844}
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """A browser; where none is installed, the tests that need it are skipped.
+    """A browser; without one, the tests that need it are skipped.
 
-    Its driver holds the thread's event loop, which asynchronous tests of other modules need: it ends with the module.
+    The browser's driver occupies the thread's event loop, which asynchronous tests of other modules need. So the driver
+    ends with the module.
     """
     executable = shutil.which("chromium") or shutil.which("chromium-browser")
     if executable is None:
@@ -44,16 +45,16 @@ def chromium() -> Iterator[Any]:
 
 
 class Visit:
-    """A tab with a profile of its own; what its console says and whom it asks is kept."""
+    """A tab with its own profile, which records the console's messages and the requested addresses."""
 
     def __init__(self, browser: Any, address: str, **settings: Any) -> None:
         self.address = address
         self.context = browser.new_context(**{"viewport": DESKTOP, "accept_downloads": True, **settings})
         self.page = self.context.new_page()
-        self.said: list[str] = []
+        self.console: list[str] = []
         self.requested: list[str] = []
-        self.page.on("console", lambda m: self.said.append(f"{m.type}: {m.text}"))
-        self.page.on("pageerror", lambda e: self.said.append(f"error: {e}"))
+        self.page.on("console", lambda m: self.console.append(f"{m.type}: {m.text}"))
+        self.page.on("pageerror", lambda e: self.console.append(f"error: {e}"))
         self.page.on("request", lambda r: self.requested.append(r.url))
         self.page.goto(address)
         self.page.wait_for_selector("#status[data-kind=ready]")

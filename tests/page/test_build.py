@@ -1,4 +1,4 @@
-"""What is committed under app/page/dist is what the sources under frontend/ make."""
+"""The committed app/page/dist is built from the sources under frontend/."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ FRONTEND, DIST = ROOT / "frontend", ROOT / "app" / "page" / "dist"
 SOURCES = ("index.html", "package-lock.json", "package.json", "public", "src", "tsconfig.json", "vite.config.mjs")
 
 
-def test_the_built_page_is_made_of_the_sources_that_are_here() -> None:
-    """frontend/vite.config.mjs writes this digest with every build: `make page` where it differs."""
+def test_built_page_matches_its_sources() -> None:
+    """Every build writes this digest (frontend/vite.config.mjs). If it differs, run `make page`."""
     files = [f for s in SOURCES for f in ([FRONTEND / s] if (FRONTEND / s).is_file() else (FRONTEND / s).rglob("*"))]
     names = sorted(f.relative_to(FRONTEND).as_posix() for f in files if f.is_file())
     lines = [f"{hashlib.sha256((FRONTEND / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
@@ -29,12 +29,14 @@ def test_building_again_makes_the_same_files(tmp_path: Path) -> None:
     if shutil.which("node") is None or not (FRONTEND / "node_modules").is_dir():
         pytest.skip("no node, or no frontend/node_modules: make page")
     vite = FRONTEND / "node_modules" / "vite" / "bin" / "vite.js"
-    subprocess.run(["node", vite, "build", "--outDir", tmp_path], check=True, cwd=FRONTEND, capture_output=True)
+    subprocess.run(
+        ["node", vite, "build", "--outDir", tmp_path], check=True, cwd=FRONTEND, capture_output=True, timeout=180
+    )
     for name in ("index.html", "page/page.js", "page/page.css", "page/sample.nc", "page/icon.svg"):
         assert (tmp_path / name).read_bytes() == (DIST / name).read_bytes()
 
 
-def test_nothing_in_the_page_is_inline_or_from_elsewhere() -> None:
+def test_page_has_nothing_inline_and_nothing_from_other_hosts() -> None:
     html = (DIST / "index.html").read_text()
     assert "style=" not in html
     assert "<script>" not in html
@@ -42,7 +44,7 @@ def test_nothing_in_the_page_is_inline_or_from_elsewhere() -> None:
     assert "https://" not in html
 
 
-def test_the_sample_is_what_its_script_makes_and_is_small() -> None:
+def test_sample_is_what_its_script_makes_and_is_small() -> None:
     spec = importlib.util.spec_from_file_location("sample", FRONTEND / "sample.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

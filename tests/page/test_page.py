@@ -1,4 +1,4 @@
-"""What people do on the page, done in a real Chromium."""
+"""The page in a real Chromium: opening, filling, exploring and downloading a file."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def pixels(visit: Visit, canvas: str) -> str:
 
 
 def violations(visit: Visit) -> list[str]:
-    """Serious and critical findings of axe-core; the page's own policy would keep it out, so it goes in past it."""
+    """Serious and critical findings of axe-core, which is injected because the page's policy blocks other scripts."""
     visit.page.evaluate(AXE.read_text())
     found: list[dict[str, Any]] = visit.page.evaluate("axe.run().then(r => r.violations)")
     return [
@@ -56,12 +56,12 @@ def test_the_sample_opens_with_its_gaps_counted_and_nothing_filled(visit: Visit)
 
 def test_filling_closes_the_gaps_and_shows_the_uncertainty(visit: Visit) -> None:
     visit.open_sample()
-    sent, before, spread = (pixels(visit, f"map-{show}") for show in ("sent", "filled", "spread"))
+    sent, before, std = (pixels(visit, f"map-{show}") for show in ("sent", "filled", "std"))
     visit.page.click("#run")
     visit.page.wait_for_selector("#take:not([hidden])", timeout=60_000)
     assert pixels(visit, "map-sent") == sent
     assert pixels(visit, "map-filled") != before
-    assert pixels(visit, "map-spread") != spread
+    assert pixels(visit, "map-std") != std
     assert visit.page.is_hidden("#wait-filled")
     sample = opened(SAMPLE.read_bytes())
     rows = visit.text("#stats").splitlines()
@@ -136,7 +136,7 @@ def test_the_other_variable_has_its_own_scale_and_units(visit: Visit) -> None:
     assert visit.text("#legend-field p") == "Potential evapotranspiration, mm day⁻¹"
 
 
-def test_gaps_longer_than_asked_are_refused(visit: Visit) -> None:
+def test_gaps_longer_than_requested_are_refused(visit: Visit) -> None:
     page = visit.open_sample()
     page.fill("#max-gap", "3")
     page.click("#run")
@@ -169,7 +169,7 @@ def test_the_copied_program_makes_the_same_file(visit: Visit, tmp_path: Path) ->
     np.testing.assert_array_equal(made["pet"].values, expected["pet"].values)
 
 
-def test_a_broken_file_is_told_in_words_and_the_page_lives_on(visit: Visit, tmp_path: Path) -> None:
+def test_a_broken_file_shows_an_error_and_the_page_still_works(visit: Visit, tmp_path: Path) -> None:
     broken = tmp_path / "broken.nc"
     broken.write_bytes(SAMPLE.read_bytes()[:5000])
     visit.page.set_input_files("#file", broken)
@@ -194,16 +194,16 @@ def test_a_grid_from_south_to_north_is_drawn_the_right_way_up(visit: Visit, tmp_
     sample = opened(SAMPLE.read_bytes())
     sample.isel(y=slice(None, None, -1)).to_netcdf(tmp_path / "upside.nc", engine="h5netcdf")
     visit.open_sample()
-    right = pixels(visit, "map-spread")
+    right = pixels(visit, "map-std")
     visit.page.set_input_files("#file", tmp_path / "upside.nc")
     visit.page.locator("#file-name").filter(has_text="upside.nc").wait_for()
-    assert pixels(visit, "map-spread") == right
+    assert pixels(visit, "map-std") == right
 
 
-def test_the_page_asks_nobody_but_its_server_and_breaks_no_rule_of_its_policy(visit: Visit) -> None:
+def test_the_page_requests_only_its_server_and_keeps_its_content_security_policy(visit: Visit) -> None:
     visit.fill()
     assert [url for url in visit.requested if not url.startswith((visit.address, "blob:", "data:"))] == []
-    assert visit.said == []
+    assert visit.console == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -35,6 +35,7 @@ async def test_every_file_comes_with_a_strict_policy(client: httpx.AsyncClient, 
     policy = reply.headers["content-security-policy"]
     assert "default-src 'none'" in policy and "unsafe" not in policy
     assert reply.headers["x-content-type-options"] == "nosniff"
+    assert reply.headers["cache-control"] == "no-cache"
 
 
 async def test_an_unchanged_file_is_not_sent_again(client: httpx.AsyncClient) -> None:
@@ -46,7 +47,7 @@ async def test_an_unchanged_file_is_not_sent_again(client: httpx.AsyncClient) ->
 @pytest.mark.parametrize(
     "path", ["/page/nothing.js", "/page/..%2Findex.html", "/page/%2Fetc%2Fpasswd", "/page/page.js/x"]
 )
-async def test_what_is_no_file_of_the_page_is_not_there(client: httpx.AsyncClient, path: str) -> None:
+async def test_other_files_are_not_found(client: httpx.AsyncClient, path: str) -> None:
     reply = await client.get(path)
     assert reply.status_code == 404
     assert reply.headers["content-type"] == "application/problem+json"
@@ -64,7 +65,7 @@ async def test_the_preview_flags_every_gap_and_fills_none(client: httpx.AsyncCli
         assert str(variable["values"]).count("None") == int(data[name].isnull().sum())
 
 
-async def test_the_preview_reads_what_the_interface_reads(client: httpx.AsyncClient) -> None:
+async def test_the_preview_reads_the_same_media_types_as_reconstruct(client: httpx.AsyncClient) -> None:
     reply = await client.post("/page/preview", content=body_of(sample(), JSON), headers={"Content-Type": JSON})
     assert reply.status_code == 200
 
@@ -79,7 +80,7 @@ async def test_the_preview_reads_what_the_interface_reads(client: httpx.AsyncCli
         (b"{}", JSON, "", 422),
     ],
 )
-async def test_the_preview_refuses_as_the_interface_does(
+async def test_the_preview_refuses_the_same_as_reconstruct(
     client: httpx.AsyncClient, content: bytes, media_type: str, query: str, status: int
 ) -> None:
     reply = await client.post(f"/page/preview{query}", content=content, headers={"Content-Type": media_type})
@@ -87,6 +88,6 @@ async def test_the_preview_refuses_as_the_interface_does(
     assert reply.headers["content-type"] == "application/problem+json"
 
 
-async def test_the_page_is_no_part_of_the_documented_interface(client: httpx.AsyncClient) -> None:
+async def test_the_page_is_not_part_of_the_documented_interface(client: httpx.AsyncClient) -> None:
     paths = (await client.get("/openapi.json")).json()["paths"]
     assert not any(path.startswith("/page") or path == "/" for path in paths)

@@ -1,4 +1,4 @@
-"""What every problem document must be, and that the server answers on after it."""
+"""Checks of problem documents, and that the server still answers after one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LEAKS = ("Traceback", "site-packages", ".py", tempfile.gettempdir(), str(Path(__
 
 
 def check_problem(reply: httpx.Response, status: int, slug: str, *words: str) -> dict[str, Any]:
-    """The problem document, well formed, with these words in its detail and nothing of the machine."""
+    """Return the problem document; check its form, that its detail has these words, and that no path leaks."""
     document: dict[str, Any] = reply.json()
     assert reply.status_code == status, document
     assert reply.headers["content-type"] == PROBLEM_MEDIA_TYPE

@@ -1,4 +1,4 @@
-"""Real servers for tests: one thread, logs as JSON."""
+"""Real servers for tests, with one thread and JSON logs."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ def wait_for(condition: Callable[[], bool], limit_s: float = 60.0) -> None:
     """Return once `condition` holds; fail when it does not within `limit_s`."""
     deadline = time.monotonic() + limit_s
     while not condition():
-        assert time.monotonic() < deadline, f"not so after {limit_s:g} s"
+        assert time.monotonic() < deadline, f"the condition does not hold after {limit_s:g} s"
         time.sleep(0.01)

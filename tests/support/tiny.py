@@ -1,4 +1,4 @@
-"""A bundle small enough to know its answers by heart, data to fill with it, and a client of a server that does."""
+"""A tiny bundle whose answers are known in closed form, data for it, and clients of a server with it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from hydrofill.cf.netcdf import netcdf_bytes
 from hydrofill.layout import Layout, Patch, Place, VariableSpec, WindowSize
 
 JSON, NETCDF, NPZ = "application/json", "application/x-netcdf", "application/x-npz"
-STD = 0.5  # what the tiny decoder answers everywhere
+STD = 0.5  # the standard deviation that the tiny decoder always returns
 OPSET, IR_VERSION = 20, 10
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 ONNX_TYPES = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "bool": TensorProto.BOOL}
@@ -97,7 +97,7 @@ def graph_bytes(nodes: list[onnx.NodeProto], spec: GraphSpec, constants: dict[st
 
 
 def encoder_bytes() -> bytes:
-    """memory = values, validity and token type side by side."""
+    """A graph whose memory is values, validity and token type, concatenated."""
     nodes = [
         oh.make_node("Cast", ["valid"], ["seen"], to=TensorProto.FLOAT),
         oh.make_node("Cast", ["variable"], ["type"], to=TensorProto.FLOAT),
@@ -108,13 +108,13 @@ def encoder_bytes() -> bytes:
 
 
 def decoder_bytes(std: float = STD) -> bytes:
-    """mean = the mean of the visible values of the query's variable, 0 where there is none; std is constant."""
+    """A graph whose mean is that of the query variable's visible values (0 without any); std is constant."""
     nodes = [
         oh.make_node("Split", ["memory", "widths"], ["values", "seen", "type_column"], axis=2),
         oh.make_node("Transpose", ["type_column"], ["type_row"], perm=[0, 2, 1]),  # (B, 1, L)
-        oh.make_node("Cast", ["query_variable"], ["asked_flat"], to=TensorProto.FLOAT),
-        oh.make_node("Unsqueeze", ["asked_flat", "last"], ["asked"]),  # (B, Q, 1)
-        oh.make_node("Equal", ["asked", "type_row"], ["same"]),  # (B, Q, L)
+        oh.make_node("Cast", ["query_variable"], ["requested_flat"], to=TensorProto.FLOAT),
+        oh.make_node("Unsqueeze", ["requested_flat", "last"], ["requested"]),  # (B, Q, 1)
+        oh.make_node("Equal", ["requested", "type_row"], ["same"]),  # (B, Q, L)
         oh.make_node("Cast", ["same"], ["share"], to=TensorProto.FLOAT),
         oh.make_node("ReduceSum", ["values", "last"], ["total"], keepdims=1),
         oh.make_node("ReduceSum", ["seen", "last"], ["count"], keepdims=1),
@@ -124,14 +124,14 @@ def decoder_bytes(std: float = STD) -> bytes:
         oh.make_node("Div", ["of_total", "at_least_one"], ["answer"]),
         oh.make_node("Mul", ["answer", "cells"], ["mean"]),  # (B, Q, P)
         oh.make_node("Mul", ["mean", "zero"], ["nothing"]),
-        oh.make_node("Add", ["nothing", "spread"], ["std"]),
+        oh.make_node("Add", ["nothing", "constant_std"], ["std"]),
     ]
     constants = {
         "widths": np.array([P, P, 1]),
         "last": np.array([-1]),
         "one": np.array(1, np.float32),
         "zero": np.array(0, np.float32),
-        "spread": np.array(std, np.float32),
+        "constant_std": np.array(std, np.float32),
         "cells": np.ones((1, 1, P), np.float32),
     }
     return graph_bytes(nodes, DECODER_SPEC, constants)
@@ -146,7 +146,7 @@ def write_bundle(
     decoder: bytes | None = None,
     version: str = "1.2.3",
 ) -> Path:
-    """A bundle at `folder / name`; `encoder`, `decoder` replace the graphs."""
+    """Write a bundle to `folder / name`; `encoder` and `decoder` replace the graphs."""
     contents = {
         ENCODER: encoder or encoder_bytes(),
         DECODER: decoder or decoder_bytes(),
@@ -184,7 +184,7 @@ def sample(steps: int = 5, rows: int = 4, columns: int = 6) -> xr.Dataset:
     flow = rng.gamma(2.0, 1.0, (steps, 2)).astype(np.float32)
     for values in (rain, warmth, flow):
         hidden = rng.random(values.shape) < 0.3
-        hidden[0] = False  # every cell lives: it has a value at some time
+        hidden[0] = False  # every cell has a value at some time
         values[hidden] = np.nan
     dataset = xr.Dataset(
         {
@@ -214,7 +214,7 @@ def sample(steps: int = 5, rows: int = 4, columns: int = 6) -> xr.Dataset:
 
 @asynccontextmanager
 async def client_of(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of a started application."""
+    """Start an application and yield a client of it."""
     transport = httpx.ASGITransport(app=app)
     async with (
         app.router.lifespan_context(app),
@@ -224,7 +224,7 @@ async def client_of(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 
 def nested(values: np.ndarray) -> list[Any]:
-    """Lists of lists, None where missing."""
+    """Return nested lists with None for missing values."""
     missing = values.astype(object)
     missing[np.isnan(values)] = None
     return missing.tolist()
@@ -264,7 +264,7 @@ def npz_of(dataset: xr.Dataset, **extra: np.ndarray) -> bytes:
 
 
 def body_of(dataset: xr.Dataset, media_type: str) -> bytes:
-    """The dataset as a request in that form."""
+    """The dataset as a request of that media type."""
     if media_type == JSON:
         return msgspec.json.encode(json_of(dataset))
     return netcdf_bytes(dataset) if media_type == NETCDF else npz_of(dataset)
@@ -276,7 +276,7 @@ def open_netcdf(content: bytes) -> xr.Dataset:
 
 
 def reply_arrays(reply: httpx.Response) -> dict[str, np.ndarray]:
-    """V, V_std, V_flag of a reply in any form."""
+    """V, V_std and V_flag of a reply of any media type."""
     media_type = reply.headers["content-type"]
     if media_type == JSON:
         document = reply.json()

@@ -1,4 +1,4 @@
-"""What a classic NetCDF file's header declares, counted before anything is allocated.
+"""Counts what the header of a classic NetCDF file declares, before anything is allocated.
 
 Source: NetCDF file format specification of Unidata, grammar of the classic (CDF-1) and 64-bit offset (CDF-2) forms.
 """
@@ -13,16 +13,17 @@ from hydrofill.errors import UnreadableError
 
 DIMENSIONS, VARIABLES, ATTRIBUTES = 10, 11, 12  # tags of the header's lists
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 8}  # bytes of NC_BYTE, CHAR, SHORT, INT, FLOAT, DOUBLE
-STREAMING = 0xFFFFFFFF  # a number of records that the writer did not know
+STREAMING = 0xFFFFFFFF  # stands for a number of records that the writer did not know
 ALIGNMENT = 4
 MAX_ATTRIBUTE_BYTES = 2**20  # of all attributes together
 
 
 def check_classic(body: bytes, max_decoded_bytes: int | None) -> None:
-    """Returns if `body` has a whole classic header that declares no more than the limit.
+    """Raise an error unless `body` has a complete classic header that declares at most `max_decoded_bytes`.
 
     Raises:
-        UnreadableError: a header that ends early or makes no sense. TooLargeError: it declares too much.
+        UnreadableError: the header ends early or is invalid.
+        TooLargeError: the header declares too much data, or the attributes are too large.
     """
     declared = _Header(body).declared_bytes()
     if max_decoded_bytes is not None and declared > max_decoded_bytes:
@@ -33,17 +34,17 @@ def check_classic(body: bytes, max_decoded_bytes: int | None) -> None:
 
 @dataclass
 class _Header:
-    """A reader that walks the header once."""
+    """Reads the header once, from front to back."""
 
     body: bytes
     at: int = 4
     attributes: int = 0
 
     def declared_bytes(self) -> int:
-        """Bytes of all variables together, whether the file holds them or not."""
+        """Return the bytes of all declared variables, whether the file holds them or not."""
         records = self._number()
         if records == STREAMING:
-            raise UnreadableError("the number of records is not told")
+            raise UnreadableError("the header does not say the number of records")
         lengths = []
         for _ in range(self._count(DIMENSIONS)):
             self._skip_text()
@@ -55,7 +56,7 @@ class _Header:
         self._skip_text()
         dims = [self._number() for _ in range(self._limited(self._number()))]
         if any(dim >= len(lengths) for dim in dims):
-            raise UnreadableError("a variable names a dimension that there is not")
+            raise UnreadableError("a variable has a dimension that is not declared")
         self._skip_attributes()
         size = self._size_of_type()
         self._skip(4 + (8 if self.body[3] == 2 else 4))  # vsize, begin
@@ -72,16 +73,16 @@ class _Header:
             self._skip(length)
 
     def _count(self, tag: int) -> int:
-        """Entries of the list that starts here: a tag and a number, both 0 for none."""
+        """Return the length of the list that starts here with a tag and a number; both are 0 for an empty list."""
         found, number = self._number(), self._number()
         if found not in (0, tag) or (found == 0 and number != 0):
-            raise UnreadableError("the header makes no sense", got=f"tag {found}", expected=tag)
+            raise UnreadableError("the header is invalid", got=f"tag {found}", expected=tag)
         return self._limited(number)
 
     def _size_of_type(self) -> int:
         kind = self._number()
         if kind not in SIZES:
-            raise UnreadableError("a type is unknown", got=kind)
+            raise UnreadableError("unknown data type", got=kind)
         return SIZES[kind]
 
     def _skip_text(self) -> None:
@@ -93,9 +94,9 @@ class _Header:
             raise UnreadableError("the header ends early")
 
     def _limited(self, number: int) -> int:
-        """`number` of things that take at least a byte each."""
+        """Return `number`, the count of items of at least one byte each; raise an error if the body is too short."""
         if number > len(self.body):
-            raise UnreadableError("the header makes no sense", got=f"a count of {number}")
+            raise UnreadableError("the header is invalid", got=f"a count of {number}")
         return number
 
     def _number(self) -> int:

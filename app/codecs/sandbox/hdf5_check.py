@@ -1,4 +1,4 @@
-"""What an HDF5 file is refused for before its data are read: it can reach other files and declare terabytes."""
+"""Checks an HDF5 file before its data are read: such a file can refer to other files and declare terabytes."""
 
 from __future__ import annotations
 
@@ -12,37 +12,38 @@ import numpy as np
 from app.errors import TooLargeError
 from hydrofill.errors import ContractError, UnreadableError
 
-# Those that every HDF5 library has and that only shrink what the file holds; others may be loaded as plug-ins.
+# Filters that every HDF5 library has. Any other filter could load a plug-in.
 FILTERS = frozenset({h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32})
-MAX_OBJECTS = 10_000  # far above any dataset of water variables
+MAX_OBJECTS = 10_000  # far more than any dataset of water variables has
 MAX_ATTRIBUTES = 1_000  # on one object
-MAX_TEXTS = 10_000  # in one variable of texts; each may point to the same megabytes
+MAX_TEXTS = 10_000  # in one variable of texts; all of them may refer to the same stored megabytes
 MAX_TEXTS_IN_ATTRIBUTE = 64
-MAX_ATTRIBUTE_BYTES = 2**20  # of all attributes together; each text may be stored once and pointed to often
+MAX_ATTRIBUTE_BYTES = 2**20  # of all attributes together; one stored text may be referred to many times
 
 
 def check_hdf5(body: bytes, max_decoded_bytes: int | None) -> None:
-    """Returns if `body` is an HDF5 file that holds all its data itself and declares no more than the limit.
+    """Raise an error unless `body` is an HDF5 file that holds all its data itself and is within the limits.
 
     Raises:
-        UnreadableError: damaged, or with links, external or virtual storage, other filters or types.
-        TooLargeError: more bytes, objects or texts than the limits.
+        UnreadableError: the file is damaged, or has links, external or virtual storage, or unsupported filters or
+            types.
+        TooLargeError: the file declares more than `max_decoded_bytes`, or has too many objects, attributes or texts.
     """
     try:
         with h5py.File(io.BytesIO(body), "r") as file:
             _check_file(file, max_decoded_bytes)
     except ContractError:
         raise
-    except Exception as error:  # damaged files make h5py raise anything
+    except Exception as error:  # a damaged file makes h5py raise any error
         raise UnreadableError("the HDF5 file cannot be read; it may be damaged") from error
 
 
 def _check_file(file: h5py.File, limit: int | None) -> None:
-    declared, told = 0, 0
+    declared, attributes = 0, 0
     for number, (name, found) in enumerate(_objects(file)):
         if number >= MAX_OBJECTS:
             raise TooLargeError("the file holds too many objects", expected=f"{MAX_OBJECTS} at most")
-        told += _check_attributes(name, found, MAX_ATTRIBUTE_BYTES - told)
+        attributes += _check_attributes(name, found, MAX_ATTRIBUTE_BYTES - attributes)
         if isinstance(found, h5py.Dataset):
             _check_storage(name, found)
             declared += _declared_bytes(found)
@@ -52,7 +53,7 @@ def _check_file(file: h5py.File, limit: int | None) -> None:
 
 
 def _objects(file: h5py.File) -> Iterator[tuple[str, h5py.Group | h5py.Dataset | h5py.Datatype]]:
-    """Every object once, whatever the hard links between them."""
+    """Yield path and object of every object once, even if hard links form a circle."""
     seen = {h5py.h5o.get_info(file.id).addr}
     waiting: list[tuple[str, h5py.Group]] = [("", file)]
     yield "", file
@@ -61,7 +62,7 @@ def _objects(file: h5py.File) -> Iterator[tuple[str, h5py.Group | h5py.Dataset |
         for name in group:
             inner = f"{path}/{name}" if path else str(name)
             if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                raise UnreadableError("a link is refused: a file must hold its data itself", where=inner)
+                raise UnreadableError("links are not supported: a file must hold its data itself", where=inner)
             found = group[name]
             address = h5py.h5o.get_info(found.id).addr
             if address in seen:
@@ -75,29 +76,29 @@ def _objects(file: h5py.File) -> Iterator[tuple[str, h5py.Group | h5py.Dataset |
 def _check_storage(name: str, dataset: h5py.Dataset) -> None:
     properties = dataset.id.get_create_plist()
     if properties.get_external_count() > 0:
-        raise UnreadableError("external storage is refused: a file must hold its data itself", where=name)
+        raise UnreadableError("external storage is not supported: a file must hold its data itself", where=name)
     if properties.get_layout() == h5py.h5d.VIRTUAL:
-        raise UnreadableError("a virtual dataset is refused: a file must hold its data itself", where=name)
+        raise UnreadableError("virtual datasets are not supported: a file must hold its data itself", where=name)
     filters = {properties.get_filter(number)[0] for number in range(properties.get_nfilters())}
     if not filters <= FILTERS:
         raise UnreadableError(
-            "a filter is refused",
+            "unsupported filter",
             where=name,
             got=f"filter {min(filters - FILTERS)}",
             expected="deflate, shuffle, fletcher32",
         )
     if dataset.dtype.kind not in "biufS" and h5py.check_string_dtype(dataset.dtype) is None:
-        raise UnreadableError("its type is neither a number nor text", where=name)
+        raise UnreadableError("the data type is neither a number nor text", where=name)
 
 
 def _declared_bytes(dataset: h5py.Dataset) -> int:
-    """What reading takes: the whole array, or one chunk where a chunk is larger."""
+    """Return the bytes that reading allocates: the whole array, or one chunk if a chunk is larger."""
     counts = [math.prod(shape) for shape in (dataset.shape, dataset.chunks) if shape is not None]
     return max(counts, default=0) * int(dataset.dtype.itemsize)
 
 
 def _text_bytes(name: str, dataset: h5py.Dataset, limit: int | None) -> int:
-    """Bytes of a variable of texts, read one by one: many may be the same stored text."""
+    """Return the bytes of a variable of texts, which are read one by one: many may refer to one stored text."""
     count = math.prod(dataset.shape or (0,))
     if count > MAX_TEXTS:
         raise TooLargeError("holds too many texts", where=name, got=count, expected=f"{MAX_TEXTS} at most")
@@ -109,7 +110,7 @@ def _text_bytes(name: str, dataset: h5py.Dataset, limit: int | None) -> int:
 
 
 def _check_attributes(name: str, found: h5py.Group | h5py.Dataset | h5py.Datatype, limit: int) -> int:
-    """Bytes of the object's attributes, at most `limit`."""
+    """Return the bytes of the object's attributes; raise an error if they exceed `limit`."""
     count = h5py.h5a.get_num_attrs(found.id)
     if count > MAX_ATTRIBUTES:
         raise TooLargeError("has too many attributes", where=name, got=count, expected=f"{MAX_ATTRIBUTES} at most")

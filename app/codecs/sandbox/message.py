@@ -1,4 +1,4 @@
-"""A dataset as plain bytes and back, for what crosses from the parser's process: no objects that could act."""
+"""Messages from the parser's process: a dataset or an error as plain bytes, without objects that could run code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from hydrofill.errors import ContractError, StructureError, UnreadableError
 
-PLAIN_KINDS = "biufMmSU"  # of numpy's dtypes: those whose bytes are their values
+PLAIN_KINDS = "biufMmSU"  # numpy dtype kinds whose bytes are their values
 ENCODING = ("_FillValue", "missing_value", "scale_factor", "add_offset", "units", "calendar")
 CALENDARS: dict[str, type[cftime.datetime]] = {
     name: getattr(cftime, name)
@@ -28,53 +28,53 @@ CALENDARS: dict[str, type[cftime.datetime]] = {
 }
 
 
-class WireArray(Struct, tag="array"):
-    """Numbers, times or texts of one width."""
+class PackedArray(Struct, tag="array"):
+    """An array of numbers, times or texts of one width."""
 
     dtype: str
     shape: list[int]
     data: memoryview
 
 
-class WireTexts(Struct, tag="texts"):
-    """Texts of any length, in row-major order."""
+class PackedTexts(Struct, tag="texts"):
+    """An array of texts of any length, in row-major order."""
 
     shape: list[int]
     texts: list[str]
 
 
-class WireDates(Struct, tag="dates"):
-    """Dates of a calendar that numpy does not know: year to microsecond."""
+class PackedDates(Struct, tag="dates"):
+    """An array of dates in a calendar that numpy does not have: year to microsecond."""
 
     shape: list[int]
     calendar: str
     parts: list[tuple[int, int, int, int, int, int, int]]
 
 
-WireValue = str | bool | int | float | list[str] | WireArray
+PackedValue = str | bool | int | float | list[str] | PackedArray
 
 
-class WireVariable(Struct):
-    """A variable with what its numbers mean."""
+class PackedVariable(Struct):
+    """A variable with its attributes and encoding."""
 
     name: str
     dims: list[str]
-    values: WireArray | WireTexts | WireDates
-    attrs: dict[str, WireValue]
-    encoding: dict[str, WireValue]
+    values: PackedArray | PackedTexts | PackedDates
+    attrs: dict[str, PackedValue]
+    encoding: dict[str, PackedValue]
     stored_as: str
 
 
-class WireDataset(Struct, tag="dataset"):
+class PackedDataset(Struct, tag="dataset"):
     """A whole dataset."""
 
-    variables: list[WireVariable]
+    variables: list[PackedVariable]
     coords: list[str]
-    attrs: dict[str, WireValue]
+    attrs: dict[str, PackedValue]
 
 
-class WireError(Struct, tag="error"):
-    """A contract error by the name of its class."""
+class PackedError(Struct, tag="error"):
+    """A ContractError, by the name of its class."""
 
     kind: str
     problem: str
@@ -84,32 +84,32 @@ class WireError(Struct, tag="error"):
 
 
 def pack(dataset: xr.Dataset) -> bytes:
-    """The dataset's bytes.
+    """Convert a dataset to bytes.
 
     Raises:
-        StructureError: values that are neither numbers, texts nor dates; names the variable.
+        StructureError: the values of a variable are neither numbers, texts nor dates; names the variable.
     """
     variables = [_pack_variable(str(name), variable) for name, variable in dataset.variables.items()]
     attrs = {str(key): _pack_value(value) for key, value in dataset.attrs.items()}
-    return msgspec.msgpack.encode(WireDataset(variables, [str(name) for name in dataset.coords], attrs))
+    return msgspec.msgpack.encode(PackedDataset(variables, [str(name) for name in dataset.coords], attrs))
 
 
 def pack_error(error: ContractError) -> bytes:
-    """The error's bytes."""
+    """Convert an error to bytes."""
     got, expected = (None if value is None else str(value) for value in (error.got, error.expected))
-    return msgspec.msgpack.encode(WireError(type(error).__name__, error.problem, error.where, got, expected))
+    return msgspec.msgpack.encode(PackedError(type(error).__name__, error.problem, error.where, got, expected))
 
 
 def unpack(content: bytes, errors: dict[str, type[ContractError]]) -> xr.Dataset:
-    """The dataset of `pack`.
+    """Convert the bytes of `pack` back to a dataset.
 
     Raises:
-        ContractError: the error of `pack_error`, of the class that `errors` has for its name.
-        UnreadableError: bytes that are neither.
+        ContractError: the bytes are those of `pack_error`; `errors` gives the class for each name.
+        UnreadableError: the bytes are neither.
     """
     try:
-        found = msgspec.msgpack.decode(content, type=WireDataset | WireError)
-        if isinstance(found, WireDataset):
+        found = msgspec.msgpack.decode(content, type=PackedDataset | PackedError)
+        if isinstance(found, PackedDataset):
             return _unpack_dataset(found)
     except (msgspec.MsgspecError, ValueError, TypeError, KeyError) as error:
         raise UnreadableError("the file cannot be read; it may be damaged") from error
@@ -117,9 +117,9 @@ def unpack(content: bytes, errors: dict[str, type[ContractError]]) -> xr.Dataset
     raise kind(found.problem, where=found.where, got=found.got, expected=found.expected)
 
 
-def _pack_variable(name: str, variable: xr.Variable) -> WireVariable:
+def _pack_variable(name: str, variable: xr.Variable) -> PackedVariable:
     dtype = np.dtype(variable.encoding.get("dtype", variable.dtype))
-    return WireVariable(
+    return PackedVariable(
         name,
         [str(dim) for dim in variable.dims],
         _pack_values(name, np.asarray(variable.values)),
@@ -129,24 +129,24 @@ def _pack_variable(name: str, variable: xr.Variable) -> WireVariable:
     )
 
 
-def _pack_values(name: str, values: np.ndarray) -> WireArray | WireTexts | WireDates:
+def _pack_values(name: str, values: np.ndarray) -> PackedArray | PackedTexts | PackedDates:
     if values.dtype.kind in PLAIN_KINDS:
         return _pack_array(values)
     flat = list(values.flat)
     if all(isinstance(value, str) for value in flat):
-        return WireTexts(list(values.shape), [str(value) for value in flat])
+        return PackedTexts(list(values.shape), [str(value) for value in flat])
     if all(isinstance(value, cftime.datetime) for value in flat) and type(flat[0]).__name__ in CALENDARS:
         parts = [(v.year, v.month, v.day, v.hour, v.minute, v.second, v.microsecond) for v in flat]
-        return WireDates(list(values.shape), type(flat[0]).__name__, parts)
-    raise StructureError("is neither numbers, texts nor dates", where=name)
+        return PackedDates(list(values.shape), type(flat[0]).__name__, parts)
+    raise StructureError("holds neither numbers, texts nor dates", where=name)
 
 
-def _pack_array(values: np.ndarray) -> WireArray:
+def _pack_array(values: np.ndarray) -> PackedArray:
     data = np.ascontiguousarray(values).reshape(-1).view(np.uint8) if values.size else np.zeros(0, np.uint8)
-    return WireArray(values.dtype.str, list(values.shape), data.data)
+    return PackedArray(values.dtype.str, list(values.shape), data.data)
 
 
-def _pack_value(value: Any) -> WireValue:
+def _pack_value(value: Any) -> PackedValue:
     if isinstance(value, np.ndarray | np.generic) and not isinstance(value, str):
         array = np.asarray(value)
         return _pack_array(array) if array.dtype.kind in "iufb" else str(value)
@@ -155,24 +155,24 @@ def _pack_value(value: Any) -> WireValue:
     return value if isinstance(value, bool | int | float) else str(value)
 
 
-def _unpack_dataset(found: WireDataset) -> xr.Dataset:
+def _unpack_dataset(found: PackedDataset) -> xr.Dataset:
     variables = {}
-    for one in found.variables:
-        encoding: dict[str, Any] = {key: _unpack_value(value) for key, value in one.encoding.items()}
-        if one.stored_as:
-            encoding["dtype"] = np.dtype(one.stored_as)
-        attrs = {key: _unpack_value(value) for key, value in one.attrs.items()}
-        variables[one.name] = xr.Variable(one.dims, _unpack_values(one.values), attrs, encoding)
+    for packed in found.variables:
+        encoding: dict[str, Any] = {key: _unpack_value(value) for key, value in packed.encoding.items()}
+        if packed.stored_as:
+            encoding["dtype"] = np.dtype(packed.stored_as)
+        attrs = {key: _unpack_value(value) for key, value in packed.attrs.items()}
+        variables[packed.name] = xr.Variable(packed.dims, _unpack_values(packed.values), attrs, encoding)
     coords = {name: variables.pop(name) for name in found.coords}
     attrs = {key: _unpack_value(value) for key, value in found.attrs.items()}
     return xr.Dataset(variables, coords, attrs)
 
 
-def _unpack_values(values: WireArray | WireTexts | WireDates) -> np.ndarray:
-    if isinstance(values, WireArray):
+def _unpack_values(values: PackedArray | PackedTexts | PackedDates) -> np.ndarray:
+    if isinstance(values, PackedArray):
         return _unpack_array(values)
     out = np.empty(math.prod(values.shape), dtype=object)
-    if isinstance(values, WireTexts):
+    if isinstance(values, PackedTexts):
         out[:] = values.texts
     else:
         kind = CALENDARS[values.calendar]
@@ -180,12 +180,12 @@ def _unpack_values(values: WireArray | WireTexts | WireDates) -> np.ndarray:
     return out.reshape(values.shape)
 
 
-def _unpack_array(values: WireArray) -> np.ndarray:
+def _unpack_array(values: PackedArray) -> np.ndarray:
     dtype = np.dtype(values.dtype)
     if dtype.kind not in PLAIN_KINDS or dtype.fields is not None or dtype.subdtype is not None:
-        raise TypeError(f"no plain values: {dtype}")
+        raise TypeError(f"not plain values: {dtype}")
     return np.frombuffer(values.data, dtype).reshape(values.shape)
 
 
-def _unpack_value(value: WireValue) -> Any:
-    return _unpack_array(value)[()] if isinstance(value, WireArray) else value
+def _unpack_value(value: PackedValue) -> Any:
+    return _unpack_array(value)[()] if isinstance(value, PackedArray) else value

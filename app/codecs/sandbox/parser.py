@@ -1,9 +1,10 @@
-"""Untrusted files read in a process of their own, one for each, so that none can take the server along."""
+"""Parses each untrusted file in a process of its own, so that a crash cannot end the server."""
 
 from __future__ import annotations
 
 import logging
 import multiprocessing
+import signal
 import threading
 from dataclasses import dataclass
 from multiprocessing import forkserver
@@ -12,7 +13,7 @@ from multiprocessing.context import ForkServerContext
 import numpy as np
 import xarray as xr
 
-from app.codecs.netcdf import SentNetcdf
+from app.codecs.netcdf import NetcdfBody
 from app.codecs.sandbox import message
 from app.codecs.sandbox.parser_entry import parse_in_child
 from app.errors import PROBLEMS, TooLargeError
@@ -23,13 +24,17 @@ from hydrofill.errors import ContractError, UnreadableError
 logger = logging.getLogger(__name__)
 
 PRELOADED = ["app.codecs.sandbox.parser_child"]
-REPLY_OVERHEAD = 4  # a decoded file may take so many times its size on its way back: texts, names, framing
+REPLY_OVERHEAD = 4  # a message may be this many times the size of the decoded file: texts, names, framing
 REPLY_SPARE_BYTES = 2**20
 
 
 @dataclass(frozen=True)
 class ParserLimits:
-    """What one parser may take: memory beyond that of an idle one, processor seconds, seconds on the clock."""
+    """Limits of one parser.
+
+    memory_bytes: memory beyond that of an idle parser. cpu_s: processor time. wall_s: elapsed time. decoded_bytes: size
+    of the decoded file.
+    """
 
     memory_bytes: int
     cpu_s: int
@@ -38,7 +43,7 @@ class ParserLimits:
 
 
 class Parser:
-    """Reads NetCDF in processes that are forked from one which has the libraries loaded."""
+    """Parses NetCDF files in processes that are forked from a process with the libraries loaded."""
 
     def __init__(self, limits: ParserLimits) -> None:
         self.limits = limits
@@ -46,21 +51,23 @@ class Parser:
         self._context.set_forkserver_preload(PRELOADED)
 
     def start(self) -> None:
-        """Starts the process that the readers are forked from, while there is a disk to put its socket on."""
+        """Start the process from which parsers are forked. It needs a disk for its socket, so start it early."""
         forkserver.ensure_running()
 
     def warm_up(self) -> None:
-        """Returns when a file has been read: the first client does not wait for the libraries to load."""
+        """Parse a small file, so that the first client does not wait for the libraries to load."""
         try:
             self.parse(netcdf_bytes(xr.Dataset({"warm": ("x", np.zeros(1, np.float32))})))
-        except ContractError as error:  # limits that let nothing through, or a machine that is busy beyond them
-            logger.warning("reading a NetCDF file of one number: %s", error)
+        except ContractError as error:  # the limits are too low, or the machine is too busy
+            logger.warning("a NetCDF file of one number could not be parsed: %s", error)
 
-    def parse(self, body: bytes, cancellation: Cancellation | None = None) -> SentNetcdf:
-        """The file in `body`; a stop ends the process.
+    def parse(self, body: bytes, cancellation: Cancellation | None = None) -> NetcdfBody:
+        """Parse the file in `body`; a cancellation ends the process.
 
         Raises:
-            ContractError: as of `netcdf.decode`. TooLargeError: it takes more memory or time than it may.
+            ContractError: as of `netcdf.decode`.
+            TooLargeError: parsing exceeds the limits of memory or time.
+            UnreadableError: the process crashed or was cancelled.
         """
         here, there = self._context.Pipe()
         limits = self.limits
@@ -85,12 +92,12 @@ class Parser:
         except (EOFError, OSError) as error:
             process.kill()
             process.join()
-            logger.warning("a parser ended with %s", process.exitcode)
-            if late.is_set() or process.exitcode == -24:
-                raise TooLargeError("reading the file takes longer than it may") from error
-            raise UnreadableError("the file made its reader fail; it may be damaged") from error
+            logger.warning("a parser ended with exit code %s", process.exitcode)
+            if late.is_set() or process.exitcode == -signal.SIGXCPU:
+                raise TooLargeError("parsing the file takes longer than the limit") from error
+            raise UnreadableError("the file made its parser crash; it may be damaged") from error
         finally:
             timer.cancel()
             here.close()
             process.join()
-        return SentNetcdf(message.unpack(reply, {kind.__name__: kind for kind in PROBLEMS}))
+        return NetcdfBody(message.unpack(reply, {kind.__name__: kind for kind in PROBLEMS}))

@@ -1,6 +1,6 @@
-"""What runs in a parser's process: one NetCDF body read under limits of memory, time and open files, then the end.
+"""Runs in a parser's process: parses one NetCDF body under limits of memory, time and open files, then ends.
 
-Imported once by the process that the parsers are forked from; what it loads and warms up here, no parser has to.
+The process from which parsers are forked imports this module once, so that no parser has to load the libraries.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ WARM_UP_BYTES = 2**20
 
 
 def parse_body(connection: Connection, memory_bytes: int, cpu_s: int, max_decoded_bytes: int) -> None:
-    """Reads one body from `connection` and answers it with a packed dataset or error."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the server's: it lets requests finish
+    """Read one body from `connection` and send back a packed dataset or error."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which finishes its requests
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _limit(memory_bytes, cpu_s)
     body = connection.recv_bytes()
@@ -39,7 +39,7 @@ def _answer(body: bytes, max_decoded_bytes: int) -> bytes:
         return message.pack_error(_out_of_memory() if _is_memory(error) else error)
     except MemoryError:
         return message.pack_error(_out_of_memory())
-    except Exception:  # noqa: BLE001 (whatever else a library raises on such a file)
+    except Exception:  # noqa: BLE001 (a library may raise any error on such a file)
         return message.pack_error(UnreadableError("the NetCDF file cannot be read; it may be damaged"))
 
 
@@ -48,7 +48,7 @@ def _read(body: bytes, max_decoded_bytes: int) -> bytes:
     size = sum(variable.size * variable.dtype.itemsize for variable in dataset.variables.values())
     if size > max_decoded_bytes:
         raise TooLargeError(
-            "the file decodes to too much", got=f"{size} bytes", expected=f"{max_decoded_bytes} at most"
+            "the decoded file is too large", got=f"{size} bytes", expected=f"{max_decoded_bytes} at most"
         )
     return message.pack(dataset)
 
@@ -62,11 +62,11 @@ def _is_memory(error: BaseException | None) -> bool:
 
 
 def _out_of_memory() -> ContractError:
-    return TooLargeError("reading the file takes more memory than one may")
+    return TooLargeError("parsing the file takes more memory than the limit")
 
 
 def _limit(memory_bytes: int, cpu_s: int) -> None:
-    """Holds this process to so much more memory and so much time; it opens and writes no file."""
+    """Limit the memory and time that this process may still use; it can no longer open or write files."""
     if STATM.exists():
         used = int(STATM.read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + memory_bytes, used + memory_bytes))
@@ -77,7 +77,7 @@ def _limit(memory_bytes: int, cpu_s: int) -> None:
 
 
 def _warm_up() -> None:
-    """Reads small files of each form: loads what the libraries load late, while files can still be opened."""
+    """Parse small files of each kind, so that libraries load their late parts while files can still be opened."""
     packed = {"dtype": "int16", "scale_factor": 0.1, "_FillValue": -1}
     for calendar in ("noleap", "standard"):
         time = xr.Variable("time", np.arange(2.0), {"units": "days since 2000-01-01", "calendar": calendar})

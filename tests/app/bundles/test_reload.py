@@ -1,4 +1,4 @@
-"""New bundles under load: no request is lost, and what is bad changes nothing."""
+"""Reload of bundles under load: no request is lost, and an invalid bundle changes nothing."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from app.main import create_app
 from app.bundles.reload import Reloader
 from app.settings import Settings
 from hydrofill.errors import BundleError
-from tests.support.servers import serving
+from tests.support.servers import serving, wait_for
 from tests.app.test_limits import until
 from tests.support.tiny import NPZ, STD, body_of, decoder_bytes, post, reply_arrays, sample, write_bundle
 
-NEW_STD = 0.7  # what the decoder of a new version answers
+NEW_STD = 0.7  # the standard deviation that the decoder of a new version returns
 
 
 @pytest.fixture
@@ -45,15 +45,15 @@ def renew(folder: Path, version: str = "2.0.0") -> None:
     write_bundle(folder, decoder=decoder_bytes(std=NEW_STD), version=version)
 
 
-def spread(reply: httpx.Response) -> float:
+def largest_std(reply: httpx.Response) -> float:
     assert reply.status_code == 200, reply.text
     return float(np.nanmax(reply_arrays(reply)["temperature_std"]))
 
 
 async def served(client: httpx.AsyncClient) -> tuple[str, float]:
-    """The version that is told, and the standard deviation that is answered."""
+    """The version that /bundles shows, and the standard deviation in a reply."""
     (bundle,) = (await client.get("/bundles")).json()["bundles"]
-    return bundle["version"], round(spread(await post(client, body_of(sample(), NPZ), NPZ)), 6)
+    return bundle["version"], round(largest_std(await post(client, body_of(sample(), NPZ), NPZ)), 6)
 
 
 @pytest.mark.anyio
@@ -113,7 +113,7 @@ async def test_bad_bundle_is_refused_and_the_last_good_one_stays(
 
 
 @pytest.mark.anyio
-async def test_folder_that_is_gone_retires_its_bundle_but_never_the_last(
+async def test_removed_folder_unloads_its_bundle_but_never_the_last_one(
     app: FastAPI, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     write_bundle(tmp_path, "other")
@@ -127,7 +127,7 @@ async def test_folder_that_is_gone_retires_its_bundle_but_never_the_last(
 
 
 @pytest.mark.anyio
-async def test_request_is_answered_by_the_bundle_that_it_came_to(
+async def test_request_is_answered_by_the_bundle_served_when_it_arrived(
     app: FastAPI, client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     engine, go_on = app.state.service.engine, asyncio.Event()
@@ -140,14 +140,14 @@ async def test_request_is_answered_by_the_bundle_that_it_came_to(
     reloading = asyncio.ensure_future(app.state.reloader.reload())
     await asyncio.sleep(0.05)
     go_on.set()
-    assert spread(await request) == pytest.approx(STD)
+    assert largest_std(await request) == pytest.approx(STD)
     assert await reloading == "loaded"
     await holding
     assert await served(client) == ("2.0.0", NEW_STD)
 
 
 @pytest.mark.anyio
-async def test_change_is_taken_up_when_its_files_rest(app: FastAPI, tmp_path: Path) -> None:
+async def test_change_is_loaded_once_its_files_stay_the_same(app: FastAPI, tmp_path: Path) -> None:
     service = app.state.service
     looks: list[object] = []
 
@@ -165,7 +165,7 @@ async def test_change_is_taken_up_when_its_files_rest(app: FastAPI, tmp_path: Pa
     await until(lambda: looks)
     await asyncio.sleep(0.3)
     assert len(looks) <= 2
-    reloader.ask()
+    reloader.request_reload()
     await until(lambda: len(looks) >= 2)
     watching.cancel()
 
@@ -177,30 +177,28 @@ def test_reload_at_a_signal_under_load_loses_no_request(tmp_path: Path) -> None:
     with serving(bundles, tmp_path, reload_s=0) as server, ThreadPoolExecutor(6) as pool:
         stop: list[bool] = []
 
-        def ask_on() -> list[tuple[float, float]]:
+        deadline = time.monotonic() + 120
+
+        def send_requests() -> list[tuple[float, float]]:
             answers = []
             with httpx.Client(base_url=server.address, timeout=30) as client:
-                while not stop:
+                while not stop and time.monotonic() < deadline:
                     reply = client.post("/reconstruct", content=body, headers={"Content-Type": NPZ})
-                    answers.append((time.monotonic(), spread(reply)))
+                    answers.append((time.monotonic(), largest_std(reply)))
             return answers
 
-        asking = [pool.submit(ask_on) for _ in range(6)]
+        clients = [pool.submit(send_requests) for _ in range(6)]
         time.sleep(0.5)
         renew(bundles)
         server.process.send_signal(signal.SIGHUP)
-        until = time.monotonic() + 30
-        while "2.0.0" not in httpx.get(f"{server.address}/bundles").text and time.monotonic() < until:
-            time.sleep(0.05)
+        wait_for(lambda: "2.0.0" in httpx.get(f"{server.address}/bundles").text, 30)
         changed = time.monotonic()
         time.sleep(0.5)
         (bundles / "tiny" / "decoder.onnx").write_bytes(b"altered")
         server.process.send_signal(signal.SIGHUP)
-        while "hydrofill_bundles_refused 1.0" not in httpx.get(f"{server.address}/metrics").text:
-            assert time.monotonic() < until
-            time.sleep(0.05)
+        wait_for(lambda: "hydrofill_bundles_refused 1.0" in httpx.get(f"{server.address}/metrics").text, 30)
         stop.append(True)
-        answers = [answer for one in asking for answer in one.result()]
+        answers = [answer for client in clients for answer in client.result()]
         assert len(answers) > 12
         assert {round(std, 3) for _, std in answers} == {STD, NEW_STD}
         assert {round(std, 3) for at, std in answers if at > changed + 0.5} == {NEW_STD}

@@ -1,4 +1,4 @@
-"""NetCDF in and out: what is kept, what is mended, what is refused."""
+"""NetCDF in and out: what is kept, what is repaired, what is refused."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_dataset_survives_the_round_trip() -> None:
         {"zlib": True, "chunksizes": (1, 2, 3)},
     ],
 )
-def test_stored_numbers_of_what_is_not_filled_stay_as_they_were(encoding: dict[str, object]) -> None:
+def test_stored_numbers_of_unfilled_variables_do_not_change(encoding: dict[str, object]) -> None:
     data = sample()
     data["temperature"] = (data["temperature"] * 2).round() / 2
     data["temperature"].encoding = encoding
@@ -105,7 +105,7 @@ def test_several_missing_values_are_all_read() -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore:Unable to decode time axis")
-def test_metadata_that_makes_no_sense_is_refused_by_name(
+def test_invalid_metadata_is_refused_and_the_error_names_its_place(
     edit: Callable[[h5py.File], None], error: type[ContractError], where: str
 ) -> None:
     with pytest.raises(error) as refused:

@@ -1,4 +1,4 @@
-"""Sessions, models, registry, and the thread that owns them."""
+"""Graphs, models, the registry of bundles, and the engine's thread."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CPU = Runtime("cpu", 1)
 
 
 def guessing_decoder(queries_read_each_other: bool) -> tuple[GraphSpec, bytes]:
-    """Answers the cell's mean over time, one of the first guesses; std is how many queries came along."""
+    """A decoder that returns the cell's mean over time, which is a first guess; std is the number of queries."""
     cells = ("batch", "queries", P)
     extra = (
         tensor("query_guess", "float32", *cells, len(GUESSES)),
@@ -69,7 +69,7 @@ def edit_manifest(path: Path, **changes: Any) -> None:
     file.write_text(manifest.to_json())
 
 
-def test_queries_in_chunks_answer_as_all_at_once(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_queries_in_chunks_give_the_same_as_all_at_once(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     cube = read_dataset(sample(), LAYOUT).cube
     whole = model.run(cube).filled
     monkeypatch.setattr(graphs, "QUERIES_PER_RUN", 3)
@@ -80,7 +80,7 @@ def test_queries_in_chunks_answer_as_all_at_once(model: Model, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("queries_read_each_other", [False, True])
-def test_decoder_is_fed_what_its_manifest_names(
+def test_decoder_gets_the_inputs_that_its_manifest_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, queries_read_each_other: bool
 ) -> None:
     monkeypatch.setattr(graphs, "QUERIES_PER_RUN", 4)
@@ -97,10 +97,10 @@ def test_decoder_is_fed_what_its_manifest_names(
     assert (max(together) <= 4) != queries_read_each_other
 
 
-def test_progress_is_told_window_by_window(model: Model) -> None:
-    told: list[tuple[int, int]] = []
-    model.run(read_dataset(sample(steps=20), LAYOUT).cube, progress=lambda done, total: told.append((done, total)))
-    assert told[-1][0] == told[-1][1] == len(told) > 1
+def test_progress_is_reported_window_by_window(model: Model) -> None:
+    reports: list[tuple[int, int]] = []
+    model.run(read_dataset(sample(steps=20), LAYOUT).cube, progress=lambda done, total: reports.append((done, total)))
+    assert reports[-1][0] == reports[-1][1] == len(reports) > 1
 
 
 def test_time_in_each_graph_is_counted(model: Model) -> None:
@@ -141,7 +141,7 @@ def test_time_in_each_graph_is_counted(model: Model) -> None:
         ({"layout": LAYOUT.model_copy(update={"patch": LAYOUT.patch.model_copy(update={"rows": 3})})}, "layout"),
     ],
 )
-def test_bundle_whose_manifest_is_not_of_its_graphs_is_refused(
+def test_bundle_whose_manifest_does_not_match_its_graphs_is_refused(
     tmp_path: Path, changes: dict[str, Any], word: str
 ) -> None:
     edit_manifest(write_bundle(tmp_path), **changes)
@@ -157,7 +157,7 @@ def test_bundle_whose_manifest_is_not_of_its_graphs_is_refused(
         ({"decoder": decoder_bytes(std=float("nan"))}, "not finite or a negative standard deviation"),
     ],
 )
-def test_bundle_whose_graphs_do_not_do_is_refused(tmp_path: Path, files: dict[str, Any], word: str) -> None:
+def test_bundle_whose_graphs_are_invalid_is_refused(tmp_path: Path, files: dict[str, Any], word: str) -> None:
     path = write_bundle(tmp_path, **files)
     with pytest.raises(BundleError, match=word):
         load_model(read_bundle(path), CPU)
@@ -178,7 +178,7 @@ def test_graph_that_reads_another_file_is_refused(tmp_path: Path, monkeypatch: p
 
 
 def failing_encoder() -> bytes:
-    """Asks for the millionth token, which only shows when it is run."""
+    """An encoder that reads the millionth token, which fails only when it is run."""
     nodes = [
         onnx.helper.make_node("Gather", ["variable", "far"], ["beyond"], axis=1),
         onnx.helper.make_node("Cast", ["beyond"], ["number"], to=onnx.TensorProto.FLOAT),
@@ -196,7 +196,7 @@ def test_graph_that_fails_at_run_time_is_refused_at_start(tmp_path: Path) -> Non
         load_model(read_bundle(write_bundle(tmp_path, encoder=failing_encoder())), CPU)
 
 
-def test_provider_that_is_not_there_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unavailable_provider_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(
         ProviderError, match="CUDAExecutionProvider is not available here; available: CPUExecutionProvider"
@@ -205,7 +205,7 @@ def test_provider_that_is_not_there_is_a_clear_error(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.filterwarnings("ignore:Specified provider:UserWarning")
-def test_provider_that_falls_back_in_silence_is_an_error(bundles: Path) -> None:
+def test_provider_that_silently_falls_back_is_an_error(bundles: Path) -> None:
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("the provider is here")
     with pytest.raises(ProviderError, match="CUDAExecutionProvider does not start"):
@@ -248,13 +248,8 @@ def test_every_load_runs_each_bundle_once(tmp_path: Path, caplog: pytest.LogCapt
     assert "bundle loaded: tiny 1.2.3" in caplog.text
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.mark.anyio
-async def test_engine_works_on_its_own_thread_and_the_loop_goes_on() -> None:
+async def test_engine_runs_on_its_own_thread_and_does_not_block_the_event_loop() -> None:
     engine, ticks, go_on = Engine(), 0, threading.Event()
     engine.start()
 
@@ -288,7 +283,7 @@ async def test_error_in_the_engine_is_raised_where_it_is_awaited() -> None:
 
 
 @pytest.mark.anyio
-async def test_work_that_is_cancelled_before_its_turn_is_never_run() -> None:
+async def test_job_that_is_cancelled_while_it_waits_never_runs() -> None:
     engine, go_on, ran = Engine(), threading.Event(), []
     engine.start()
     async with anyio.create_task_group() as group:

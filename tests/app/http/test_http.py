@@ -1,4 +1,4 @@
-"""Routes beside /reconstruct, negotiation, request ids, the OpenAPI document."""
+"""The other routes, content negotiation, request ids, the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from app.codecs.negotiation import CODECS, reading_codec, writing_codec
 from app.errors import NotAcceptableError, UnsupportedMediaTypeError
 from app.main import create_app
-from app.routes.reconstruct import READING
+from app.routes.reconstruct import BODY_STATUSES
 from app.schemas import LimitsInfo
 from app.settings import Settings
 from hydrofill.bundle import Manifest, digest
@@ -20,7 +20,7 @@ from tests.support.tiny import JSON, NETCDF, NPZ, body_of, client_of, post, samp
 pytestmark = pytest.mark.anyio
 
 
-async def test_server_says_that_it_lives_and_is_ready(client: httpx.AsyncClient) -> None:
+async def test_healthz_and_readyz_answer(client: httpx.AsyncClient) -> None:
     assert (await client.get("/healthz")).json() == {"status": "ok"}
     assert (await client.get("/readyz")).json() == {"status": "ready"}
 
@@ -42,13 +42,13 @@ async def test_bundles_are_listed_with_their_variables(client: httpx.AsyncClient
     assert bundle["variables"][2] == {"name": "river_flow", "kind": "series", "units": "m3 s-1", "standard_name": ""}
 
 
-async def test_manifest_is_told_whole(client: httpx.AsyncClient, bundles: Path) -> None:
+async def test_whole_manifest_is_returned(client: httpx.AsyncClient, bundles: Path) -> None:
     reply = await client.get("/bundles/tiny")
     expected = Manifest.model_validate_json((bundles / "tiny/manifest.json").read_bytes())
     assert Manifest.model_validate(reply.json()) == expected
 
 
-async def test_info_tells_versions_provider_and_limits(client: httpx.AsyncClient) -> None:
+async def test_info_shows_versions_provider_and_limits(client: httpx.AsyncClient) -> None:
     info = (await client.get("/info")).json()
     assert info["provider"] == "CPUExecutionProvider"
     assert info["threads"] >= 1
@@ -57,7 +57,9 @@ async def test_info_tells_versions_provider_and_limits(client: httpx.AsyncClient
     assert info["limits"].keys() == {*LimitsInfo.model_fields}
 
 
-async def test_request_id_is_kept_told_and_logged(client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture) -> None:
+async def test_request_id_is_kept_returned_and_logged(
+    client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "app.http.middleware")
     reply = await client.get("/healthz", headers={"X-Request-ID": "mine-1"})
     assert reply.headers["x-request-id"] == "mine-1"
@@ -65,7 +67,7 @@ async def test_request_id_is_kept_told_and_logged(client: httpx.AsyncClient, cap
 
 
 @pytest.mark.parametrize("requested", ["", "two words", "a" * 65, "naïve".encode().decode("latin-1"), "x;y"])
-async def test_request_id_that_is_not_sane_is_replaced(client: httpx.AsyncClient, requested: str) -> None:
+async def test_invalid_request_id_is_replaced(client: httpx.AsyncClient, requested: str) -> None:
     reply = await client.get("/healthz", headers={b"X-Request-ID": requested.encode("latin-1")})
     assert len(reply.headers["x-request-id"]) == 32
 
@@ -79,34 +81,34 @@ async def test_line_break_in_a_path_does_not_break_the_log(
     assert "\n" not in line
 
 
-async def test_server_timing_tells_each_stage(client: httpx.AsyncClient) -> None:
+async def test_server_timing_lists_each_stage(client: httpx.AsyncClient) -> None:
     reply = await post(client, body_of(sample(), JSON), JSON)
     stages = [part.split(";")[0] for part in reply.headers["server-timing"].split(", ")]
     assert stages == ["decode", "queue", "encode", "decode_queries", "total"]
 
 
-async def test_requests_side_by_side_get_their_own_answers(client: httpx.AsyncClient) -> None:
+async def test_simultaneous_requests_get_their_own_answers(client: httpx.AsyncClient) -> None:
     import anyio
 
     replies: dict[int, bytes] = {}
 
-    async def ask(steps: int) -> None:
+    async def send(steps: int) -> None:
         replies[steps] = (await post(client, body_of(sample(steps), NPZ), NPZ)).content
 
     async with anyio.create_task_group() as group:
         for steps in (2, 3, 4, 5, 6):
-            group.start_soon(ask, steps)
+            group.start_soon(send, steps)
     for steps, content in replies.items():
         assert content == (await post(client, body_of(sample(steps), NPZ), NPZ)).content
 
 
-async def test_openapi_declares_forms_and_statuses(client: httpx.AsyncClient) -> None:
+async def test_openapi_declares_media_types_and_statuses(client: httpx.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
     operation = document["paths"]["/reconstruct"]["post"]
     assert set(operation["requestBody"]["content"]) == set(CODECS)
     assert set(operation["responses"]["200"]["content"]) == set(CODECS)
-    assert {"200", "406", *map(str, READING)} == set(operation["responses"])
-    assert {"200", *map(str, READING)} == set(document["paths"]["/estimate"]["post"]["responses"])
+    assert {"200", "406", *map(str, BODY_STATUSES)} == set(operation["responses"])
+    assert {"200", *map(str, BODY_STATUSES)} == set(document["paths"]["/estimate"]["post"]["responses"])
     for path in document["paths"].values():
         for of_path in path.values():
             for status, response in of_path["responses"].items():
@@ -115,7 +117,7 @@ async def test_openapi_declares_forms_and_statuses(client: httpx.AsyncClient) ->
     assert names == ["bundle", "variables", "max_gap", "uncertainty", "only_gaps"]
 
 
-async def test_openapi_has_every_schema_it_points_to(client: httpx.AsyncClient) -> None:
+async def test_openapi_has_every_schema_that_it_refers_to(client: httpx.AsyncClient) -> None:
     reply = await client.get("/openapi.json")
     schemas = reply.json()["components"]["schemas"]
     pointed = {part.split('"')[0] for part in reply.text.split('"#/components/schemas/')[1:]}
@@ -123,7 +125,7 @@ async def test_openapi_has_every_schema_it_points_to(client: httpx.AsyncClient) 
     assert schemas["ReconstructRequest"]["additionalProperties"] is False
 
 
-async def test_example_of_the_openapi_document_has_the_form_that_is_read(client: httpx.AsyncClient) -> None:
+async def test_example_of_the_openapi_document_is_accepted(client: httpx.AsyncClient) -> None:
     document = (await client.get("/openapi.json")).json()
     content = document["paths"]["/reconstruct"]["post"]["requestBody"]["content"]
     reply = await client.post("/reconstruct", json=content[JSON]["example"])
@@ -151,12 +153,13 @@ async def test_server_without_a_good_bundle_does_not_start(tmp_path: Path) -> No
     ],
 )
 def test_accept_chooses_the_reply(accept: str | None, expected: str) -> None:
-    assert writing_codec(accept, CODECS[NETCDF]).media_type == expected
+    headers = {} if accept is None else {"accept": accept}
+    assert writing_codec(headers, CODECS[NETCDF]).media_type == expected
 
 
 def test_parameters_of_a_content_type_do_not_matter() -> None:
-    assert reading_codec("Application/JSON; charset=utf-8", None).media_type == JSON
+    assert reading_codec({"content-type": "Application/JSON; charset=utf-8"}).media_type == JSON
     with pytest.raises(UnsupportedMediaTypeError):
-        reading_codec("application/json, text/html", None)
+        reading_codec({"content-type": "application/json, text/html"})
     with pytest.raises(NotAcceptableError):
-        writing_codec("application/json;q=nonsense", CODECS[JSON])
+        writing_codec({"accept": "application/json;q=nonsense"}, CODECS[JSON])

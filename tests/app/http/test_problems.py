@@ -1,4 +1,4 @@
-"""What is wrong is answered with its status, in words that name it, and the server lives on."""
+"""Each error is answered with its status and a text that names the problem, and the server keeps working."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ async def test_bundle_that_is_not_loaded_is_not_found(client: httpx.AsyncClient)
 
 
 @pytest.mark.parametrize("content_type", [None, "", "text/csv", "application/x-hdf5", "json"])
-async def test_form_that_is_not_read_is_unsupported(client: httpx.AsyncClient, content_type: str | None) -> None:
+async def test_other_media_type_of_a_body_is_unsupported(client: httpx.AsyncClient, content_type: str | None) -> None:
     headers = {} if content_type is None else {"Content-Type": content_type}
     reply = await client.post("/reconstruct", content=b"{}", headers=headers)
     check_problem(reply, 415, "unsupported-media-type", JSON, NETCDF, NPZ)
@@ -95,13 +95,13 @@ async def test_compressed_body_is_unsupported(client: httpx.AsyncClient) -> None
 
 
 @pytest.mark.parametrize("accept", ["text/html", "image/*", "application/json;q=0", "nonsense"])
-async def test_form_that_is_not_written_is_not_acceptable(client: httpx.AsyncClient, accept: str) -> None:
+async def test_other_media_type_of_a_reply_is_not_acceptable(client: httpx.AsyncClient, accept: str) -> None:
     reply = await post(client, body_of(sample(), JSON), JSON, accept)
     check_problem(reply, 406, "not-acceptable", JSON, NETCDF, NPZ)
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/reconstruct/x", "/bundles/a/b"])
-async def test_path_that_is_none_is_not_found(client: httpx.AsyncClient, path: str) -> None:
+async def test_unknown_path_is_not_found(client: httpx.AsyncClient, path: str) -> None:
     check_problem(await client.get(path), 404, "not-found", path)
 
 
@@ -130,12 +130,12 @@ async def test_body_over_the_limit_is_too_large(bundles: Path, chunked: bool) ->
         check_problem(reply, 413, "too-large", str(len(body)))
 
 
-async def test_limited_body_is_read_no_further_than_its_limit(bundles: Path) -> None:
+async def test_body_over_the_limit_is_not_read_to_its_end(bundles: Path) -> None:
     read = 0
 
     async def endless() -> AsyncIterator[bytes]:
         nonlocal read
-        while True:
+        for _ in range(10_000):
             read += 1000
             yield b" " * 1000
 
@@ -151,7 +151,7 @@ async def test_body_that_would_decode_to_too_much_is_too_large(bundles: Path, fo
         check_problem(await post(client, body_of(sample(), form), form), 413, "too-large", "1000")
 
 
-async def test_what_nobody_foresaw_is_told_without_its_text(
+async def test_unexpected_error_is_answered_without_its_text(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: object, **__: object) -> None:

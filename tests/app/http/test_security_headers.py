@@ -1,4 +1,4 @@
-"""What browsers are told with every reply, and that nothing is loaded from elsewhere."""
+"""The security headers of every response, and that no page loads anything from other hosts."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/info", "/openapi.json", "/nothing", "/page/page.js", "/metrics"])
-async def test_every_reply_is_guarded(client: httpx.AsyncClient, path: str) -> None:
+async def test_every_response_has_the_security_headers(client: httpx.AsyncClient, path: str) -> None:
     reply = await client.get(path)
     assert {name.lower() for name in SECURITY_HEADERS} <= {*reply.headers}
     assert "frame-ancestors 'none'" in reply.headers["content-security-policy"]
     assert len(reply.headers.get_list("content-security-policy")) == 1
 
 
-async def test_a_fill_and_a_refusal_are_guarded(client: httpx.AsyncClient) -> None:
+async def test_replies_and_errors_of_fills_have_the_security_headers(client: httpx.AsyncClient) -> None:
     for reply in (await post(client, body_of(sample(), JSON), JSON), await post(client, b"", "text/plain")):
         assert reply.headers["x-content-type-options"] == "nosniff"
         assert reply.headers["content-security-policy"].startswith("default-src 'none'")
@@ -45,7 +45,7 @@ async def test_reference_names_every_operation_and_status(client: httpx.AsyncCli
     assert "/redoc" not in paths and (await client.get("/redoc")).status_code == 404
 
 
-async def test_reference_is_read_but_never_run(client: httpx.AsyncClient) -> None:
+async def test_reference_page_escapes_the_document(client: httpx.AsyncClient) -> None:
     from app.http.reference import reference_page
 
     document = {"info": {"title": "<b>", "version": "1", "description": "<script>"}, "paths": {}}

@@ -10,7 +10,7 @@ import pytest
 
 from app.settings import Settings
 from app.telemetry import logs
-from app.telemetry.request_id import name_request
+from app.telemetry.request_id import set_request_id
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ def _logging_as_before() -> Iterator[None]:
 
 def test_json_line_has_level_logger_message_and_request_id(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(Settings(log_format="json"))
-    name_request("mine")
+    set_request_id("mine")
     logging.getLogger("app.test").info("filled %s", "rain")
     line = json.loads(capsys.readouterr().err)
     assert (line["level"], line["logger"], line["event"]) == ("info", "app.test", "filled rain")
@@ -34,7 +34,7 @@ def test_json_line_has_level_logger_message_and_request_id(capsys: pytest.Captur
 
 def test_text_line_holds_the_same_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(Settings())
-    name_request("mine")
+    set_request_id("mine")
     logging.getLogger("app.test").warning("filled")
     said = capsys.readouterr().err
     assert said.count("\n") == 1
@@ -42,7 +42,7 @@ def test_text_line_holds_the_same_in_one_line(capsys: pytest.CaptureFixture[str]
         assert word in said
 
 
-def test_levels_below_the_one_set_are_silent(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lower_levels_are_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(Settings(log_level="error"))
     logging.getLogger("app.test").warning("filled")
     assert capsys.readouterr().err == ""

@@ -1,4 +1,4 @@
-"""Traces: off unless configured, below the caller's span, without payloads."""
+"""Tracing is off unless configured; a request's spans are children of the caller's span."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from app.main import create_app
 from app.settings import Settings, SettingsError
-from app.telemetry.tracing import Tracing, open_tracing, traces_of
+from app.telemetry.tracing import Tracing, open_tracing, tracing_with
 from tests.support.tiny import NPZ, body_of, client_of, sample
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
 @pytest.mark.anyio
-async def test_a_request_is_one_trace_below_its_callers_span(bundles: Path) -> None:
+async def test_request_is_one_trace_below_its_callers_span(bundles: Path) -> None:
     app, kept = create_app(Settings(bundles=bundles)), InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(kept))
-    app.state.tracing = traces_of(provider)
+    app.state.tracing = tracing_with(provider)
     async with client_of(app) as client:
         headers = {"Content-Type": NPZ, "traceparent": f"00-{TRACE}-{PARENT}-01", "X-Request-ID": "mine"}
         assert (await client.post("/reconstruct", content=body_of(sample(), NPZ), headers=headers)).status_code == 200
@@ -40,14 +40,14 @@ async def test_a_request_is_one_trace_below_its_callers_span(bundles: Path) -> N
     assert engine.attributes["hydrofill.bundle"] == "tiny"
 
 
-def test_nothing_is_traced_unless_an_address_is_set() -> None:
+def test_nothing_is_traced_unless_an_endpoint_is_set() -> None:
     assert type(open_tracing(Settings())) is Tracing
     traced = open_tracing(Settings(otel_endpoint="http://127.0.0.1:9/v1/traces"))
     assert type(traced) is not Tracing
     traced.close()
 
 
-def test_address_without_opentelemetry_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endpoint_without_opentelemetry_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with pytest.raises(SettingsError, match=r"install hydrofill\[otel\]"):
         open_tracing(Settings(otel_endpoint="http://127.0.0.1:9/v1/traces"))

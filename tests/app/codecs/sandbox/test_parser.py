@@ -1,4 +1,4 @@
-"""Untrusted files are read in processes of their own, and what happens to one of those happens to it alone."""
+"""Untrusted files are parsed in processes of their own; a crash or limit affects that process only."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def parser() -> Parser:
 
 
 def odd_dataset() -> xr.Dataset:
-    """Packed numbers, a calendar of its own, texts, attributes of every kind."""
+    """Packed numbers, an unusual calendar, texts, attributes of every kind."""
     packed = {"dtype": "int16", "scale_factor": 0.5, "add_offset": 1.0, "_FillValue": np.int16(-9)}
     days = [cftime.DatetimeNoLeap(2001, month, day) for month, day in ((2, 27), (2, 28), (3, 1))]
     return xr.Dataset(
@@ -55,7 +55,7 @@ def odd_dataset() -> xr.Dataset:
     )
 
 
-def test_dataset_read_in_another_process_is_the_same(parser: Parser) -> None:
+def test_dataset_parsed_in_another_process_is_the_same(parser: Parser) -> None:
     for data in (sample(), odd_dataset()):
         body = netcdf_bytes(data)
         here, there = netcdf.decode(body, None).dataset, parser.parse(body).dataset
@@ -65,7 +65,7 @@ def test_dataset_read_in_another_process_is_the_same(parser: Parser) -> None:
             np.testing.assert_equal(netcdf_files._kept(there[name].encoding), netcdf_files._kept(variable.encoding))
 
 
-def test_error_in_another_process_is_raised_here_in_the_same_words(parser: Parser) -> None:
+def test_error_in_another_process_is_raised_here_with_the_same_text(parser: Parser) -> None:
     bad = sample().assign_attrs(a="x")
     bad["slope"].attrs["scale_factor"] = "two"
     with pytest.raises(StructureError, match="must be one number"):
@@ -75,18 +75,18 @@ def test_error_in_another_process_is_raised_here_in_the_same_words(parser: Parse
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00", b"\x81\xa4type\xa1x"])
-def test_bytes_that_are_no_answer_are_unreadable(content: bytes) -> None:
+def test_bytes_that_are_not_a_message_are_unreadable(content: bytes) -> None:
     with pytest.raises(UnreadableError):
         message.unpack(content, KINDS)
 
 
-def test_answer_that_lies_about_its_shape_is_unreadable() -> None:
+def test_message_with_a_false_shape_is_unreadable() -> None:
     content = message.pack(sample()[["slope"]])
     with pytest.raises(UnreadableError):
         message.unpack(content.replace(b"shape\x92\x04\x06", b"shape\x92\x04\x07"), KINDS)
 
 
-def test_values_that_are_objects_do_not_cross() -> None:
+def test_objects_cannot_be_packed_or_unpacked() -> None:
     with pytest.raises(StructureError, match="odd"):
         message.pack(xr.Dataset({"odd": ("x", np.array([1, "a"], dtype=object))}))
     content = message.pack(sample()[["slope"]]).replace(b"<f4", b"|O8")
@@ -95,25 +95,25 @@ def test_values_that_are_objects_do_not_cross() -> None:
 
 
 def swelling() -> bytes:
-    """64 MiB of packed bytes in some kilobytes, that decode to four times as much."""
+    """64 MiB of packed values in a file of some kilobytes; decoded, they take four times as much."""
     packed = {"dtype": "int8", "scale_factor": 0.5, "_FillValue": np.int8(-1), "zlib": True}
     packed["chunksizes"] = (1, 1024, 1024)
     data = xr.Dataset({"v": (("z", "y", "x"), np.zeros((60, 1024, 1024), np.float32))})
     return bytes(data.to_netcdf(engine="h5netcdf", encoding={"v": packed}))
 
 
-def test_file_that_takes_too_much_memory_is_too_large_and_the_next_is_read(parser: Parser) -> None:
+def test_file_that_needs_too_much_memory_is_too_large_and_the_next_is_parsed(parser: Parser) -> None:
     body = swelling()
     tight = Parser(ParserLimits(128 * 2**20, 20, 60.0, 64 * 2**20))
     with pytest.raises(TooLargeError, match="memory"):
         tight.parse(body)
-    with pytest.raises(TooLargeError, match="decodes to too much"):
+    with pytest.raises(TooLargeError, match="decoded file is too large"):
         Parser(ParserLimits(2**30, 20, 60.0, 64 * 2**20)).parse(body)
     assert tight.parse(body_of(sample(), NETCDF)).variables
 
 
 def slow_file() -> bytes:
-    """Takes some seconds to read: many texts, one by one."""
+    """A file that takes some seconds to parse: many texts, which are read one by one."""
 
     def write(file: h5py.File) -> None:
         for number in range(40):
@@ -132,7 +132,7 @@ def test_file_that_takes_too_long_is_too_large() -> None:
         Parser(ParserLimits(2**29, 1, 60.0, 64 * 2**20)).parse(body)
 
 
-def test_stop_ends_the_process_that_reads() -> None:
+def test_cancellation_ends_the_parser() -> None:
     cancellation = Cancellation()
     threading.Timer(0.2, cancellation.cancel).start()
     started = time.monotonic()
@@ -152,18 +152,18 @@ def parse_and_crash(connection: Any, *_: object) -> None:
 
 
 @pytest.mark.anyio
-async def test_reader_that_crashes_is_answered_400_and_the_next_request_200(
+async def test_crashed_parser_is_answered_400_and_the_next_request_200(
     bundles: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with client_of(create_app(Settings(bundles=bundles))) as client:
         monkeypatch.setattr("app.codecs.sandbox.parser.parse_in_child", parse_and_crash)
-        check_problem(await post(client, body_of(sample(), NETCDF)), 400, "unreadable", "reader fail")
+        check_problem(await post(client, body_of(sample(), NETCDF)), 400, "unreadable", "parser crash")
         monkeypatch.undo()
         assert (await post(client, body_of(sample(), NETCDF))).status_code == 200
 
 
 @pytest.mark.anyio
-async def test_reading_too_much_is_answered_413(bundles: Path) -> None:
+async def test_parser_over_its_memory_limit_is_answered_413(bundles: Path) -> None:
     settings = Settings(bundles=bundles, parser_memory_bytes=128 * 2**20, max_decoded_bytes=64 * 2**20)
     async with client_of(create_app(settings)) as client:
         check_problem(await post(client, swelling()), 413, "too-large", "memory")
@@ -179,14 +179,16 @@ def open_a_file(connection: Any, *_: object) -> None:
         connection.send_bytes(str(error.errno).encode())
 
 
-def test_reader_cannot_open_a_file() -> None:
+def test_parser_cannot_open_a_file() -> None:
     parser = Parser(LIMITS)
     here, there = parser._context.Pipe()
     process = parser._context.Process(target=open_a_file, args=(there,))
     process.start()
     there.close()
+    assert here.poll(60)
     assert here.recv_bytes() == b"24"  # EMFILE
-    process.join()
+    process.join(60)
+    assert process.exitcode == 0
 
 
 def test_text_attributes_are_limited_by_their_bytes() -> None:
@@ -210,11 +212,11 @@ def test_text_attributes_of_a_classic_file_are_limited_by_their_bytes() -> None:
 
 
 @pytest.mark.anyio
-async def test_reader_costs_little(client: httpx.AsyncClient) -> None:
+async def test_parser_adds_little_time(client: httpx.AsyncClient) -> None:
     body = body_of(sample(), NETCDF)
     took = []
     for _ in range(3):
         started = time.perf_counter()
         assert (await post(client, body)).status_code == 200
         took.append(time.perf_counter() - started)
-    assert min(took) < 1.5  # a process that had to load its libraries would take three seconds
+    assert min(took) < 1.5  # a process that had to load the libraries would take three seconds

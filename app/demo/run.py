@@ -1,4 +1,4 @@
-"""The whole of it on a real sample, as a stranger would use it: over HTTP, with what was hidden scored afterwards."""
+"""The demo: hides data of a real sample, fills the gaps through a server, draws the result and scores it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from app.local_server import StartError, local_server
 from hydrofill.cf.netcdf import netcdf_bytes
 
 SAMPLE = "lez"
-# The sample's first day. The bundle learnt from the sample with these very cells hidden, never from their truth.
+# The sample's first day. The bundle was trained on the sample with the same cells hidden, never on their values.
 SEED = 20120801
-SECRETS = ("_truth", "_gap")  # what the scorer knows and the server must not
+WITHHELD = ("_truth", "_gap")  # suffixes of variables that only the scorer may see
 REPLY_LIMIT_S = 300.0
 
-Say = Callable[[str], None]
+Print = Callable[[str], None]
 
 
 class DemoError(RuntimeError):
-    """A step that failed; the message is one line."""
+    """A step of the demo failed; the message is one line."""
 
 
 @dataclass(frozen=True)
@@ -40,32 +40,32 @@ class DemoPlan:
 
     @property
     def sample(self) -> Path:
-        """The sample as it was measured."""
+        """File of the measured sample."""
         return self.out / f"{SAMPLE}.nc"
 
     @property
     def gappy(self) -> Path:
-        """The sample with more hidden, and what was hidden beside it."""
+        """File of the sample with hidden cells, and with the hidden values for the score."""
         return self.out / f"{SAMPLE}-gappy.nc"
 
     @property
     def filled(self) -> Path:
-        """The server's reply."""
+        """File of the server's reply."""
         return self.out / "demo.nc"
 
     @property
-    def picture(self) -> Path:
-        """What it looks like."""
+    def figure(self) -> Path:
+        """File of the figure."""
         return self.out / "demo.png"
 
     @property
     def server_log(self) -> Path:
-        """What the server said."""
+        """File of the server's log."""
         return self.out / "demo-server.log"
 
 
-def run_demo(plan: DemoPlan, say: Say) -> None:
-    """Writes the reply and the picture, prints the scores; says what it does as it goes.
+def run_demo(plan: DemoPlan, say: Print) -> None:
+    """Write the reply and the figure and print the scores; print each step with `say`.
 
     Raises:
         DemoError: a step failed.
@@ -75,7 +75,7 @@ def run_demo(plan: DemoPlan, say: Say) -> None:
     plan.out.mkdir(parents=True, exist_ok=True)
     say("1/6  A real sample: a year of rain, potential evapotranspiration and river flow of the Lez (France)")
     _run("model", "data", SAMPLE, str(plan.sample))
-    say("2/6  Hide more of it: clouds, squares, whole days, gauge outages")
+    say("2/6  Hide some of the data: under clouds, in squares, on whole days, in gauge outages")
     _run("model", "withhold", str(plan.sample), str(plan.gappy), "--seed", str(SEED))
     say(f"3/6  Start a server with the bundle {plan.bundle}")
     try:
@@ -83,17 +83,17 @@ def run_demo(plan: DemoPlan, say: Say) -> None:
             _send(plan, server.address, say)
     except StartError as error:
         raise DemoError(str(error)) from error
-    say(f"5/6  Draw {plan.picture}")
+    say(f"5/6  Draw {plan.figure}")
     _draw(plan)
-    say("6/6  Score what was hidden: RMSE beside linear interpolation in time and the mean of each cell")
+    say("6/6  Score the hidden cells: RMSE, compared with linear interpolation in time and the mean of each cell")
     _run("model", "score", str(plan.gappy), str(plan.filled))
     say(_next_steps(plan))
-    say(f"Done in {time.perf_counter() - started:.0f} s: {plan.filled} and {plan.picture}")
+    say(f"Done in {time.perf_counter() - started:.0f} s: {plan.filled} and {plan.figure}")
 
 
-def without_secrets(case: xr.Dataset) -> xr.Dataset:
-    """What a client would have: the gappy variables, not the truth that was hidden nor where and why."""
-    return case.drop_vars([name for name in case.data_vars if str(name).endswith(SECRETS)])
+def drop_withheld(case: xr.Dataset) -> xr.Dataset:
+    """Return what a client would have: the variables with gaps, without the hidden values and the kinds of gaps."""
+    return case.drop_vars([name for name in case.data_vars if str(name).endswith(WITHHELD)])
 
 
 def _check_bundle(plan: DemoPlan) -> None:
@@ -101,20 +101,20 @@ def _check_bundle(plan: DemoPlan) -> None:
     if not folder.is_dir():
         raise DemoError(f"there is no bundle at {folder}")
     if find_spec("matplotlib") is None:
-        raise DemoError("the picture needs matplotlib: pip install 'hydrofill[demo]'")
+        raise DemoError("the figure needs matplotlib: pip install 'hydrofill[demo]'")
 
 
 def _run(*arguments: str) -> None:
-    """`python -m ...` with this Python, its output going where ours goes."""
+    """Run `python -m ARGUMENTS` with this Python; its output goes to this process's output."""
     done = subprocess.run([sys.executable, "-m", *arguments], check=False)
     if done.returncode != 0:
         raise DemoError(f"python -m {' '.join(arguments)} ended with exit code {done.returncode}")
 
 
-def _send(plan: DemoPlan, address: str, say: Say) -> None:
+def _send(plan: DemoPlan, address: str, say: Print) -> None:
     with xr.open_dataset(plan.gappy, engine="h5netcdf") as case:
-        body = netcdf_bytes(without_secrets(case))
-    say(f"4/6  POST {address}/reconstruct  ({len(body) / 1e6:.1f} MB of NetCDF, what was hidden left out)")
+        body = netcdf_bytes(drop_withheld(case))
+    say(f"4/6  POST {address}/reconstruct  ({len(body) / 1e6:.1f} MB of NetCDF, without the hidden values)")
     started = time.perf_counter()
     try:
         reply = httpx.post(
@@ -133,14 +133,14 @@ def _send(plan: DemoPlan, address: str, say: Say) -> None:
 
 
 def _draw(plan: DemoPlan) -> None:
-    from app.demo.figure import NothingToShowError, draw  # matplotlib comes with the demo alone
+    from app.demo.figure import NothingToShowError, draw  # matplotlib is installed with the extra demo only
 
     with (
         xr.open_dataset(plan.gappy, engine="h5netcdf") as case,
         xr.open_dataset(plan.filled, engine="h5netcdf") as filled,
     ):
         try:
-            draw(case.load(), filled.load(), plan.picture)
+            draw(case.load(), filled.load(), plan.figure)
         except NothingToShowError as error:
             raise DemoError(f"nothing to draw: {error}") from error
 

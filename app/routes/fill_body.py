@@ -1,0 +1,74 @@
+"""What the routes that take data in their body share: codecs, the bundle's name, the body, the deadline, the fill."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+
+from app.codecs.base import Codec
+from app.codecs.negotiation import reading_codec, writing_codec
+from app.http.bodies import read_body
+from app.http.deadline import run_until_deadline
+from app.service import EncodedReply, Service
+from hydrofill.cancellation import Cancellation
+from hydrofill.filling import FillOptions
+
+T = TypeVar("T")
+
+
+async def run_on_body(
+    request: Request,
+    service: Service,
+    bundle: str | None,
+    work: Callable[[bytes, Cancellation], Coroutine[Any, Any, T]],
+) -> T:
+    """Check the bundle's name, read the body, and return what `work` makes of the body before the deadline.
+
+    Raises:
+        UnknownBundleError: no bundle of that name is loaded.
+        TooLargeError, BodyTimeoutError: the body is too large or too slow.
+        ClientGoneError, DeadlineError, BusyError: the work was cancelled; see `run_until_deadline`.
+    """
+    if bundle:
+        service.registry.get(bundle)
+    settings = service.settings
+    body = await read_body(request, settings.max_body_bytes, settings.body_timeout_s)
+    return await run_until_deadline(
+        request,
+        lambda cancellation: work(body, cancellation),
+        settings.deadline_s,
+        service.admission.drain_expired,
+    )
+
+
+async def fill_body(
+    request: Request,
+    service: Service,
+    client: str,
+    bundle: str | None,
+    options: FillOptions,
+    write_as: Codec | None = None,
+) -> EncodedReply:
+    """Fill the data in the request's body and encode the reply.
+
+    Args:
+        request: its headers choose the codecs.
+        service: what fills.
+        client: the client's name, for a fair queue.
+        bundle: the bundle's name; None lets the data decide.
+        options: what to fill and what to return.
+        write_as: the codec of the reply; by default the one that the Accept header chooses.
+
+    Raises:
+        UnsupportedMediaTypeError, NotAcceptableError: the headers name no supported media type.
+        ContractError: as of `run_on_body` and `Service.reconstruct`.
+    """
+    reading = reading_codec(request.headers)
+    writing = write_as or writing_codec(request.headers, reading)
+
+    async def work(body: bytes, cancellation: Cancellation) -> EncodedReply:
+        return await service.reconstruct(body, reading, writing, bundle, options, client, cancellation)
+
+    return await run_on_body(request, service, bundle, work)
