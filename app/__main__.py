@@ -14,8 +14,7 @@ from app.server import serve_app
 from app.settings import SettingsError, check_address, read_settings
 from app.telemetry import logs
 from hydrofill.cli import fill, refuse
-from hydrofill.errors import ContractError
-from hydrofill.inference.graphs import ProviderError
+from hydrofill.errors import ContractError, ProviderError
 
 cli = typer.Typer(
     help="Fill the gaps of gridded and gauged water data, with an uncertainty for every filled value.",

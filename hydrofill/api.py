@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import xarray as xr
 
@@ -89,18 +89,25 @@ def fill(
     return prepared.write(outcome.filled, model.provenance)
 
 
-def open_bundle(bundle: str | os.PathLike[str] | None = None, *, threads: int | None = None) -> Model:
+def open_bundle(
+    bundle: str | os.PathLike[str] | None = None,
+    *,
+    provider: Literal["cpu", "cuda"] = "cpu",
+    threads: int | None = None,
+) -> Model:
     """Open a bundle once, to fill many datasets with it.
 
     Args:
         bundle: the name of a shipped bundle or a bundle's folder; by default the shipped bundle.
-        threads: threads of the graphs; by default the cores that this process may use.
+        provider: what runs the graphs: the processor, or an NVIDIA GPU, which needs onnxruntime-gpu.
+        threads: threads of the graphs on a processor; by default the cores that this process may use.
 
     Returns:
         The bundle with its graphs loaded and checked; pass it to `fill` as `bundle`.
 
     Raises:
         BundleError: the bundle is missing, damaged or of another schema, or its graphs do not run.
+        ProviderError: the provider is not available on this machine.
 
     Examples:
         >>> import hydrofill
@@ -110,11 +117,13 @@ def open_bundle(bundle: str | os.PathLike[str] | None = None, *, threads: int | 
         >>> [variable.name for variable in bundle.layout.variables]
         ['precipitation', 'pet', 'river_flow']
     """
-    from hydrofill.inference.graphs import Runtime
+    from hydrofill.inference.graphs import Runtime, check_provider
     from hydrofill.inference.model import load_model
 
     folder = find_bundle(None if bundle is None else Path(bundle))
-    return load_model(read_bundle(folder), Runtime("cpu", threads or usable_cores()))
+    runtime = Runtime(provider, threads or usable_cores())
+    check_provider(runtime)
+    return load_model(read_bundle(folder), runtime)
 
 
 def inspect(dataset: xr.Dataset, *, bundle: str | os.PathLike[str] | Model | None = None) -> Inspection:

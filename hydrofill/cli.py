@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
 
 BAD_INPUT = 2
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+class Provider(StrEnum):
+    """What runs the graphs."""
+
+    cpu = "cpu"
+    cuda = "cuda"
+
 
 cli = typer.Typer(
     help="Fill the gaps of gridded and gauged water data, with an uncertainty for every filled value.",
@@ -45,8 +54,13 @@ def fill(
     variables: Annotated[
         str | None, typer.Option(metavar="A,B", help="Variables to fill. [default: all that the bundle knows]")
     ] = None,
+    provider: Annotated[
+        Provider,
+        typer.Option(envvar="HYDROFILL_PROVIDER", help="What runs the network: the processor or an NVIDIA GPU."),
+    ] = Provider.cpu,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of the network. [default: all cores that may be used]")
+        int | None,
+        typer.Option(min=1, envvar="HYDROFILL_THREADS", help="Threads of the network. [default: all cores allowed]"),
     ] = None,
 ) -> None:
     """Fill the gaps of a NetCDF file.
@@ -62,15 +76,15 @@ def fill(
     except FileRefusedError as error:
         refuse(error)
     from hydrofill.api import open_bundle
-    from hydrofill.errors import ContractError
+    from hydrofill.errors import ContractError, ProviderError
     from hydrofill.files import fill_file
     from hydrofill.filling import FillOptions
 
     try:
-        model = open_bundle(bundle, threads=threads)
+        model = open_bundle(bundle, provider=provider.value, threads=threads)
         with _progress_bar(f"fill {source.name}") as progress:
             summaries = fill_file(source, target, model, FillOptions(names, max_gap), progress)
-    except (ContractError, FileRefusedError) as error:
+    except (ContractError, FileRefusedError, ProviderError) as error:
         refuse(error)
     _print_summaries(summaries)
     typer.echo(f"{target} written with {model.manifest.name} {model.manifest.version}")

@@ -84,3 +84,7 @@ class BundleError(ContractError):
     """Raised when a bundle is missing, incomplete, altered or of another schema, or when its graphs do not work."""
 
     title = "The bundle cannot be used"
+
+
+class ProviderError(ValueError):
+    """Raised when the requested provider is not available or does not start; the message is one line."""

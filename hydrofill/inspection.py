@@ -22,9 +22,9 @@ class InspectedVariable:
     """One variable of a dataset.
 
     dims: name and length of each dimension. missing: share of the values that are missing, 0 to 1. longest_gap: the
-    longest run of missing values along time, in time steps, at any place that has a value at some time. lowest,
-    highest: of the values present, in `units`; of a time axis, ISO 8601 dates. Those four are None where they do not apply. taken_as: "fill" if
-    `hydrofill.fill` would fill the variable; otherwise what the variable is taken as.
+    longest run of missing values along time, in time steps, at places that have a value at some time. lowest, highest:
+    of the values present, in `units`; ISO 8601 dates for a time axis. Those four are None where they do not apply.
+    taken_as: "fill" if `hydrofill.fill` would fill the variable; otherwise the role of the variable.
     """
 
     name: str
@@ -48,7 +48,9 @@ class Inspection:
 
 
 def inspect_dataset(dataset: xr.Dataset, layout: Layout, bundle: str) -> Inspection:
-    """Describe every variable of `dataset` as a bundle with this layout reads it; values are read one variable at a time.
+    """Describe every variable of `dataset` as a bundle with this layout reads it.
+
+    Values are read one variable at a time, so that memory holds one variable of a file that is opened lazily.
 
     Args:
         dataset: CF-decoded; it may be opened lazily.

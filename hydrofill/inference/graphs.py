@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 
 from hydrofill.bundle import Bundle, GraphSpec, TensorSpec
-from hydrofill.errors import BundleError
+from hydrofill.errors import BundleError, ProviderError
 from hydrofill.guesses.first_guesses import DISTANCES, GUESSES
 from hydrofill.layout import Layout
 from hydrofill.places import PLACE_FEATURES
@@ -42,10 +42,6 @@ LEVELS: Mapping[str, Any] = {
     "extended": onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
 }
 Memory = Mapping[str, onnxruntime.OrtValue]  # the encoder's outputs, on the device of the graphs
-
-
-class ProviderError(ValueError):
-    """Raised when the requested provider is not available or does not start; the message is one line."""
 
 
 @dataclass(frozen=True)

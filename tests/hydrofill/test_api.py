@@ -115,8 +115,11 @@ def test_what_is_wrong_is_said_by_errors_that_can_be_caught(rain: xr.Dataset, bu
 
 
 def test_every_error_is_a_contract_error_and_a_value_error() -> None:
-    errors = [getattr(hydrofill, name) for name in hydrofill.__all__ if name.endswith("Error")]
+    errors = [
+        getattr(hydrofill, name) for name in hydrofill.__all__ if name.endswith("Error") and name != "ProviderError"
+    ]
     assert len(errors) == 9
+    assert issubclass(hydrofill.ProviderError, ValueError)
     for error in errors:
         assert issubclass(error, hydrofill.ContractError)
         assert issubclass(error, ValueError)

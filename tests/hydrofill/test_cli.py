@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import onnxruntime
 import pytest
 from typer.testing import CliRunner
 
@@ -115,3 +116,14 @@ def test_a_bundle_that_is_not_there_is_named(tmp_path: Path, dataset: object) ->
     assert result.exit_code == 2
     assert "nowhere" in result.stderr
     assert "lez-daily" in result.stderr
+
+
+def test_a_provider_that_is_not_there_is_refused_in_one_line(tmp_path: Path) -> None:
+    arguments = ["fill", str(SAMPLE), str(tmp_path / "out.nc"), "--provider", "cuda"]
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("a GPU is here")
+    result = CliRunner().invoke(cli, arguments)
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "CUDAExecutionProvider" in result.stderr
+    result = CliRunner().invoke(cli, arguments[:-2], env={"HYDROFILL_PROVIDER": "cuda"})
+    assert result.exit_code == 2

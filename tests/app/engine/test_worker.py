@@ -17,10 +17,10 @@ from app.bundles.registry import load_registry
 from app.engine.worker import Engine
 from hydrofill.bundle import GraphSpec, Manifest, read_bundle
 from hydrofill.cf.dataset import read_dataset
-from hydrofill.errors import BundleError
+from hydrofill.errors import BundleError, ProviderError
 from hydrofill.guesses.first_guesses import DISTANCES, GUESSES
 from hydrofill.inference import graphs
-from hydrofill.inference.graphs import ProviderError, Runtime, check_provider
+from hydrofill.inference.graphs import Runtime, check_provider
 from hydrofill.inference.model import Model, load_model
 from tests.support.tiny import (
     DECODER_SPEC,
@@ -112,7 +112,10 @@ def test_time_in_each_graph_is_counted(model: Model) -> None:
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
-        ({"encoder": ENCODER_SPEC.model_copy(update={"inputs": ENCODER_SPEC.inputs[:-1]})}, "other inputs or outputs than hydrofill uses"),
+        (
+            {"encoder": ENCODER_SPEC.model_copy(update={"inputs": ENCODER_SPEC.inputs[:-1]})},
+            "other inputs or outputs than hydrofill uses",
+        ),
         (
             {
                 "encoder": ENCODER_SPEC.model_copy(
