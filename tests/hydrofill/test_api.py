@@ -101,7 +101,7 @@ def test_what_is_wrong_is_said_by_errors_that_can_be_caught(rain: xr.Dataset, bu
         (hydrofill.UnitsError, "kg", rain.assign({RAIN: rain[RAIN].assign_attrs(units="kg")}), {}),
         (hydrofill.UnknownVariableError, "snow", rain, {"variables": ["snow"]}),
         (hydrofill.UnknownVariableError, "no variable", rain.drop_vars(RAIN), {}),
-        (hydrofill.NothingObservedError, "no value", rain.assign({RAIN: rain[RAIN] * np.float32(np.nan)}), {}),
+        (hydrofill.NothingObservedError, "all values", rain.assign({RAIN: rain[RAIN] * np.float32(np.nan)}), {}),
         (hydrofill.CoordinateError, "time", rain.isel(time=slice(None, None, -1)), {}),
         (ValueError, "max_gap", rain, {"max_gap": 0}),
     ]
