@@ -112,7 +112,10 @@ def test_time_in_each_graph_is_counted(model: Model) -> None:
 @pytest.mark.parametrize(
     ("changes", "word"),
     [
-        ({"encoder": ENCODER_SPEC.model_copy(update={"inputs": ENCODER_SPEC.inputs[:-1]})}, "other inputs or outputs than hydrofill uses"),
+        (
+            {"encoder": ENCODER_SPEC.model_copy(update={"inputs": ENCODER_SPEC.inputs[:-1]})},
+            "other inputs or outputs than hydrofill uses",
+        ),
         (
             {
                 "encoder": ENCODER_SPEC.model_copy(
