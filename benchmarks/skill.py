@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -139,24 +139,23 @@ def _config(run: Run) -> RunConfig:
     preset = choose_preset(BASE if way else run.system)
     small = _small(preset.network)
     if way:
-        small = replace(small, **{kind: way})  # type: ignore[arg-type]
-    training = replace(preset.training, seed=run.seed, held_out=0.2, patience=1.0, batch_size=4)
-    training = replace(training, minutes=1e6, steps=10**9)
+        small = small.updated(**{kind: way})
+    training = preset.training.updated(seed=run.seed, held_out=0.2, patience=1.0, batch_size=4)
+    training = training.updated(minutes=1e6, steps=10**9)
     if run.budget == "time":
-        training = replace(training, minutes=run.amount / 60)
+        training = training.updated(minutes=run.amount / 60)
     else:
-        training = replace(training, steps=int(run.amount))
+        training = training.updated(steps=int(run.amount))
     return RunConfig(
         network=small,
         tokens=DATA[run.data],
-        masking=replace(preset.masking, kept_mask_ratio=1.0),
+        masking=preset.masking.updated(kept_mask_ratio=1.0),
         training=training,
     )
 
 
 def _small(network: NetworkConfig) -> NetworkConfig:
-    return replace(
-        network,
+    return network.updated(
         embed_dim=64,
         depth=3,
         num_heads=2,

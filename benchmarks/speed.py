@@ -6,7 +6,7 @@ import argparse
 import importlib.util
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,8 +23,8 @@ from hydrofill.tokens import tokenise
 from model.config import NetworkConfig
 
 PRODUCT = 2048  # rows and columns of the matrix product that stands for the machine's ceiling
-NARROW = replace(DESIGN, num_heads=8, decoder_num_heads=4)  # heads 32 wide
-FULL = replace(DESIGN, memory="pooled", decoder="full")
+NARROW = DESIGN.updated(num_heads=8, decoder_num_heads=4)  # heads 32 wide
+FULL = DESIGN.updated(memory="pooled", decoder="full")
 SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)  # of the queries
 WANTED = {"torch eager": 1.6, "torch.compile": 1.2, "plain export": 1.4, "OpenVINO, plain export": 1.0}
 

@@ -198,8 +198,7 @@ def _run(case: Case) -> Cost:
 def _config(case: Case) -> RunConfig:
     preset = choose_preset(case.preset)
     network = preset.network
-    network = replace(
-        network,
+    network = network.updated(
         embed_dim=ENCODER[0],
         depth=ENCODER[1],
         num_heads=ENCODER[2],
@@ -209,7 +208,7 @@ def _config(case: Case) -> RunConfig:
         feature_layers=tuple(range(ENCODER[1])) if network.feature_layers else (),
         fusion=case.fusion or network.fusion,
     )
-    return replace(preset, network=network)
+    return preset.updated(network=network)
 
 
 def _step(config: RunConfig, case: Case) -> Callable[[], None]:

@@ -6,7 +6,6 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -149,9 +148,9 @@ def train(
         source = out / CONFIG if resume else config
         settings = read_config(source, preset) if source else choose_preset(preset)
         training = settings.training
-        training = replace(training, minutes=minutes or training.minutes, devices=devices or training.devices)
-        training = replace(training, seed=training.seed if seed is None else seed)
-        settings = replace(settings, training=training)
+        training = training.updated(minutes=minutes or training.minutes, devices=devices or training.devices)
+        training = training.updated(seed=training.seed if seed is None else seed)
+        settings = settings.updated(training=training)
         dataset = open_sources(sources)
         with _training_bar(settings.training.steps) as show:
             for number, progress in enumerate(train_steps(dataset, out, settings, resume)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -72,7 +72,7 @@ def held_out_batches(
         logger.warning("%d steps are held out: too few to stop early by", held.sum())
         return []
     settings = config.training
-    masking = replace(config.masking, untouched=0.0)
+    masking = config.masking.updated(untouched=0.0)
     share = settings.batch_size // settings.devices
     sampler = WindowSampler(cube, layout, masking, share, settings.seed + 1, rank, only=held)
     return [sampler.batch(number) for number in range(BATCHES)]

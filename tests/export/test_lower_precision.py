@@ -211,13 +211,13 @@ def test_without_data_lower_precision_is_refused(run: Run, tmp_path: Path, dtype
 
 
 def test_a_run_that_holds_out_nothing_cannot_be_judged(run: Run) -> None:
-    settings = replace(run.config, training=replace(run.config.training, held_out=0.0))
+    settings = run.config.updated(training=run.config.training.updated(held_out=0.0))
     with pytest.raises(PrecisionError, match="holds out no steps"):
         in_lower_precision(replace(run, config=settings), "int8", small_basin())
 
 
 def test_a_network_whose_variables_keep_apart_has_no_lower_precision(run: Run) -> None:
-    settings = replace(run.config, network=replace(run.config.network, fusion="none"))
+    settings = run.config.updated(network=run.config.network.updated(fusion="none"))
     with pytest.raises(PrecisionError, match="joint fusion"):
         in_lower_precision(replace(run, config=settings), "int8", small_basin())
 

@@ -19,14 +19,14 @@ from tests.model.conftest import TINY
 
 SYSTEMS: dict[str, tuple[NetworkConfig, bool]] = {
     "crossmae": (TINY, False),
-    "plan_a": (replace(TINY, memory="pooled"), False),
-    "water_fm_small": (replace(TINY, memory="pooled", decoder="full"), False),
-    "crossmae_wfm": (replace(TINY, feature_layers=(0, 1), use_input=True), False),
+    "plan_a": (TINY.updated(memory="pooled"), False),
+    "water_fm_small": (TINY.updated(memory="pooled", decoder="full"), False),
+    "crossmae_wfm": (TINY.updated(feature_layers=(0, 1), use_input=True), False),
     "all at once": (
-        replace(TINY, fusion="pooled", static="film", feature_layers=(0, 1), decoder_self_attention=True),
+        TINY.updated(fusion="pooled", static="film", feature_layers=(0, 1), decoder_self_attention=True),
         True,
     ),
-    "fusion none, static add": (replace(TINY, fusion="none", static="add"), True),
+    "fusion none, static add": (TINY.updated(fusion="none", static="add"), True),
 }
 
 

@@ -16,7 +16,7 @@ from model.datasets.simulator.routing import Channels, to_flow
 from model.datasets.simulator.simulation import Simulation, simulate
 from model.datasets.simulator.weather import extraterrestrial_radiation
 
-FEW_DAYS = replace(PRESETS["small"], days=50, spin_up_days=20)
+FEW_DAYS = PRESETS["small"].updated(days=50, spin_up_days=20)
 
 
 @pytest.fixture(scope="module")

@@ -22,17 +22,17 @@ from tests.model.conftest import TINY, made
 CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
 SYSTEMS: dict[str, NetworkConfig] = {
     "crossmae": TINY,
-    "plan_a": replace(TINY, memory="pooled"),
-    "water_fm_small": replace(TINY, memory="pooled", decoder="full"),
-    "crossmae_wfm": replace(TINY, feature_layers=(0, 1)),
-    "wfm with input": replace(TINY, feature_layers=(1,), use_input=True),
-    "queries read each other": replace(TINY, decoder_self_attention=True),
-    "fusion none": replace(TINY, fusion="none"),
-    "fusion pooled": replace(TINY, fusion="pooled"),
-    "static add": replace(TINY, static="add"),
-    "static film": replace(TINY, static="film"),
-    "static none": replace(TINY, static="none"),
-    "all at once": replace(TINY, fusion="pooled", static="film", feature_layers=(0, 1), use_input=True),
+    "plan_a": TINY.updated(memory="pooled"),
+    "water_fm_small": TINY.updated(memory="pooled", decoder="full"),
+    "crossmae_wfm": TINY.updated(feature_layers=(0, 1)),
+    "wfm with input": TINY.updated(feature_layers=(1,), use_input=True),
+    "queries read each other": TINY.updated(decoder_self_attention=True),
+    "fusion none": TINY.updated(fusion="none"),
+    "fusion pooled": TINY.updated(fusion="pooled"),
+    "static add": TINY.updated(static="add"),
+    "static film": TINY.updated(static="film"),
+    "static none": TINY.updated(static="none"),
+    "all at once": TINY.updated(fusion="pooled", static="film", feature_layers=(0, 1), use_input=True),
 }
 
 
@@ -117,7 +117,7 @@ def test_static_attributes_reach_the_answer_only_where_told(
 
 @pytest.mark.parametrize("system", ["static add", "static film"])
 def test_attributes_of_one_place_stay_there(water: WaterCube, layout: Layout, system: str) -> None:
-    config = replace(SYSTEMS[system], depth=1)
+    config = SYSTEMS[system].updated(depth=1)
     network = made(layout, water, config)
     with torch.no_grad():  # no attention: what a token becomes is then its own affair
         for block in network.encoder.blocks:
@@ -178,7 +178,7 @@ def test_readers_keep_to_their_variable_and_static_tokens() -> None:
 
 
 def test_weighted_feature_maps_start_as_published(water: WaterCube, layout: Layout) -> None:
-    config = replace(SYSTEMS["crossmae_wfm"], depth=12, feature_layers=tuple(range(12)), decoder_depth=12)
+    config = SYSTEMS["crossmae_wfm"].updated(depth=12, feature_layers=tuple(range(12)), decoder_depth=12)
     memories = made(layout, water, config).encoder.memories
     assert isinstance(memories, LayerMemories) and isinstance(memories.wfm, WeightedFeatureMaps)
     assert float(memories.wfm.linear.weight.detach().std()) == pytest.approx(12**-0.5, rel=0.2)
@@ -199,8 +199,8 @@ def test_every_preset_is_a_system(water: WaterCube, layout: Layout, name: str) -
         ({"memory": "pooled", "use_input": True}, "memory pooled goes with fusion joint"),
         ({"feature_layers": (7,)}, r"feature_layers \[7\] are not among the 3 layers"),
         ({"feature_layers": (1, 1)}, "feature_layers names a layer twice"),
-        ({"fusion": "late"}, "fusion must be one of joint, pooled, none, got 'late'"),
-        ({"static": "sum"}, "static must be one of"),
+        ({"fusion": "late"}, "fusion must be 'joint', 'pooled' or 'none', got 'late'"),
+        ({"static": "sum"}, "static must be 'token', 'add', 'film' or 'none'"),
     ],
 )
 def test_a_system_that_cannot_be_is_refused(settings: dict[str, Any], says: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -32,8 +31,8 @@ NO_CLIPPING = 1e9
 
 def shared(config: RunConfig, **settings: object) -> RunConfig:
     """The run on two devices, clipping nothing, so that the optimiser's first moment is the gradient."""
-    training = replace(config.training, devices=2, batch_size=4, clip_norm=NO_CLIPPING, held_out=0.0)
-    return replace(config, training=replace(training, **settings))  # type: ignore[arg-type]
+    training = config.training.updated(devices=2, batch_size=4, clip_norm=NO_CLIPPING, held_out=0.0)
+    return config.updated(training=training.updated(**settings))
 
 
 def whole_batch(sampler: WindowSampler, other: WindowSampler, number: int) -> list[Example]:
@@ -114,7 +113,7 @@ def test_a_process_that_stops_ends_the_training_in_one_line(
 def test_parts_of_a_batch_are_of_like_length_and_not_the_same(
     water: WaterCube, tiny_run: RunConfig, tmp_path: Path, dataset: xr.Dataset
 ) -> None:
-    list(train(dataset, tmp_path / "run", replace(tiny_run, training=replace(tiny_run.training, steps=1))))
+    list(train(dataset, tmp_path / "run", tiny_run.updated(training=tiny_run.training.updated(steps=1))))
     layout = read_layout(tmp_path / "run")
     samplers = [WindowSampler(water, layout, tiny_run.masking, 8, 0, rank) for rank in (0, 1)]
     lengths = [[float(s.batch(n).tokens.length.mean()) for n in range(8)] for s in samplers]
@@ -124,7 +123,7 @@ def test_parts_of_a_batch_are_of_like_length_and_not_the_same(
 
 def test_more_devices_than_there_are_samples_in_a_batch_are_refused(tiny_run: RunConfig) -> None:
     with pytest.raises(ConfigError, match="batch_size 2 is not a multiple of devices 3"):
-        replace(tiny_run.training, devices=3)
+        tiny_run.training.updated(devices=3)
 
 
 @pytest.mark.parametrize(("precision", "half"), [("auto", False), ("32", False), ("bf16", True)])
@@ -143,7 +142,7 @@ def test_a_device_without_bfloat16_refuses_it(monkeypatch: pytest.MonkeyPatch) -
 
 def test_bfloat16_learns_nearly_the_same(dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path) -> None:
     def curve(precision: Literal["32", "bf16"]) -> list[Progress]:
-        config = replace(tiny_run, training=replace(tiny_run.training, precision=precision, steps=4))
+        config = tiny_run.updated(training=tiny_run.training.updated(precision=precision, steps=4))
         return list(train(dataset, tmp_path / precision, config))
 
     full, half = curve("32"), curve("bf16")

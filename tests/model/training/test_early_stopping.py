@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,13 +28,13 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fixture's record is short."""
-    monkeypatch.setattr(stopping, "FEWEST_STEPS", 4)
+    monkeypatch.setattr(stopping, "MIN_STEPS", 4)
 
 
 def hopeless(tiny_run: RunConfig, **settings: float) -> RunConfig:
     """Steps so short that nothing is gained."""
-    training = replace(tiny_run.training, steps=40, learning_rate=1e-7, warmup=0.0, ema_decay=0.0, held_out=0.3)
-    return replace(tiny_run, training=replace(training, **settings))  # type: ignore[arg-type]
+    training = tiny_run.training.updated(steps=40, learning_rate=1e-7, warmup=0.0, ema_decay=0.0, held_out=0.3)
+    return tiny_run.updated(training=training.updated(**settings))
 
 
 def test_patience_is_a_share_of_the_budget() -> None:
@@ -81,7 +80,7 @@ def test_there_is_nothing_to_stop_by_without_held_out_values(
     held[3] = False  # what a frame or two say is chance
     assert held_out_batches(water, held, layout, tiny_run, 0) == []
     held[3] = True
-    patient = replace(tiny_run, training=replace(tiny_run.training, patience=1.0))
+    patient = tiny_run.updated(training=tiny_run.training.updated(patience=1.0))
     assert held_out_batches(water, held, layout, patient, 0) == []
 
 
