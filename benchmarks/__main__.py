@@ -6,7 +6,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from benchmarks.harness import RESULTS
+from benchmarks.support.harness import RESULTS
 
 EVERY = ("speed", "model", "server")  # modules whose `main` takes the options and returns the page
 BENCHMARKS = (*EVERY, "device")

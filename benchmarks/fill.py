@@ -18,9 +18,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.fill_cases import listed_results, measure_files, save, write_gappy
-from benchmarks.fill_report import CaseResult, Run, report
-from benchmarks.harness import machine
+from benchmarks.support.fill_cases import listed_results, measure_files, write_gappy
+from benchmarks.support.fill_report import CaseResult, Run, report
+from benchmarks.support.harness import machine, save_json
 
 logger = logging.getLogger("benchmarks.fill")
 COMMANDS = ("train", "export", "fill")
@@ -77,7 +77,7 @@ def bench_case(case: Path, plan: Plan) -> CaseResult:
         write_gappy(case, data)
     runs = [bench_run(case, data, folder / f"minutes-{plan.minutes:g}-seed-{s}", s, plan) for s in range(plan.seeds)]
     baselines = folder / "baselines"
-    command = [sys.executable, "-m", "benchmarks.fill_cases", str(case), str(baselines)]
+    command = [sys.executable, "-m", "benchmarks.support.fill_cases", str(case), str(baselines)]
     logger.info("%s: baselines", case.stem)
     _command("baselines", command, plan)
     known = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(baselines.glob("*.json"))}
@@ -90,7 +90,7 @@ def bench_run(case: Path, data: Path, folder: Path, seed: int, plan: Plan) -> Ru
     if not kept.exists():
         folder.mkdir(parents=True, exist_ok=True)
         seconds = _three_commands(case.stem, data, folder, seed, plan)
-        save(kept, {"seconds": seconds, "scores": measure_files(case, folder / "filled.nc", plan.score)})
+        save_json(kept, {"seconds": seconds, "scores": measure_files(case, folder / "filled.nc", plan.score)})
     known = json.loads(kept.read_text(encoding="utf-8"))
     return Run(seed, known["seconds"], known["scores"])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -13,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from benchmarks.contenders import COLUMNS, QUERIES, ROWS, SIDE, STEPS, THREADS, VISIBLE, design_network
-from benchmarks.harness import median_s
-from benchmarks.window import BUNDLE, full_window
+from benchmarks.support.contenders import COLUMNS, QUERIES, ROWS, SIDE, STEPS, VISIBLE, design_network
+from benchmarks.support.harness import BUNDLE, THREADS, median_s, memory_mib
+from benchmarks.support.window import full_window
 from export.bundle import write_bundle
 from hydrofill.bundle import TrainingData, read_bundle
 from hydrofill.cf.dataset import read_dataset
@@ -33,21 +32,13 @@ WINDOWS = (2, 4, 8, 16)  # side by side in one row, each half over the last
 START = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-def in_a_process(*case: str) -> dict[str, float]:
-    """What a case of `main` measured."""
-    command = [sys.executable, "-m", "benchmarks.large", *case]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return measured
-
-
 def tiles(number: int) -> dict[str, float]:
     """A grid of `number` windows of the shipped bundle, half of it missing: seconds, those in the graphs, memory."""
     model = load_model(read_bundle(BUNDLE), Runtime("cpu", THREADS))
     window = model.layout.window
     cube = full_window(model.layout, columns=window.columns + (number - 1) * (window.columns // 2))
     assert sum(1 for _ in plan(cube, window)) == number
-    before = _peak_mib()
+    before = memory_mib("VmHWM")
     times, graphs = [], []
     for _ in range(3):
         started = time.perf_counter()
@@ -55,7 +46,7 @@ def tiles(number: int) -> dict[str, float]:
         times.append(time.perf_counter() - started)
         graphs.append(outcome.encode_s + outcome.decode_s)
     own = sum(v.values.nbytes for v in cube.variables.values()) / 2**20
-    peak = _peak_mib()
+    peak = memory_mib("VmHWM")
     return {
         "windows": number,
         "seconds": float(np.median(times)),
@@ -95,7 +86,7 @@ def whole_fill() -> dict[str, float]:
         "graphs_s": float(np.median(graphs)),
         "tokens_s": tokens_s,  # joined twice, means and spreads
         "ratio": float(np.median(ratios)),
-        "peak_mib": _peak_mib(),
+        "peak_mib": memory_mib("VmHWM"),
     }
 
 
@@ -140,12 +131,6 @@ def _graph_seconds(model: Model, source: Path, target: Path) -> float:
 
     fill_file(source, target, Counting(model.manifest, model.sha256, model.graphs))
     return spent[0]
-
-
-def _peak_mib() -> float:
-    """The most that this process held; `getrusage` would tell its parent's, where that was larger."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
 if __name__ == "__main__":

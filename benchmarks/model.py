@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.harness import machine, markdown_table
 from benchmarks.skill import DATA, PRESETS, WORLD, Result, carry_out, finished, plan
-from benchmarks.skill_table import against_base, by_gap
 from benchmarks.step_cost import Case, Cost, design_cases, fusion_cases, measure, pairs, single_cases, size_cases, table
+from benchmarks.support.harness import machine, table_of
+from benchmarks.support.skill_table import against_base, by_gap
 
 
 def main(arguments: Sequence[str]) -> str:
@@ -119,4 +119,4 @@ def _pairs_table(cases: list[Case], costs: list[Cost]) -> str:
         encoder, decoder = pairs(case, cost)
         row = {"system": case.label, "encoder": f"{encoder:,.0f}", "decoder": f"{decoder:,.0f}"}
         rows.append({**row, "both": f"{encoder + decoder:,.0f}"})
-    return markdown_table(["system", "encoder", "decoder", "both"], rows)
+    return table_of(rows)

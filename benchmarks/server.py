@@ -18,11 +18,11 @@ from functools import partial
 from pathlib import Path
 
 from app.local_server import LocalServer, free_port, local_server, running
-from benchmarks.bodies import BUNDLE, FORMS, JSON, NPZ, THREADS, Body, body_of, gappy, open_model, read_body
-from benchmarks.echo import SIZE
-from benchmarks.harness import machine, markdown_table, median_s, percentiles_ms
-from benchmarks.load import ask_beside, ask_without_pause, rate_of
 from benchmarks.soak import kinds_of, soak
+from benchmarks.support.bodies import FORMS, JSON, NPZ, Body, body_of, gappy, open_model, read_body
+from benchmarks.support.echo import SIZE
+from benchmarks.support.harness import BUNDLE, THREADS, machine, median_s, percentiles_ms, table_of
+from benchmarks.support.load import ask_beside, ask_without_pause, rate_of
 from hydrofill.inference.model import Model
 
 REPEATS = 15
@@ -69,7 +69,7 @@ def overhead(model: Model) -> str:
     """Requests of 2 MB without a gap, for which the graphs have nothing to do."""
     data = gappy(model.layout, BIG_STEPS, 27, 14, 0, missing=0.0)
     rows = []
-    with served() as server, other_server("benchmarks.echo") as echo:
+    with served() as server, other_server("benchmarks.support.echo") as echo:
         for form in FORMS:
             body = body_of(data, form)
             prepared = read_body(model, body)
@@ -87,7 +87,7 @@ def overhead(model: Model) -> str:
         "A request without a gap, so that no graph runs, beside the engine's own part of it, and beside a bare server"
         f" that takes and gives as many bytes; milliseconds, medians of {REPEATS} in turn, the client's part included."
     )
-    return f"{said}\n\n{markdown_table(list(rows[0]), rows)}"
+    return f"{said}\n\n{table_of(rows)}"
 
 
 def medians_s(work: Mapping[str, Callable[[], object]]) -> dict[str, float]:
@@ -135,10 +135,10 @@ def load(model: Model, seconds: float, litserve_python: str) -> str:
         version = found.stdout.strip()
         said = f"LitServe {version} with the same graphs, reading and writing, one worker; npz as base64 in JSON."
         wrapped = [Body(JSON, json.dumps({"npz": base64.b64encode(b.content).decode()}).encode()) for b in bodies]
-        with other_server("benchmarks.litserve_app", litserve_python) as address:
+        with other_server("benchmarks.support.litserve_app", litserve_python) as address:
             rows += [_level("LitServe", address, wrapped, n, seconds, run, LITSERVE_PATH) for n in CLIENTS]
     said += " Latencies in milliseconds; the engine alone is measured just before and after each level."
-    return f"{MIDDLE_STEPS} days of 27 x 14 cells, two variables. {said}\n\n{markdown_table(list(rows[0]), rows)}"
+    return f"{MIDDLE_STEPS} days of 27 x 14 cells, two variables. {said}\n\n{table_of(rows)}"
 
 
 def _level(
@@ -173,7 +173,7 @@ def flood(model: Model, seconds: float) -> str:
         for what, requested in (("alone", alone), (f"beside {BULK_CLIENTS} bulk clients", beside))
     ]
     said = f"4 days of 6 x 6 cells, JSON, beside requests of {BULK_STEPS} days of 27 x 14; milliseconds."
-    return f"{said}\n\n{markdown_table(list(rows[0]), rows)}"
+    return f"{said}\n\n{table_of(rows)}"
 
 
 def soaked(model: Model, seconds: float) -> str:
@@ -192,7 +192,7 @@ def soaked(model: Model, seconds: float) -> str:
         {"what": "passed", "figure": "yes" if found.passed else "NO"},
     ]
     said = f"{seconds:g} s at twice what the engine can do, random shapes, forms and disconnects."
-    return f"{said}\n\n{markdown_table(['what', 'figure'], rows)}"
+    return f"{said}\n\n{table_of(rows)}"
 
 
 def schema(examples: int) -> str:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 import xarray as xr
 
-from hydrofill.paths import written_whole
+from benchmarks.support.harness import save_json
 from model.config import NetworkConfig, RunConfig, TokensConfig, choose_preset
 from model.datasets.samples import build_sample
 from model.datasets.simulator.config import SimulationConfig
@@ -129,8 +129,7 @@ def _carry_out(run: Run, folder: Path) -> None:
         for progress in train(dataset, Path(scratch) / "run", _config(run), clock=time.process_time):
             steps, seconds = progress.step, progress.seconds
         skill = json.loads((Path(scratch) / "run" / "skill.json").read_text(encoding="utf-8"))
-    with written_whole(folder / f"{run.name}.json") as partial:
-        partial.write_text(json.dumps({"steps": steps, "seconds": seconds, "skill": skill}), encoding="utf-8")
+    save_json(folder / f"{run.name}.json", {"steps": steps, "seconds": seconds, "skill": skill})
 
 
 def _config(run: Run) -> RunConfig:

@@ -6,13 +6,13 @@ import asyncio
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import httpx
 import numpy as np
 
-from benchmarks.bodies import FORMS, PET, RAIN, Body, body_of, engine_alone, gappy, is_right
-from benchmarks.load import TIMEOUT_S
+from benchmarks.support.bodies import FORMS, PET, RAIN, Body, body_of, engine_alone, gappy, is_right
+from benchmarks.support.harness import memory_mib
+from benchmarks.support.load import TIMEOUT_S
 from hydrofill.inference.model import Model
 
 KINDS = 48  # of requests
@@ -38,7 +38,7 @@ class Soaked:
     left: int = 0
     wrong: int = 0
     broken: Counter[str] = field(default_factory=Counter)
-    memory: list[int] = field(default_factory=list)  # bytes, once a second
+    memory: list[float] = field(default_factory=list)  # MiB, once a second
 
     @property
     def growth(self) -> float:
@@ -106,6 +106,5 @@ async def _ask(client: httpx.AsyncClient, kind: Kind, patience_s: float | None, 
 
 async def _watch(pid: int, soaked: Soaked) -> None:
     while True:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()  # noqa: ASYNC240 (no disk behind it)
-        soaked.memory.append(next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS")))
+        soaked.memory.append(memory_mib("VmRSS", pid))
         await asyncio.sleep(1)

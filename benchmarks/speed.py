@@ -10,11 +10,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks import contenders
-from benchmarks.contenders import DESIGN, QUERIES, SIDE, THREADS, VISIBLE, Pair
-from benchmarks.harness import in_turns, machine, markdown_table, ratio, straight_line, write_json
-from benchmarks.large import WINDOWS, in_a_process
-from benchmarks.window import BUNDLE, full_window
+from benchmarks.large import WINDOWS
+from benchmarks.support import contenders
+from benchmarks.support.contenders import DESIGN, QUERIES, SIDE, VISIBLE, Pair
+from benchmarks.support.harness import (
+    BUNDLE,
+    THREADS,
+    in_turns,
+    machine,
+    ratio,
+    run_module,
+    straight_line,
+    table_of,
+    write_json,
+)
+from benchmarks.support.window import full_window
 from hydrofill.bundle import read_bundle
 from hydrofill.inference.graphs import QUERIES_PER_RUN, Runtime
 from hydrofill.inference.model import load_model
@@ -88,7 +98,6 @@ def design(rounds: int) -> Report:
     seconds = in_turns(works, rounds)
     done = contenders.work(DESIGN, SIDE * SIDE, VISIBLE, QUERIES)
     rows = [_row(name, seconds, done) for name in pairs]
-    head = ["", "encoder ms", "decoder ms", "encoder x", "decoder x", "both x", "share, encoder", "share, decoder"]
     rate = 2 * PRODUCT**3 / statistics.median(seconds["product"]) / 1e9
     text = f"""## At the design's size
 
@@ -100,7 +109,7 @@ encoder's graph, the others in the decoder's: compare both together. Wanted: sha
 {", ".join(f"{n} {x:g} x" for n, x in WANTED.items())};
 the decoder of water_fm_small 6 x. OpenVINO cannot read contributed operators: it has the plain export.
 
-{markdown_table(head, rows)}
+{table_of(rows)}
 
 {_ceiling_of_eager(rows)}"""
     return Report(text, {"seconds": seconds, "gflop": [w / 1e9 for w in done], "table": rows})
@@ -131,7 +140,7 @@ def by_queries(rounds: int) -> Report:
     rows = [{"queries": f"{n:,}", "ms": f"{t:.1f}"} for n, t in zip(numbers, times, strict=True)]
     text = f"""## Against the number of queries
 
-{markdown_table(["queries", "ms"], rows)}
+{table_of(rows)}
 
 A line through them: {intercept:.1f} ms + {1000 * slope:.1f} ms for a thousand queries, r2 {explained:.4f}.
 A tenth of the gaps takes {tenth:.2f} of the time of all."""
@@ -162,7 +171,7 @@ def one_window(rounds: int) -> Report:
 
 {L} visible tokens, {Q} queries.
 
-{markdown_table(["stage", "ms"], rows)}
+{table_of(rows)}
 
 The encoder runs at {share:.2f} of the ceiling: at this size threads wait for each other, and the products are small."""
     return Report(text, {"seconds": seconds, "encoder_share": share})
@@ -170,11 +179,10 @@ The encoder runs at {share:.2f} of the ceiling: at this size threads wait for ea
 
 def by_tiles() -> Report:
     """Whole fills of grids of more and more windows of the shipped bundle."""
-    measured = [in_a_process("tiles", str(number)) for number in WINDOWS]
+    measured = [run_module("benchmarks.large", "tiles", str(number)) for number in WINDOWS]
     times = [one["seconds"] for one in measured]
     intercept, slope, explained = straight_line(WINDOWS, times)
     inside = straight_line(WINDOWS, [one["graphs_s"] for one in measured])
-    head = ["windows", "s", "of which graphs", "over half as many", "graphs over half as many", "cube MiB", "peak MiB"]
     rows = [
         {
             "windows": str(number),
@@ -192,7 +200,7 @@ def by_tiles() -> Report:
 Grids of so many windows side by side, half of them missing, filled by the shipped bundle; first guesses and blending
 included; each size in a process of its own.
 
-{markdown_table(head, rows)}
+{table_of(rows)}
 
 Lines through them: {intercept:.3f} s + {slope:.4f} s a window, r2 {explained:.4f}; the graphs alone {inside[0]:.3f} s +
 {inside[1]:.4f} s a window, r2 {inside[2]:.4f}."""
@@ -201,7 +209,7 @@ Lines through them: {intercept:.3f} s + {slope:.4f} s a window, r2 {explained:.4
 
 def whole_fill() -> Report:
     """File in, file out at the design's size."""
-    found = in_a_process("fill")
+    found = run_module("benchmarks.large", "fill")
     text = f"""## A whole fill at the design's size
 
 NetCDF in and out, 90 days of 290 x 180 cells: {found["seconds"]:.2f} s, of which the graphs take

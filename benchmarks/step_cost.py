@@ -6,7 +6,6 @@ import json
 import math
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.harness import markdown_table
+from benchmarks.support.harness import memory_mib, run_module, save_json, table_of
 from hydrofill.cube import Sites, Variable, WaterCube
 from hydrofill.layout import Layout, Patch, Place, VariableSpec, Window
 from model.config import MaskingConfig, RunConfig, TrainingConfig, choose_preset
@@ -105,9 +104,7 @@ def measure(cases: list[Case], folder: Path) -> list[Cost]:
         name = "-".join(str(v) for v in asdict(case).values() if v is not None)
         kept = folder / f"{name}.json"
         if not kept.exists():
-            command = [sys.executable, "-m", "benchmarks.step_cost", json.dumps(asdict(case))]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-            kept.write_text(done.stdout.splitlines()[-1], encoding="utf-8")
+            save_json(kept, run_module("benchmarks.step_cost", json.dumps(asdict(case))))
             print(f"{name}: {kept.read_text()}", flush=True)
         costs.append(Cost(**json.loads(kept.read_text(encoding="utf-8"))))
     return costs
@@ -128,8 +125,8 @@ def table(cases: list[Case], costs: list[Cost], sized: bool = False) -> str:
         row["matrix products"] = f"{cost.products:.0%}"
         row["rest"] = f"{cost.rest:.0%}"
         rows.append(row)
-    drop = {"times faster"} if sized else {"cells"}
-    return markdown_table([name for name in rows[0] if name not in drop], rows)
+    drop = frozenset({"times faster"} if sized else {"cells"})
+    return table_of(rows, without=drop)
 
 
 def pairs(case: Case, cost: Cost) -> tuple[float, float]:
@@ -239,11 +236,10 @@ def _timed(work: Callable[[], None]) -> tuple[float, float]:
 
 
 def _resident_mib() -> float:
-    """Memory of this process now; the most that it has had where the system does not tell."""
+    """Return the memory of this process, MiB: now, or the most so far on systems without /proc."""
     try:
-        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-        return next(float(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
-    except (OSError, StopIteration):
+        return memory_mib("VmRSS")
+    except OSError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import platformdirs
 import xarray as xr
 
-from model.data.rasters import quiet_tifffile
+from model.datasets.rasters import quiet_tifffile
 from model.datasets.smash_files import Progress, SampleFiles, read_date, write_date
 
 Fetch = Callable[[Path], None]

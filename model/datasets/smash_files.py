@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from model.data.rasters import Floats, Grid, Raster, read_raster
+from model.datasets.rasters import Floats, Grid, Raster, read_raster
 
 Times = npt.NDArray[np.datetime64]
 Progress = Callable[[str, int, int], None]

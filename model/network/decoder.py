@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from model.config import NetworkConfig
 from model.network.fusion import Memory, keys_of
-from model.network.layers import NORM_EPS, CrossBlock, EncoderBlock, Keys, Ready, padding_of, real_tokens
+from model.network.layers import NORM_EPS, CrossBlock, EncoderBlock, Keys, Projected, padding_of, real_tokens
 from model.network.positions import PlaceEncoding
 
 
@@ -64,18 +64,18 @@ class CrossDecoder(nn.Module):
         real: Keys = padding_of(memory.length, memory.tokens.shape[1])
         if self.fusion != "joint":
             real = keys_of(requested.variable, memory.variable, memory.length, self.num_variables)
-        return self.read(x, self.ready(memory.tokens), real, requested.length)
+        return self.read(x, self.project(memory.tokens), real, requested.length)
 
-    def ready(self, tokens: Tensor) -> list[Ready]:
+    def project(self, tokens: Tensor) -> list[Projected]:
         """Keys and values of the memory's tokens (B, M, W) for each layer: made once, read by any number of queries."""
         depth = len(self.blocks)
         own = tokens.chunk(depth, -1) if self.has_layer_memories else [tokens] * depth
-        return [block.ready(one) for block, one in zip(self._layers, own, strict=True)]
+        return [block.project(one) for block, one in zip(self._layers, own, strict=True)]
 
-    def read(self, x: Tensor, ready: Sequence[Ready], real: Keys, length: Tensor) -> Tensor:
+    def read(self, x: Tensor, projected: Sequence[Projected], real: Keys, length: Tensor) -> Tensor:
         """The answers of queries (B, Q, D), of which `length` (B,) are real, from a memory made ready."""
         real_queries = padding_of(length, x.shape[1])
-        for block, one in zip(self._layers, ready, strict=True):
+        for block, one in zip(self._layers, projected, strict=True):
             x = block.read(x, one, real, real_queries)
         return self.norm(x)
 

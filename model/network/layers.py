@@ -51,7 +51,7 @@ class Group(NamedTuple):
 Keys = Tensor | Sequence[Group] | None
 
 
-class Ready(NamedTuple):
+class Projected(NamedTuple):
     """Keys and values (B, L, D) of a memory, projected for one decoder layer."""
 
     key: Tensor
@@ -83,16 +83,16 @@ class CrossAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, memory: Tensor, real: Keys = None) -> Tensor:
-        return self.read(x, self.ready(memory), real)
+        return self.read(x, self.project(memory), real)
 
-    def ready(self, memory: Tensor) -> Ready:
+    def project(self, memory: Tensor) -> Projected:
         """The memory's keys and values, which serve any number of queries."""
         key, value = self.kv(memory).chunk(2, dim=-1)
-        return Ready(key, value)
+        return Projected(key, value)
 
-    def read(self, x: Tensor, ready: Ready, real: Keys) -> Tensor:
+    def read(self, x: Tensor, projected: Projected, real: Keys) -> Tensor:
         """What queries (B, Q, D) read of a memory made ready."""
-        return self.proj(_attend(self.q(x), ready.key, ready.value, self.num_heads, real))
+        return self.proj(_attend(self.q(x), projected.key, projected.value, self.num_heads, real))
 
 
 class Mlp(nn.Module):
@@ -139,17 +139,17 @@ class CrossBlock(nn.Module):
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
 
     def forward(self, x: Tensor, memory: Tensor, real: Keys = None, real_queries: Tensor | None = None) -> Tensor:
-        return self.read(x, self.ready(memory), real, real_queries)
+        return self.read(x, self.project(memory), real, real_queries)
 
-    def ready(self, memory: Tensor) -> Ready:
+    def project(self, memory: Tensor) -> Projected:
         """The memory's keys and values, which serve any number of queries."""
-        return self.cross_attn.ready(memory)
+        return self.cross_attn.project(memory)
 
-    def read(self, x: Tensor, ready: Ready, real: Keys, real_queries: Tensor | None) -> Tensor:
+    def read(self, x: Tensor, projected: Projected, real: Keys, real_queries: Tensor | None) -> Tensor:
         """What `forward` gives, of a memory made ready."""
         if self.reads_queries:
             x = x + self.self_attn(self.norm0(x), real_queries)
-        x = x + self.cross_attn.read(self.norm1(x), ready, real)
+        x = x + self.cross_attn.read(self.norm1(x), projected, real)
         return x + self.mlp(self.norm2(x))
 
 

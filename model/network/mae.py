@@ -81,15 +81,15 @@ class CrossMAE(nn.Module):
 
     def decode(self, memory: Memory, requested: DecoderInputs) -> Predictive:
         """Memory and queries -> the distribution of every cell of every query, (B, Q, P)."""
-        x, cells = self.ask(requested)
-        return self.tell(self.decoder(x, memory, requested), cells, requested.variable)
+        x, cells = self.embed_queries(requested)
+        return self.predict(self.decoder(x, memory, requested), cells, requested.variable)
 
-    def ask(self, requested: DecoderInputs) -> tuple[Tensor, CellGuesses | None]:
+    def embed_queries(self, requested: DecoderInputs) -> tuple[Tensor, CellGuesses | None]:
         """Embedded queries (B, Q, D), and the first guesses of their cells in a network that has them."""
         cells = None if self.prior is None else self._cells(self.prior, requested)
         return self.queries(requested, None if cells is None else cells.features.flatten(-2)), cells
 
-    def tell(self, answer: Tensor, cells: CellGuesses | None, variable: Tensor) -> Predictive:
+    def predict(self, answer: Tensor, cells: CellGuesses | None, variable: Tensor) -> Predictive:
         """The decoder's answers (B, Q, D) to queries for `variable` (B, Q) as distributions, (B, Q, P)."""
         loc, scale = self.head(answer, variable if cells is None else cells)
         embedding = self.encoder.embedding

@@ -13,8 +13,16 @@ import xarray as xr
 
 from benchmarks import fill
 from benchmarks.fill import CommandFailedError, Plan, bench_run, find_cases
-from benchmarks.fill_cases import figure, listed_results, measure, measure_files, read_case, run_baselines, write_gappy
-from benchmarks.fill_report import CaseResult, Run, geometric_mean, report
+from benchmarks.support.fill_cases import (
+    figure,
+    listed_results,
+    measure,
+    measure_files,
+    read_case,
+    run_baselines,
+    write_gappy,
+)
+from benchmarks.support.fill_report import CaseResult, Run, geometric_mean, report
 from model.baselines.library import ANYWHERE, ON_GRIDS
 from model.gaps.withhold import withhold
 
@@ -76,7 +84,7 @@ def test_every_baseline_is_run_once_and_kept(
     found = json.loads((folder / "linear_in_time.json").read_text())
     assert figure(found["scores"], "river_flow", "outage") is not None
     assert figure(json.loads((folder / "kriging.json").read_text())["scores"], "river_flow", "outage") is None
-    monkeypatch.setattr("benchmarks.fill_cases.baselines_for", lambda values: pytest.fail("run again"))
+    monkeypatch.setattr("benchmarks.support.fill_cases.baselines_for", lambda values: pytest.fail("run again"))
     run_baselines(tmp_path / "flow.nc", folder)
 
 

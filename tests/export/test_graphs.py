@@ -140,7 +140,7 @@ def test_a_refused_export_leaves_the_old_bundle(
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "manifest.json").write_text("old")
-    monkeypatch.setattr("export.precision_gate.to_onnx", lambda _: (bundle[0].encoder, bundle[0].decoder))
+    monkeypatch.setattr("export.precision_gate.export_graphs", lambda _: (bundle[0].encoder, bundle[0].decoder))
     other = replace(run, network=CrossMAE(run.layout, run.config.network).eval())
     with pytest.raises(ParityError, match="differ by"):
         write_bundle(other, folder, "1.0.0")

@@ -183,7 +183,9 @@ def test_good_scales_are_accepted_and_broken_ones_refused_with_nothing_written(
 ) -> None:
     plain, int8 = bundle[0], variants["int8"][0]
     graphs = [_wider(g) if broken else g for g in (int8.encoder, int8.decoder)]
-    monkeypatch.setattr("export.precision_gate.to_onnx", lambda _: (plain.encoder, _loud(plain.decoder)))  # traced once
+    monkeypatch.setattr(
+        "export.precision_gate.export_graphs", lambda _: (plain.encoder, _loud(plain.decoder))
+    )  # traced once
     monkeypatch.setattr("export.precision_gate.quantise", lambda *_: (graphs[0], _loud(graphs[1])))
     monkeypatch.setattr(
         "export.precision_gate.check_parity", lambda *_, **__: plain.manifest.parity
@@ -204,7 +206,7 @@ def test_good_scales_are_accepted_and_broken_ones_refused_with_nothing_written(
 def test_without_data_lower_precision_is_refused(run: Run, tmp_path: Path, dtype: Dtype) -> None:
     result = CliRunner().invoke(cli, [str(run.folder), str(tmp_path / "mine"), "--precision", dtype])
     assert result.exit_code == 2
-    assert f"{dtype} is judged on held-out steps: name what was trained on with --data" in result.output
+    assert f"{dtype} is judged on held-out steps: give the training data with --data" in result.output
     assert not (tmp_path / "mine").exists()
     with pytest.raises(PrecisionError, match="none is given"):
         write_bundle(run, tmp_path / "mine", "1.0.0", dtype)

@@ -9,7 +9,7 @@ import onnx
 import pytest
 import torch
 
-from export.graphs import graph_specs, to_onnx
+from export.graphs import export_graphs, graph_specs
 from export.optimise import optimise
 from export.parity import check_parity, random_batch, run_graphs
 from hydrofill.layout import Layout
@@ -39,7 +39,7 @@ def test_graphs_of_every_system_equal_the_network(layout: Layout, system: str) -
     torch.manual_seed(0)
     config, guesses = SYSTEMS[system]
     network = CrossMAE(layout.model_copy(update={"guesses": guesses}), config).eval()
-    parity = check_parity(network, *to_onnx(network))
+    parity = check_parity(network, *export_graphs(network))
     assert parity.max_relative_difference <= 1e-4
 
 
@@ -69,7 +69,7 @@ def test_graphs_take_and_give_only_what_their_system_needs(
 
 def test_attention_by_lengths_alone_is_fused_and_has_no_mask(layout: Layout) -> None:
     network = CrossMAE(layout.model_copy(update={"guesses": False}), TINY).eval()
-    for graph, number in zip(to_onnx(network), (TINY.depth, TINY.decoder_depth), strict=True):
+    for graph, number in zip(export_graphs(network), (TINY.depth, TINY.decoder_depth), strict=True):
         nodes = [n for n in onnx.load_from_string(graph).graph.node if n.op_type == "MultiHeadAttention"]
         assert len(nodes) == number
         assert all(len([name for name in node.input if name]) == 3 for node in nodes)  # queries, keys, values
@@ -81,7 +81,7 @@ def test_what_lies_in_padding_changes_no_bit(layout: Layout, system: str) -> Non
     torch.manual_seed(0)
     config, _ = SYSTEMS[system]
     network = CrossMAE(layout.model_copy(update={"guesses": False}), config).eval()
-    encoder, decoder = (optimise(graph) for graph in to_onnx(network))
+    encoder, decoder = (optimise(graph) for graph in export_graphs(network))
     tokens, queries = random_batch(network, 4, 130, 36, seed=5)
     padding = np.arange(130)[None, :] >= tokens.length[:, None]
     assert padding.any()

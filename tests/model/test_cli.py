@@ -136,7 +136,7 @@ def test_bad_settings_and_runs_are_refused_in_one_line(file: Path, config: Path,
 def test_what_cannot_be_trained_is_refused_in_one_line(file: Path, tmp_path: Path, settings: str, says: str) -> None:
     (tmp_path / "bad.yaml").write_text(settings)
     said = refused(run("train", file, "--out", tmp_path / "run", "--config", tmp_path / "bad.yaml"))
-    assert said.startswith("train: ") and says in said
+    assert said.startswith("error: ") and says in said
 
 
 def test_a_loss_that_is_no_number_ends_the_training_in_one_line(file: Path, tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_loss_that_is_no_number_ends_the_training_in_one_line(file: Path, tmp_
     result = run("train", file, "--out", tmp_path / "run", "--config", tmp_path / "wild.yaml")
     assert result.exit_code == 2
     *bar, said = result.output.splitlines()
-    assert said == "train: the loss is nan at step 1; try a lower learning_rate"
+    assert said == "error: the loss is nan at step 1; try a lower learning_rate"
     choices = ("variables: ", "static: ", "windows: ", "patches: ", "network: ", "guesses: ", "hidden ")
     assert all(line.startswith(("step ", *choices)) for line in bar)
 
@@ -156,7 +156,7 @@ def test_data_that_do_not_fit_are_refused_in_one_line(dataset: xr.Dataset, file:
     assert "time" in refused(run("train", tmp_path / "still.nc", "--out", tmp_path / "run"))
     assert run("withhold", file, tmp_path / "case.nc").exit_code == 0
     assert "is a case already" in refused(run("withhold", tmp_path / "case.nc", tmp_path / "again.nc"))
-    assert "score: " in refused(run("score", file, file))
+    assert "error: " in refused(run("score", file, file))
 
 
 def test_simulate_writes_a_water_cycle_and_says_that_its_books_close(tmp_path: Path) -> None:

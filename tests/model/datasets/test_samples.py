@@ -15,8 +15,8 @@ import pytest
 import tifffile
 import xarray as xr
 
-from model.data.rasters import Grid, read_raster
 from model.datasets import samples
+from model.datasets.rasters import Grid, read_raster
 from model.datasets.samples import (
     SAMPLES,
     WHEEL_NAME,

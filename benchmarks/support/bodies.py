@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import msgspec
@@ -14,6 +13,7 @@ import xarray as xr
 
 from app.codecs.negotiation import CODECS
 from app.service import read_sent
+from benchmarks.support.harness import BUNDLE, THREADS
 from hydrofill.bundle import read_bundle
 from hydrofill.cf.netcdf import netcdf_bytes
 from hydrofill.filling import FillOptions, PreparedFill
@@ -21,8 +21,6 @@ from hydrofill.inference.graphs import Runtime
 from hydrofill.inference.model import Model, load_model
 from hydrofill.layout import Layout
 
-BUNDLE = Path("bundles/lez-daily")
-THREADS = 2
 FORMS = NPZ, NETCDF, JSON = "application/x-npz", "application/x-netcdf", "application/json"
 RAIN, PET = "precipitation", "pet"
 

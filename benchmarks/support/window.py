@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from hydrofill.cube import DIMS, Sites, Variable, WaterCube
 from hydrofill.layout import Layout
 
-BUNDLE = Path("bundles/lez-daily")
 MISSING = 0.5
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from benchmarks.bodies import Body
+from benchmarks.support.bodies import Body
 
 TIMEOUT_S = 300.0
 PAUSE_S = 0.2  # after a refusal

@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmarks.harness import markdown_table
 from benchmarks.skill import BASE, Result
+from benchmarks.support.harness import table_of
 
 GAPS = ("clouds", "squares", "swaths", "frames", "outages")
 ALL = "all"
@@ -37,7 +37,7 @@ def by_gap(results: Sequence[Result]) -> str:
             means = [statistics.mean(_of(r, gap, m) for r in own) for m in (rmse, crps)]
             row[gap] = " / ".join(f"{value:.3f}" for value in means)
         rows.append(row)
-    return markdown_table(list(rows[0]), rows) if rows else "No run is finished."
+    return table_of(rows) if rows else "No run is finished."
 
 
 def against_base(results: Sequence[Result]) -> str:
@@ -53,7 +53,7 @@ def against_base(results: Sequence[Result]) -> str:
             more = [100 * (_of(r, ALL, measure) / _of(base[r.run.seed], ALL, measure) - 1) for r in own]
             row[name] = f"{statistics.mean(more):+.1f} % ({min(more):+.1f} to {max(more):+.1f})"
         rows.append(row)
-    return markdown_table(["system", "RMSE", "CRPS"], rows) if rows else "No pair is finished."
+    return table_of(rows) if rows else "No pair is finished."
 
 
 def _of(result: Result, gap: str, measure: Measure) -> float:

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.fill_cases import Measures, figure, rows_of
-from benchmarks.harness import markdown_table
+from benchmarks.support.fill_cases import Measures, figure, rows_of
+from export.markdown import markdown_table
 
 TOO_HIGH = 1.05  # ratio to the best method
 COVERAGE = (0.87, 0.93)
@@ -133,7 +133,7 @@ def _rmse_table(case: CaseResult) -> str:
     best = [case.best(v, k) for v, k in case.rows]
     rows.append(["best method", *(f"{value:.4g} ({name})" for name, value in best)])
     rows.append(["ratio to it", *(f"{case.ratio(v, k):.2f}" for v, k in case.rows)])
-    return markdown_table(heads, [dict(zip(heads, row, strict=True)) for row in rows])
+    return markdown_table(heads, rows)
 
 
 def _measures_table(case: CaseResult) -> str:
@@ -143,7 +143,7 @@ def _measures_table(case: CaseResult) -> str:
         values = [_spread(case.ours(v, k, m)) for m in ("bias", "coverage90", "crps")]
         rest = [_spread(case.ours(v, k, m)) for m in ("spread_skill", "wet_bias", "totals_ratio")]
         rows.append([f"{v} {k}", *values, _number(case.baseline(KRIGING, v, k, "crps")), *rest])
-    return markdown_table(heads, [dict(zip(heads, row, strict=True)) for row in rows])
+    return markdown_table(heads, rows)
 
 
 def _seconds(case: CaseResult) -> str:

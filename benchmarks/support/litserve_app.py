@@ -1,4 +1,4 @@
-"""The same two graphs behind LitServe: `python -m benchmarks.litserve_app PORT`; needs the extra litserve.
+"""The same two graphs behind LitServe: `python -m benchmarks.support.litserve_app PORT`; needs the extra litserve.
 
 LitServe takes JSON, so the npz travels as base64. Reading, filling and writing are hydrofill's own.
 """
@@ -13,7 +13,7 @@ from typing import Any
 import litserve
 import numpy as np
 
-from benchmarks.bodies import NPZ, Body, engine_alone, open_model
+from benchmarks.support.bodies import NPZ, Body, engine_alone, open_model
 
 
 class Fill(litserve.LitAPI):  # type: ignore[misc, unused-ignore]
