@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from model.config import NetworkConfig
-from model.network.layers import CrossAttention, Keys, Projected, SelfAttention, WeightedFeatureMaps
+from model.network.layers import CrossAttention, KeySelection, Projected, SelfAttention, WeightedFeatureMaps
 from model.network.mae import CrossMAE
 
 BARRED = -1e4  # far below any attention score, and within the range of half precision
@@ -55,7 +55,7 @@ class FusedCrossAttention(nn.Module):
         """Return the memory's keys, one coordinate wider per head, and its values."""
         return Projected(self.key(memory), self.value(memory))
 
-    def read(self, x: Tensor, projected: Projected, real: Keys) -> Tensor:
+    def read(self, x: Tensor, projected: Projected, real: KeySelection) -> Tensor:
         """Return what queries read from a projected memory; `real` must be None, for the keys mark padding."""
         assert real is None
         return self.proj(_fused(self.query(x), projected.key, projected.value, self.num_heads, self.width))

@@ -21,7 +21,7 @@ from hydrofill.tokens import PLACE_FEATURES
 from model.config import NetworkConfig
 from model.network.decoder import CrossDecoder, DecoderInputs
 from model.network.fusion import Memory, keys_of
-from model.network.layers import Keys, Projected, real_tokens
+from model.network.layers import KeySelection, Projected, real_tokens
 from model.network.mae import CrossMAE
 
 OPSET = 20
@@ -84,7 +84,7 @@ class DecoderGraph(nn.Module):
         if not isinstance(decoder, CrossDecoder):
             return decoder(x, Memory(given["memory"], given["length"], requested.variable), requested)
         projected = [Projected(given[f"{KEY}{n}"], given[f"{VALUE}{n}"]) for n in range(config.decoder_depth)]
-        real: Keys = None
+        real: KeySelection = None
         if not bars_keys(config):
             length = given["memory_length"] if "memory_length" in given else given["length"]
             real = keys_of(requested.variable, given["memory_variable"], length, len(network.layout.variables))

@@ -22,7 +22,7 @@ from model.training.train import train
 
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stopping, "STEPS_BETWEEN", 2)
+    monkeypatch.setattr(stopping, "MIN_STEPS_BETWEEN", 2)
 
 
 @pytest.fixture(autouse=True)

@@ -37,8 +37,8 @@ def test_the_loss_falls(dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path
         tokens=tiny_run.tokens.updated(guesses=False),  # with guesses it starts low
         training=tiny_run.training.updated(steps=160, batch_size=4, learning_rate=3e-3),
     )
-    told = losses(tmp_path / "run", dataset, longer)
-    assert told[-1] < 0.9 * np.mean(told[:10])
+    found = losses(tmp_path / "run", dataset, longer)
+    assert found[-1] < 0.9 * np.mean(found[:10])
 
 
 def test_a_resumed_run_is_the_uninterrupted_one(dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a training tells: log.csv continues where it was cut off; TensorBoard is written where wanted and there."""
+"""log.csv continues where a training was interrupted; TensorBoard files are written where requested and possible."""
 
 from __future__ import annotations
 
