@@ -1,4 +1,4 @@
-"""Whole fills, file in and file out or window after window; each case in a process of its own, for its peak memory."""
+"""Whole fills: a large file, or grids of many windows; each case in a process of its own, for its peak memory."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from model.config import RunConfig
 from model.run_folder import Run
 
 LAND = 94  # patches of a frame, of 29 x 18
-WINDOWS = (2, 4, 8, 16)  # side by side in one row, each half over the last
+WINDOWS = (2, 4, 8, 16)  # in one row; each overlaps half of the one before
 START = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def tiles(number: int) -> dict[str, float]:
-    """A grid of `number` windows of the shipped bundle, half of it missing: seconds, those in the graphs, memory."""
+    """Fill a grid of `number` windows, half of it missing; return seconds, seconds in the graphs and memory."""
     model = load_model(read_bundle(BUNDLE), Runtime("cpu", THREADS))
     window = model.layout.window
     cube = full_window(model.layout, columns=window.columns + (number - 1) * (window.columns // 2))
@@ -58,7 +58,7 @@ def tiles(number: int) -> dict[str, float]:
 
 
 def whole_fill() -> dict[str, float]:
-    """A NetCDF file at the design's size through the server's own codec and engine, beside the graphs' seconds."""
+    """Fill a NetCDF file of the design's size; return its seconds and those of the graphs."""
     network = design_network()
     with tempfile.TemporaryDirectory() as folder:
         source, target, bundle = (Path(folder) / name for name in ("gappy.nc", "filled.nc", "design"))
@@ -84,21 +84,21 @@ def whole_fill() -> dict[str, float]:
     return {
         "seconds": float(np.median(times)),
         "graphs_s": float(np.median(graphs)),
-        "tokens_s": tokens_s,  # joined twice, means and spreads
+        "tokens_s": tokens_s,  # joined twice: means and standard deviations
         "ratio": float(np.median(ratios)),
         "peak_mib": memory_mib("VmHWM"),
     }
 
 
 def land() -> np.ndarray:
-    """(H, W) bool: the design's land patches, somewhere on its grid."""
+    """Return the design's land patches at random positions of its grid, (H, W) bool."""
     chosen = np.zeros(ROWS // SIDE * COLUMNS // SIDE, bool)
     chosen[np.random.default_rng(1).choice(len(chosen), LAND, replace=False)] = True
     return np.kron(chosen.reshape(ROWS // SIDE, COLUMNS // SIDE), np.ones((SIDE, SIDE), bool))
 
 
 def design_file() -> xr.Dataset:
-    """90 days of one variable on 290 x 180 cells, of which 94 patches are land, 75 % of those hidden."""
+    """Return 90 days of one variable on 290 x 180 cells with 94 land patches, of which 75 % are hidden."""
     rng = np.random.default_rng(0)
     inside, cells = land(), np.ones((SIDE, SIDE), bool)
     patches = inside[::SIDE, ::SIDE]

@@ -1,4 +1,4 @@
-"""How well systems fill after equal training time and after equal steps; each run in a process of its own, kept."""
+"""Skill of the systems after equal training time and after equal steps; each run is a process of its own."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from model.datasets.simulator.simulation import write_simulation
 from model.training.train import train
 
 PRESETS = ("water_fm_small", "plan_a", "crossmae", "crossmae_wfm")
-VARIANTS = ("fusion none", "fusion pooled", "static add", "static film", "static none")  # each else as crossmae
+VARIANTS = ("fusion none", "fusion pooled", "static add", "static film", "static none")  # otherwise as crossmae
 BASE = "crossmae"
-AT_ONCE = 2
+PARALLEL = 2  # trainings at a time
 DATA: dict[str, TokensConfig] = {
     "lez": TokensConfig(patch_rows=5, patch_columns=5, patch_steps=4, window_steps=12, guesses=False),
     "simulated": TokensConfig(patch_rows=5, patch_columns=5, patch_steps=4, window_steps=8, guesses=False),
@@ -38,7 +38,7 @@ Budget = Literal["time", "steps"]
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One training: of which system, on which data, by which budget of CPU seconds or steps, with which seed."""
+    """One training: its data, system, seed, and budget in CPU seconds or steps."""
 
     data: str
     system: str
@@ -48,13 +48,13 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Of its file of results."""
+        """Name of its file of results."""
         return f"{self.data}-{self.system.replace(' ', '_')}-{self.budget}-{self.amount:g}-{self.seed}"
 
 
 @dataclass(frozen=True)
 class Result:
-    """A run's held-out scores, as `evaluate` gives them, with the steps and CPU seconds that it took."""
+    """The held-out scores of a run, as `evaluate` gives them, with its steps and CPU seconds."""
 
     run: Run
     steps: int
@@ -63,7 +63,7 @@ class Result:
 
 
 def plan(seconds: float, steps: int, seeds: int) -> list[Run]:
-    """Every run: the presets by both budgets, seed by seed, so that early ends count; then the variants by steps."""
+    """Return all runs: the presets by both budgets, seed by seed, then the variants by steps."""
     budgets: tuple[tuple[Budget, float], ...] = (("time", seconds), ("steps", steps))
     every = range(seeds)
     runs = [
@@ -83,18 +83,18 @@ def plan(seconds: float, steps: int, seeds: int) -> list[Run]:
 
 
 def carry_out(runs: list[Run], folder: Path) -> list[Result]:
-    """The results of all runs; what `folder` holds already is not run again."""
+    """Return the results of all runs; runs whose result is in `folder` are not repeated."""
     folder.mkdir(parents=True, exist_ok=True)
     _make_data(folder)
     missing = [run for run in runs if not (folder / f"{run.name}.json").exists()]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(PARALLEL) as pool:
         for number, name in enumerate(pool.map(lambda run: _in_process(run, folder), missing), start=1):
             print(f"{number} of {len(missing)}: {name}", flush=True)
     return finished(runs, folder)
 
 
 def finished(runs: list[Run], folder: Path) -> list[Result]:
-    """The results that `folder` holds."""
+    """Return the results that `folder` holds."""
     return [_read(run, folder) for run in runs if (folder / f"{run.name}.json").exists()]
 
 
@@ -119,7 +119,7 @@ def _make_data(folder: Path) -> None:
 
 
 def _carry_out(run: Run, folder: Path) -> None:
-    """One run in this process, on one thread; its file appears whole."""
+    """Train one run in this process, on one thread, and write its result."""
     torch.set_num_threads(1)
     steps, seconds = 0, 0.0
     with (
@@ -133,7 +133,7 @@ def _carry_out(run: Run, folder: Path) -> None:
 
 
 def _config(run: Run) -> RunConfig:
-    """Small networks, all hidden cells predicted, no first guesses, no early stop."""
+    """Return the settings of a run: a small network without first guesses and early stopping, all hidden cells predicted."""
     kind, _, way = run.system.partition(" ")
     preset = choose_preset(BASE if way else run.system)
     small = _small(preset.network)

@@ -1,4 +1,4 @@
-"""Results of trainings as tables: errors by kind of gap, and how far systems lie apart beside what seeds do."""
+"""Tables of trainings: errors by kind of gap, and differences between systems against those between seeds."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ Measure = Callable[[dict[str, Any]], float]
 
 
 def rmse(row: dict[str, Any]) -> float:
-    """In units of the error of filling with the cell's mean, so that variables can be averaged."""
+    """Return the RMSE over that of the cell's mean, so that variables can be averaged."""
     return float(row["rmse"]) / float(row["mean_rmse"])
 
 
 def crps(row: dict[str, Any]) -> float:
-    """In the same units."""
+    """Return the CRPS over the RMSE of the cell's mean."""
     return float(row["crps"]) / float(row["mean_rmse"])
 
 
 def by_gap(results: Sequence[Result]) -> str:
-    """A row a system: RMSE / CRPS by kind of gap, means over variables and seeds."""
+    """Return a table with a row for each system: RMSE / CRPS by kind of gap, means over variables and seeds."""
     rows = []
     for system in dict.fromkeys(r.run.system for r in results):
         own = [r for r in results if r.run.system == system]
@@ -41,7 +41,7 @@ def by_gap(results: Sequence[Result]) -> str:
 
 
 def against_base(results: Sequence[Result]) -> str:
-    """A row a system: its error over that of crossmae with the same seed, in per cent more; the spread is of seeds."""
+    """Return a table of each system's error against crossmae with the same seed, in per cent: mean and range."""
     rows = []
     base = {r.run.seed: r for r in results if r.run.system == BASE}
     for system in dict.fromkeys(r.run.system for r in results):
@@ -57,6 +57,6 @@ def against_base(results: Sequence[Result]) -> str:
 
 
 def _of(result: Result, gap: str, measure: Measure) -> float:
-    """The mean over variables (and, for ALL, over their kinds of gap) of a measure; rows without a baseline are out."""
+    """Return the mean of a measure over variables (for ALL, also over kinds of gap) that have a baseline."""
     rows = [r for r in result.skill if gap in (ALL, r["gap"]) and r["mean_rmse"]]
     return statistics.mean(measure(r) for r in rows) if rows else math.nan

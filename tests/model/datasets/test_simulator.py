@@ -9,7 +9,7 @@ import pytest
 
 from model.datasets.simulator.config import PRESETS
 from model.datasets.simulator.cycle import build_world
-from model.datasets.simulator.drainage import SEA, drain, fill_hollows
+from model.datasets.simulator.drainage import SEA, drain, fill_depressions
 from model.datasets.simulator.land import Soil, balance_day, half_full
 from model.datasets.simulator.noise import DriftingField
 from model.datasets.simulator.routing import Channels, to_flow
@@ -96,10 +96,10 @@ def test_every_land_cell_drains_downhill_to_the_sea() -> None:
     assert (at == SEA).all()
 
 
-def test_hollow_is_filled_to_its_rim_and_no_higher() -> None:
+def test_depression_is_filled_to_its_rim_and_no_higher() -> None:
     relief = np.full((5, 5), np.nan)
     relief[1:4, 1:4] = [[9, 9, 9], [9, 1, 4], [9, 9, 9]]
-    filled = fill_hollows(relief)
+    filled = fill_depressions(relief)
     assert filled[2, 3] == 4.0
     assert filled[2, 2] == pytest.approx(4.05)
     drainage = drain(filled, 1000.0)

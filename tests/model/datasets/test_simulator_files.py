@@ -143,7 +143,7 @@ def test_impossible_world_is_refused_by_name(settings: dict[str, object], said: 
 
 
 def test_more_sites_than_catchments_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"the land has \d+ catchments of 4 cells or more, 500 sites asked for"):
+    with pytest.raises(ConfigError, match=r"the land has \d+ catchments of 4 cells or more, 500 sites requested"):
         build_world(FEW_DAYS.updated(sites=500), seed=1)
 
 
