@@ -133,7 +133,7 @@ def _carry_out(run: Run, folder: Path) -> None:
 
 
 def _config(run: Run) -> RunConfig:
-    """Return the settings of a run: a small network without first guesses and early stopping, all hidden cells predicted."""
+    """Return the settings of a run: a small network without first guesses; all hidden cells are predicted."""
     kind, _, way = run.system.partition(" ")
     preset = choose_preset(BASE if way else run.system)
     small = _small(preset.network)

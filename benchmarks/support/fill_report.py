@@ -69,8 +69,8 @@ def report(cases: Sequence[CaseResult], minutes: float, seeds: int, where: str) 
         f"Written by `make bench-fill`: {minutes:g} minutes of training a case, {seeds} seeds; ours is the mean over "
         f"seeds and, after ±, their standard deviation. {where}.",
         "The best method is the one of the smallest RMSE in `results.json` in the folder of the cases, chosen row "
-        "by row with hindsight; where there is no such file, it is one of the baselines. [recipe.md](recipe.md) says what "
-        "was tried.",
+        "by row with hindsight; where there is no such file, it is one of the baselines. [recipe.md](recipe.md) says "
+        "what was tried.",
         "## In all",
         _summary(cases),
     ]
