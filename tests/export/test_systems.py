@@ -30,7 +30,7 @@ SYSTEMS: dict[str, tuple[NetworkConfig, bool]] = {
 }
 
 
-READY = ["memory_key_0", "memory_value_0", "memory_key_1", "memory_value_1"]  # of two decoder layers
+MEMORY = ["memory_key_0", "memory_value_0", "memory_key_1", "memory_value_1"]  # of two decoder layers
 
 
 @pytest.mark.slow
@@ -46,13 +46,13 @@ def test_graphs_of_every_system_equal_the_network(layout: Layout, system: str) -
 @pytest.mark.parametrize(
     ("system", "outputs", "more_inputs"),
     [
-        ("crossmae", READY, set()),
-        ("plan_a", READY, set()),
+        ("crossmae", MEMORY, set()),
+        ("plan_a", MEMORY, set()),
         ("water_fm_small", ["memory"], {"memory", "length", "query_length"}),
-        ("crossmae_wfm", READY, set()),
+        ("crossmae_wfm", MEMORY, set()),
         (
             "all at once",
-            [*READY, "memory_length", "memory_variable"],
+            [*MEMORY, "memory_length", "memory_variable"],
             {"query_length", "query_guess", "query_guessed", "query_distance"},
         ),
     ],
@@ -77,7 +77,7 @@ def test_attention_by_lengths_alone_is_fused_and_has_no_mask(layout: Layout) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("system", ["crossmae", "crossmae_wfm", "water_fm_small"])
-def test_what_lies_in_padding_changes_no_bit(layout: Layout, system: str) -> None:
+def test_values_in_padding_change_no_bit(layout: Layout, system: str) -> None:
     torch.manual_seed(0)
     config, _ = SYSTEMS[system]
     network = CrossMAE(layout.model_copy(update={"guesses": False}), config).eval()

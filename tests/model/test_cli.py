@@ -23,7 +23,7 @@ def run(*words: object) -> Result:
 
 
 def refused(result: Result) -> str:
-    """The one line that a refused command says."""
+    """Return the one line that a refused command prints."""
     assert result.exit_code == 2, result.output
     lines = [line for line in result.output.splitlines() if line.strip()]
     assert len(lines) == 1, result.output
@@ -135,16 +135,16 @@ def test_bad_settings_and_runs_are_refused_in_one_line(file: Path, config: Path,
 )
 def test_what_cannot_be_trained_is_refused_in_one_line(file: Path, tmp_path: Path, settings: str, says: str) -> None:
     (tmp_path / "bad.yaml").write_text(settings)
-    said = refused(run("train", file, "--out", tmp_path / "run", "--config", tmp_path / "bad.yaml"))
-    assert said.startswith("error: ") and says in said
+    message = refused(run("train", file, "--out", tmp_path / "run", "--config", tmp_path / "bad.yaml"))
+    assert message.startswith("error: ") and says in message
 
 
 def test_a_loss_that_is_no_number_ends_the_training_in_one_line(file: Path, tmp_path: Path) -> None:
     (tmp_path / "wild.yaml").write_text("training: {learning_rate: 1.0e+20, warmup: 0, steps: 50, batch_size: 2}")
     result = run("train", file, "--out", tmp_path / "run", "--config", tmp_path / "wild.yaml")
     assert result.exit_code == 2
-    *bar, said = result.output.splitlines()
-    assert said == "error: the loss is nan at step 1; try a lower learning_rate"
+    *bar, message = result.output.splitlines()
+    assert message == "error: the loss is nan at step 1; try a lower learning_rate"
     choices = ("variables: ", "static: ", "windows: ", "patches: ", "network: ", "guesses: ", "hidden ")
     assert all(line.startswith(("step ", *choices)) for line in bar)
 
@@ -159,7 +159,7 @@ def test_data_that_do_not_fit_are_refused_in_one_line(dataset: xr.Dataset, file:
     assert "error: " in refused(run("score", file, file))
 
 
-def test_simulate_writes_a_water_cycle_and_says_that_its_books_close(tmp_path: Path) -> None:
+def test_simulate_writes_a_water_cycle_and_reports_its_balance(tmp_path: Path) -> None:
     result = run("simulate", tmp_path / "water.nc", "--days", 20, "--seed", 4, "--gaps")
     assert result.exit_code == 0, result.output
     assert "water balance of the land closes to" in result.output

@@ -1,4 +1,4 @@
-"""Settings are checked when made; what is unknown or impossible is refused in one line."""
+"""Settings are checked when they are made; unknown and impossible settings are refused in one line."""
 
 from __future__ import annotations
 

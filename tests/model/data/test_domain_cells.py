@@ -19,7 +19,7 @@ from model.data.windows import Batch, WindowSampler
 from model.run_folder import read_run
 from model.training.losses import balanced_crps
 from model.training.train import train
-from tests.model.conftest import made
+from tests.model.conftest import untrained
 
 MISSING = 0.6
 PLAIN, POISON = np.float32(-9999.0), np.float32(3e33)  # what stands in the file where a value is missing
@@ -80,7 +80,7 @@ def test_loss_and_gradients_are_the_same_to_the_bit_whatever_arrays_hold_in_miss
 ) -> None:
     cube = read_dataset(open_sources([files["plain"]])).cube
     layout = choose_layout(cube, "m", RunConfig().tokens.updated(guesses=guesses))
-    network = made(layout, cube)
+    network = untrained(layout, cube)
     plain = WindowSampler(cube, layout, MaskingConfig(), batch_size=3, seed=0).batch(0)
     number = len(layout.variables)
     results = []

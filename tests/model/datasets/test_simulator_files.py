@@ -1,4 +1,4 @@
-"""What comes out of a simulation: counts, CF variables, gaps, files written in blocks, and what is refused."""
+"""The results of a simulation: counts, CF variables, gaps, files written in blocks, and refused settings."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_memory_does_not_grow_with_the_days(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"days": 0}, "days must be above 0, got 0"),
         ({"spin_up_days": -1}, "spin_up_days must be at least 0"),
@@ -137,8 +137,8 @@ def test_memory_does_not_grow_with_the_days(tmp_path: Path, monkeypatch: pytest.
         ({"start": "spring"}, "start must be a date"),
     ],
 )
-def test_impossible_world_is_refused_by_name(settings: dict[str, object], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_impossible_world_is_refused_by_name(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         SimulationConfig().updated(**settings)
 
 
@@ -147,9 +147,9 @@ def test_more_sites_than_catchments_are_refused() -> None:
         build_world(FEW_DAYS.updated(sites=500), seed=1)
 
 
-@pytest.mark.parametrize(("settings", "said"), [({"outages": 1.0}, "outages"), ({"frame_run": 0.5}, "frame_run")])
-def test_impossible_gaps_are_refused(settings: dict[str, float], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+@pytest.mark.parametrize(("settings", "message"), [({"outages": 1.0}, "outages"), ({"frame_run": 0.5}, "frame_run")])
+def test_impossible_gaps_are_refused(settings: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         GapConfig(**settings)
 
 

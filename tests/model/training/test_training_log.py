@@ -59,15 +59,15 @@ def test_tensorboard_that_is_not_there_is_refused_before_anything_is_written(
 ) -> None:
     monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
     monkeypatch.setitem(sys.modules, "tensorboard", None)
-    wanted = tiny_run.updated(training=tiny_run.training.updated(tensorboard=True))
+    requested = tiny_run.updated(training=tiny_run.training.updated(tensorboard=True))
     with pytest.raises(ConfigError, match="tensorboard is not installed: pip install"):
-        list(train(dataset, tmp_path / "run", wanted))
+        list(train(dataset, tmp_path / "run", requested))
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.filterwarnings("ignore")  # of a package that is not ours
-def test_tensorboard_is_written_where_wanted(dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path) -> None:
+def test_tensorboard_is_written_where_requested(dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
-    wanted = tiny_run.updated(training=tiny_run.training.updated(tensorboard=True))
-    list(train(dataset, tmp_path / "run", wanted))
+    requested = tiny_run.updated(training=tiny_run.training.updated(tensorboard=True))
+    list(train(dataset, tmp_path / "run", requested))
     assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
