@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME] [OPTIONS]`: measures and writes docs/results/NAME.md; by default all but `device`."""
+"""`python -m benchmarks [NAME] [OPTIONS]`: measure, and write docs/results/NAME.md; by default all but `device`."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from benchmarks.harness import RESULTS
+from benchmarks.support.harness import RESULTS
 
-EVERY = ("speed", "model", "server")  # modules whose `main` takes the options and returns the page
+EVERY = ("speed", "model", "server")  # modules whose `main` takes options and returns a page of results
 BENCHMARKS = (*EVERY, "device")
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run one benchmark with its options, or all but `device`; each figure is a median within this run."""
+    """Run one benchmark with its options, or all but `device`."""
     named = bool(arguments) and arguments[0] in BENCHMARKS
     if arguments and not named:
-        raise SystemExit(f"error: {arguments[0]} is no benchmark; there are {', '.join(BENCHMARKS)}")
+        raise SystemExit(f"error: no benchmark is called {arguments[0]!r}; there are {', '.join(BENCHMARKS)}")
     for name in arguments[:1] or EVERY:
         text = importlib.import_module(f"benchmarks.{name}").main(arguments[1:])
         RESULTS.mkdir(parents=True, exist_ok=True)

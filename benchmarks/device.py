@@ -1,4 +1,4 @@
-"""`python -m benchmarks device`: encoder and decoder on whatever device there is, into docs/results/device.md."""
+"""`python -m benchmarks device`: time encoder and decoder on this machine's GPU or CPU; docs/results/device.md."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ import onnx
 import onnxruntime
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from benchmarks.contenders import QUERIES, TOKEN_INPUTS, VISIBLE, batch, design_network, our_graphs
-from benchmarks.harness import machine, markdown_table, median_s, write_json
+from benchmarks.support.contenders import QUERIES, VISIBLE, batch, design_network, our_graphs
+from benchmarks.support.harness import machine, median_s, table_of, write_json
+from export.parity import encoder_feed
 
 BATCHES = (1, 8, 32)
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
-Variant = tuple[str, bool, Mapping[str, str]]  # name, half precision, options of the provider
+Variant = tuple[str, bool, Mapping[str, str]]  # name, whether half precision, options of the provider
 
 
 def main(arguments: Sequence[str]) -> str:
-    """The page docs/results/device.md: milliseconds a window by batch, precision and CUDA graph."""
+    """Measure milliseconds per window by batch size, precision and CUDA graph; return the page of results."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks device", description=main.__doc__)
-    parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
-    parser.add_argument("--visible", type=int, default=VISIBLE, help="tokens of a window")
-    parser.add_argument("--queries", type=int, default=QUERIES, help="of a window")
+    parser.add_argument("--batches", type=int, nargs="+", default=BATCHES, help="batch sizes")
+    parser.add_argument("--visible", type=int, default=VISIBLE, help="visible tokens in a window")
+    parser.add_argument("--queries", type=int, default=QUERIES, help="queries in a window")
     given = parser.parse_args(arguments)
     provider = CUDA if CUDA in onnxruntime.get_available_providers() else CPU
     rows = list(_rows(provider, given.batches, given.visible, given.queries))
     write_json("device", {"machine": machine(), "provider": provider, "rows": rows})
-    head = ["variant", "batch", "encoder ms a window", "decoder ms a window"]
     return f"""# On a device
 
 Written by `python -m benchmarks device`. {machine()}. {provider}.
 
 {given.visible:,} visible tokens and {given.queries:,} queries a window, the design's widths, heads 64
-wide, untrained; medians of 7; tensors stay on the device.
+wide, untrained weights; medians of 7 runs; tensors stay on the device.
 
-{markdown_table(head, rows)}
+{table_of(rows)}
 """
 
 
@@ -48,11 +48,10 @@ def _rows(provider: str, batches: Sequence[int], visible: int, queries: int) -> 
         first, second = (_session(_halved(g) if half else g, provider, options) for g in graphs)
         for size in batches:
             tokens, requested = batch(network, visible, queries, size)
-            given = {n: getattr(tokens, n) for n in TOKEN_INPUTS}
-            encode = _bound(first, {i.name: given[i.name] for i in first.get_inputs()}, provider)
-            told = dict(zip([o.name for o in first.get_outputs()], encode.get_outputs(), strict=True))
-            asks = {i.name: i.name.removeprefix("query_") for i in second.get_inputs() if i.name not in told}
-            decode = _bound(second, {**told, **{n: getattr(requested, q) for n, q in asks.items()}}, provider)
+            encode = _bound(first, encoder_feed(first, tokens), provider)
+            memory = dict(zip([o.name for o in first.get_outputs()], encode.get_outputs(), strict=True))
+            queried = {i.name: i.name.removeprefix("query_") for i in second.get_inputs() if i.name not in memory}
+            decode = _bound(second, {**memory, **{n: getattr(requested, q) for n, q in queried.items()}}, provider)
             times = [
                 median_s(partial(one.run_with_iobinding, bound)) for one, bound in ((first, encode), (second, decode))
             ]
@@ -64,7 +63,7 @@ def _rows(provider: str, batches: Sequence[int], visible: int, queries: int) -> 
 
 
 def _variants(provider: str) -> list[Variant]:
-    """Precisions, with and without CUDA graphs; a processor has float32 alone."""
+    """Return precisions with and without CUDA graphs; a CPU has float32 alone."""
     if provider == CPU:
         return [("float32", False, {})]
     precisions = (("float32", False, "0"), ("tf32", False, "1"), ("float16", True, "0"))
@@ -85,7 +84,7 @@ def _session(graph: bytes, provider: str, options: Mapping[str, str]) -> onnxrun
 def _bound(
     session: onnxruntime.InferenceSession, feed: Mapping[str, np.ndarray | onnxruntime.OrtValue], provider: str
 ) -> onnxruntime.IOBinding:
-    """A binding whose inputs and outputs lie on the device, run once."""
+    """Return a binding whose inputs and outputs are on the device, after one run."""
     device, binding = "cuda" if provider == CUDA else "cpu", session.io_binding()
     for name, value in feed.items():
         held = onnxruntime.OrtValue.ortvalue_from_numpy(value, device) if isinstance(value, np.ndarray) else value
@@ -94,11 +93,11 @@ def _bound(
         binding.bind_output(output.name, device)
     session.run_with_iobinding(binding)
     for output, made in zip(session.get_outputs(), binding.get_outputs(), strict=True):
-        binding.bind_ortvalue_output(output.name, made)  # the same memory every time, as CUDA graphs need
+        binding.bind_ortvalue_output(output.name, made)  # CUDA graphs need the same memory in every run
     return binding
 
 
 def _halved(graph: bytes) -> bytes:
-    """The graph in half precision, its inputs and outputs left as they are."""
+    """Return the graph in half precision; its inputs and outputs keep their types."""
     half = convert_float_to_float16(onnx.load_from_string(graph), keep_io_types=True)
     return bytes(half.SerializeToString())

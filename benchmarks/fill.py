@@ -1,7 +1,7 @@
-"""`python -m benchmarks.fill`: trains on gappy files, fills them, and sets the result beside every baseline.
+"""`python -m benchmarks.fill`: train on files with gaps, fill them, and compare the result with every baseline.
 
-Each case goes through the three commands that a user types, in processes of their own. What is done is kept as JSON in
-the folder given by --work, so that a bench that was interrupted goes on; a new state of the code needs a new folder.
+Each case runs the three commands that a user types, in processes of their own. Results are kept as JSON in the folder
+--work, so that an interrupted benchmark continues; a changed code needs a new folder.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.fill_cases import listed_results, measure_files, save, write_gappy
-from benchmarks.fill_report import CaseResult, Run, report
-from benchmarks.harness import machine
+from benchmarks.support.fill_cases import listed_results, measure_files, write_gappy
+from benchmarks.support.fill_report import CaseResult, Run, report
+from benchmarks.support.harness import machine, save_json
 
 logger = logging.getLogger("benchmarks.fill")
 COMMANDS = ("train", "export", "fill")
@@ -28,7 +28,7 @@ COMMANDS = ("train", "export", "fill")
 
 @dataclass(frozen=True)
 class Plan:
-    """What is run: minutes of training, how many seeds, the scorer (None: this library), where files go."""
+    """The plan: minutes of training, number of seeds, scorer (None: this library), folder of files, threads."""
 
     minutes: float
     seeds: int
@@ -38,11 +38,11 @@ class Plan:
 
 
 class CommandFailedError(RuntimeError):
-    """One of the user's commands ended with an error; the message is the end of what it said."""
+    """A command ended with an error; the message holds the end of its output."""
 
 
 def main(words: Sequence[str] | None = None) -> None:
-    """Bench every case and write the report."""
+    """Train on every case, fill it, and write the report."""
     given = _arguments().parse_args(words)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     cases = find_cases(given.cases)
@@ -57,10 +57,10 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def find_cases(paths: Sequence[Path]) -> list[Path]:
-    """The NetCDF files given, and those in the folders given.
+    """Return the given NetCDF files and those in the given folders.
 
     Raises:
-        SystemExit: none is there.
+        SystemExit: a file does not exist, or there is none.
     """
     cases = [file for path in paths for file in (sorted(path.glob("*.nc")) if path.is_dir() else [path])]
     missing = [str(case) for case in cases if not case.is_file()]
@@ -70,14 +70,14 @@ def find_cases(paths: Sequence[Path]) -> list[Path]:
 
 
 def bench_case(case: Path, plan: Plan) -> CaseResult:
-    """One case by every seed and every baseline."""
+    """Run one case with every seed and every baseline."""
     folder = plan.work / case.stem
     data = folder / "data.nc"
     if not data.exists():
         write_gappy(case, data)
     runs = [bench_run(case, data, folder / f"minutes-{plan.minutes:g}-seed-{s}", s, plan) for s in range(plan.seeds)]
     baselines = folder / "baselines"
-    command = [sys.executable, "-m", "benchmarks.fill_cases", str(case), str(baselines)]
+    command = [sys.executable, "-m", "benchmarks.support.fill_cases", str(case), str(baselines)]
     logger.info("%s: baselines", case.stem)
     _command("baselines", command, plan)
     known = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(baselines.glob("*.json"))}
@@ -85,18 +85,18 @@ def bench_case(case: Path, plan: Plan) -> CaseResult:
 
 
 def bench_run(case: Path, data: Path, folder: Path, seed: int, plan: Plan) -> Run:
-    """Train, export, fill and score with one seed, or what an earlier bench found."""
+    """Train, export, fill and score with one seed, or read the result of an earlier run."""
     kept = folder / "result.json"
     if not kept.exists():
         folder.mkdir(parents=True, exist_ok=True)
         seconds = _three_commands(case.stem, data, folder, seed, plan)
-        save(kept, {"seconds": seconds, "scores": measure_files(case, folder / "filled.nc", plan.score)})
+        save_json(kept, {"seconds": seconds, "scores": measure_files(case, folder / "filled.nc", plan.score)})
     known = json.loads(kept.read_text(encoding="utf-8"))
     return Run(seed, known["seconds"], known["scores"])
 
 
 def _three_commands(name: str, data: Path, folder: Path, seed: int, plan: Plan) -> dict[str, float]:
-    """Seconds of each of the user's commands; leaves filled.nc in the folder."""
+    """Run the user's commands and return their seconds; filled.nc is in the folder afterwards."""
     run, bundle, filled = (str(folder / part) for part in ("run", "bundle", "filled.nc"))
     python = [sys.executable, "-m"]
     words = {
@@ -105,7 +105,7 @@ def _three_commands(name: str, data: Path, folder: Path, seed: int, plan: Plan) 
         "fill": ["app", "fill", str(data), filled, "--bundle", bundle],
     }
     for leftover in (folder / "run", folder / "bundle", folder / "filled.nc"):
-        if leftover.exists():  # of a bench that was interrupted
+        if leftover.exists():  # from an interrupted benchmark
             leftover.rename(folder / f"{leftover.name}.{time.time_ns()}.interrupted")
     seconds = {}
     for label in COMMANDS:
@@ -126,12 +126,14 @@ def _command(label: str, command: list[str], plan: Plan) -> None:
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fill", description=main.__doc__)
     parser.add_argument("cases", nargs="+", type=Path, help="files with V, V_truth and V_gap, or folders of them")
-    parser.add_argument("--minutes", type=float, default=10.0, help="of training, each case and seed")
-    parser.add_argument("--seeds", type=int, default=3, help="how many")
-    parser.add_argument("--score", type=Path, help="scorer: PATH CASE.nc FILLED.nc --json")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/fill.md"), help="Markdown to write")
-    parser.add_argument("--work", type=Path, default=Path("out/bench-fill"), help="folder for runs and what they found")
-    parser.add_argument("--parallel", type=int, default=1, help="cases at a time, each on one thread")
+    parser.add_argument("--minutes", type=float, default=10.0, help="minutes of training for each case and seed")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
+    parser.add_argument("--score", type=Path, help="scorer, called as PATH CASE.nc FILLED.nc --json")
+    parser.add_argument("--out", type=Path, default=Path("docs/results/fill.md"), help="Markdown file to write")
+    parser.add_argument("--work", type=Path, default=Path("out/bench-fill"), help="folder of runs and results")
+    parser.add_argument(
+        "--parallel", type=int, default=1, help="number of cases at a time; above 1, each on one thread"
+    )
     return parser
 
 

@@ -1,9 +1,8 @@
-"""Whole fills, file in and file out or window after window; each case in a process of its own, for its peak memory."""
+"""Whole fills: a large file, or grids of many windows; each case in a process of its own, for its peak memory."""
 
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -13,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from benchmarks.contenders import COLUMNS, QUERIES, ROWS, SIDE, STEPS, THREADS, VISIBLE, design_network
-from benchmarks.harness import median_s
-from benchmarks.window import BUNDLE, full_window
+from benchmarks.support.contenders import COLUMNS, QUERIES, ROWS, SIDE, STEPS, VISIBLE, design_network
+from benchmarks.support.harness import BUNDLE, THREADS, median_s, memory_mib
+from benchmarks.support.window import full_window
 from export.bundle import write_bundle
 from hydrofill.bundle import TrainingData, read_bundle
 from hydrofill.cf.dataset import read_dataset
@@ -29,25 +28,17 @@ from model.config import RunConfig
 from model.run_folder import Run
 
 LAND = 94  # patches of a frame, of 29 x 18
-WINDOWS = (2, 4, 8, 16)  # side by side in one row, each half over the last
+WINDOWS = (2, 4, 8, 16)  # in one row; each overlaps half of the one before
 START = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-def in_a_process(*case: str) -> dict[str, float]:
-    """What a case of `main` measured."""
-    command = [sys.executable, "-m", "benchmarks.large", *case]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return measured
-
-
 def tiles(number: int) -> dict[str, float]:
-    """A grid of `number` windows of the shipped bundle, half of it missing: seconds, those in the graphs, memory."""
+    """Fill a grid of `number` windows, half of it missing; return seconds, seconds in the graphs and memory."""
     model = load_model(read_bundle(BUNDLE), Runtime("cpu", THREADS))
     window = model.layout.window
     cube = full_window(model.layout, columns=window.columns + (number - 1) * (window.columns // 2))
     assert sum(1 for _ in plan_windows(cube, window)) == number
-    before = _peak_mib()
+    before = memory_mib("VmHWM")
     times, graphs = [], []
     for _ in range(3):
         started = time.perf_counter()
@@ -55,7 +46,7 @@ def tiles(number: int) -> dict[str, float]:
         times.append(time.perf_counter() - started)
         graphs.append(outcome.encode_s + outcome.decode_s)
     own = sum(v.values.nbytes for v in cube.variables.values()) / 2**20
-    peak = _peak_mib()
+    peak = memory_mib("VmHWM")
     return {
         "windows": number,
         "seconds": float(np.median(times)),
@@ -67,7 +58,7 @@ def tiles(number: int) -> dict[str, float]:
 
 
 def whole_fill() -> dict[str, float]:
-    """A NetCDF file at the design's size through the server's own codec and engine, beside the graphs' seconds."""
+    """Fill a NetCDF file of the design's size; return its seconds and those of the graphs."""
     network = design_network()
     with tempfile.TemporaryDirectory() as folder:
         source, target, bundle = (Path(folder) / name for name in ("gappy.nc", "filled.nc", "design"))
@@ -93,21 +84,21 @@ def whole_fill() -> dict[str, float]:
     return {
         "seconds": float(np.median(times)),
         "graphs_s": float(np.median(graphs)),
-        "tokens_s": tokens_s,  # joined twice, means and spreads
+        "tokens_s": tokens_s,  # joined twice: means and standard deviations
         "ratio": float(np.median(ratios)),
-        "peak_mib": _peak_mib(),
+        "peak_mib": memory_mib("VmHWM"),
     }
 
 
 def land() -> np.ndarray:
-    """(H, W) bool: the design's land patches, somewhere on its grid."""
+    """Return the design's land patches at random positions of its grid, (H, W) bool."""
     chosen = np.zeros(ROWS // SIDE * COLUMNS // SIDE, bool)
     chosen[np.random.default_rng(1).choice(len(chosen), LAND, replace=False)] = True
     return np.kron(chosen.reshape(ROWS // SIDE, COLUMNS // SIDE), np.ones((SIDE, SIDE), bool))
 
 
 def design_file() -> xr.Dataset:
-    """90 days of one variable on 290 x 180 cells, of which 94 patches are land, 75 % of those hidden."""
+    """Return 90 days of one variable on 290 x 180 cells with 94 land patches, of which 75 % are hidden."""
     rng = np.random.default_rng(0)
     inside, cells = land(), np.ones((SIDE, SIDE), bool)
     patches = inside[::SIDE, ::SIDE]
@@ -140,12 +131,6 @@ def _graph_seconds(model: Model, source: Path, target: Path) -> float:
 
     fill_file(source, target, Counting(model.manifest, model.sha256, model.graphs))
     return spent[0]
-
-
-def _peak_mib() -> float:
-    """The most that this process held; `getrusage` would tell its parent's, where that was larger."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`python -m benchmarks model`: cost and skill of the systems side by side, into docs/results/model.md."""
+"""`python -m benchmarks model`: cost and skill of the compared systems; docs/results/model.md."""
 
 from __future__ import annotations
 
@@ -6,20 +6,26 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.harness import machine, markdown_table
 from benchmarks.skill import DATA, PRESETS, WORLD, Result, carry_out, finished, plan
-from benchmarks.skill_table import against_base, by_gap
 from benchmarks.step_cost import Case, Cost, design_cases, fusion_cases, measure, pairs, single_cases, size_cases, table
+from benchmarks.support.harness import machine, table_of
+from benchmarks.support.skill_table import against_base, by_gap
 
 
 def main(arguments: Sequence[str]) -> str:
-    """The page docs/results/model.md; what `--folder` does not hold yet is measured."""
+    """Return the page docs/results/model.md; results that `--folder` does not hold yet are measured."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks model", description=main.__doc__)
-    parser.add_argument("--folder", type=Path, default=Path("out/benchmark-model"), help="results of single runs")
-    parser.add_argument("--seconds", type=float, default=25.0, help="CPU seconds of a training, by equal time")
-    parser.add_argument("--steps", type=int, default=300, help="of a training, by equal steps")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--as-is", action="store_true", help="train nothing: report the trainings that are there")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("out/benchmark-model"), help="folder of the results of single runs"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=25.0, help="CPU seconds of each training in the comparison by equal time"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=300, help="steps of each training in the comparison by equal steps"
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds")
+    parser.add_argument("--as-is", action="store_true", help="train nothing; report the finished trainings")
     given = parser.parse_args(arguments)
     costs = cost_report(given.folder / "cost")
     runs = plan(given.seconds, given.steps, given.seeds)
@@ -30,7 +36,7 @@ def main(arguments: Sequence[str]) -> str:
 
 
 def cost_report(folder: Path) -> str:
-    """Step time and memory at the design's size, with what explains them, and against size."""
+    """Return the report of step time and memory at the design's size and against size."""
     design, fusion, single, sizes = design_cases(), fusion_cases(), single_cases(), size_cases()
     costs = measure([*design, *fusion], folder)
     alone = measure(single, folder)
@@ -65,7 +71,7 @@ About 1, 4 and 16 times the cells, at the same widths and window.
 
 
 def skill_report(results: list[Result], seconds: float, steps: int) -> str:
-    """Errors after equal time and after equal steps, on each data set."""
+    """Return the report of errors after equal time and after equal steps, on each data set."""
     text = f"""
 ## Error after equal training time and after equal steps
 
@@ -108,8 +114,8 @@ def _verdict(costs: list[Cost]) -> str:
         f"{full.seconds / c.seconds:.2f} times ({full.cpu_s / c.cpu_s:.2f} in CPU seconds)" for c in (cross, part)
     ]
     return (
-        f"`crossmae` is {faster[0]} faster a step than `water_fm_small` (wanted: 3), and {faster[1]} with a kept-mask "
-        "ratio of 0.25 (wanted: 4)."
+        f"`crossmae` is {faster[0]} faster a step than `water_fm_small` (target: 3), and {faster[1]} with a kept-mask "
+        "ratio of 0.25 (target: 4)."
     )
 
 
@@ -119,4 +125,4 @@ def _pairs_table(cases: list[Case], costs: list[Cost]) -> str:
         encoder, decoder = pairs(case, cost)
         row = {"system": case.label, "encoder": f"{encoder:,.0f}", "decoder": f"{decoder:,.0f}"}
         rows.append({**row, "both": f"{encoder + decoder:,.0f}"})
-    return markdown_table(["system", "encoder", "decoder", "both"], rows)
+    return table_of(rows)

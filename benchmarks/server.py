@@ -1,4 +1,4 @@
-"""What the server costs beside the bare engine, how it bears load, and whether anything gives way in a soak."""
+"""`python -m benchmarks server`: overhead of the server, throughput and latency under load, and a soak test."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from functools import partial
 from pathlib import Path
 
 from app.local_server import LocalServer, free_port, local_server, running
-from benchmarks.bodies import BUNDLE, FORMS, JSON, NPZ, THREADS, Body, body_of, gappy, open_model, read_body
-from benchmarks.echo import SIZE
-from benchmarks.harness import machine, markdown_table, median_s, percentiles_ms
-from benchmarks.load import ask_beside, ask_without_pause, rate_of
 from benchmarks.soak import kinds_of, soak
+from benchmarks.support.bodies import JSON, MEDIA_TYPES, NPZ, Body, body_of, gappy, open_model, read_body
+from benchmarks.support.echo import SIZE
+from benchmarks.support.harness import BUNDLE, THREADS, machine, median_s, percentiles_ms, table_of
+from benchmarks.support.load import load, load_during_flood, rate_of
 from hydrofill.inference.model import Model
 
 REPEATS = 15
@@ -34,20 +34,22 @@ LITSERVE_VERSION = "import litserve; print(litserve.__version__)"
 
 
 def main(arguments: Sequence[str]) -> str:
-    """The page docs/results/server.md."""
+    """Measure the server and return the page docs/results/server.md."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks server", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=20, help="of each level of load")
-    parser.add_argument("--soak-seconds", type=float, default=300, help="of the soak; 0 leaves it out")
-    parser.add_argument("--schema-examples", type=int, default=200, help="of each operation; 0 leaves it out")
-    parser.add_argument("--litserve-python", default=sys.executable, help="of an environment that has LitServe too")
+    parser.add_argument("--seconds", type=float, default=20, help="seconds of each level of load")
+    parser.add_argument("--soak-seconds", type=float, default=300, help="seconds of the soak test; 0 leaves it out")
+    parser.add_argument(
+        "--schema-examples", type=int, default=200, help="schemathesis examples of each operation; 0 leaves them out"
+    )
+    parser.add_argument("--litserve-python", default=sys.executable, help="Python of an environment with LitServe")
     options = parser.parse_args(arguments)
     model = open_model()
     parts = [
         f"# The server\n\nWritten by `python -m benchmarks server`; one run, {THREADS} threads. {machine()}.",
         f"Levels of load {options.seconds:g} s each. Clients and server share the machine.",
-        "## Beside the bare engine\n\n" + overhead(model),
-        "## Load\n\n" + load(model, options.seconds, options.litserve_python),
-        "## Small requests while bulk floods\n\n" + flood(model, options.seconds),
+        "## Overhead over the bare engine\n\n" + overhead(model),
+        "## Load\n\n" + load_report(model, options.seconds, options.litserve_python),
+        "## Small requests during a flood of large ones\n\n" + flood(model, options.seconds),
     ]
     if options.soak_seconds > 0:
         parts.append("## Soak\n\n" + soaked(model, options.soak_seconds))
@@ -58,7 +60,7 @@ def main(arguments: Sequence[str]) -> str:
 
 @contextmanager
 def served(**settings: object) -> Iterator[LocalServer]:
-    """Run a server with the shipped bundle."""
+    """Run a server with the shipped bundle and yield its address and process."""
     with tempfile.TemporaryDirectory() as folder:
         given = {"threads": THREADS, "log_level": "warning", "max_requests": 128, "reload_s": 0, **settings}
         with local_server(BUNDLE.parent, Path(folder) / "log", None, **given) as server:
@@ -66,12 +68,12 @@ def served(**settings: object) -> Iterator[LocalServer]:
 
 
 def overhead(model: Model) -> str:
-    """Requests of 2 MB without a gap, for which the graphs have nothing to do."""
+    """Measure requests of 2 MB without a gap, for which the graphs have nothing to do."""
     data = gappy(model.layout, BIG_STEPS, 27, 14, 0, missing=0.0)
     rows = []
-    with served() as server, other_server("benchmarks.echo") as echo:
-        for form in FORMS:
-            body = body_of(data, form)
+    with served() as server, other_server("benchmarks.support.echo") as echo:
+        for media_type in MEDIA_TYPES:
+            body = body_of(data, media_type)
             prepared = read_body(model, body)
             reply = post(server.address, body)
             work: dict[str, Callable[[], object]] = {
@@ -80,32 +82,32 @@ def overhead(model: Model) -> str:
                 "HTTP alone": partial(post, echo, body, reply_bytes=len(reply)),
             }
             took = medians_s(work)
-            took["beside the engine"] = took["request"] - took["engine alone"]
-            size = {"form": form, "MB sent": megabytes(body.content), "MB answered": megabytes(reply)}
+            took["server's overhead"] = took["request"] - took["engine alone"]
+            size = {"media type": media_type, "MB sent": megabytes(body.content), "MB answered": megabytes(reply)}
             rows.append(size | {name: f"{1000 * seconds:.1f}" for name, seconds in took.items()})
-    said = (
-        "A request without a gap, so that no graph runs, beside the engine's own part of it, and beside a bare server"
-        f" that takes and gives as many bytes; milliseconds, medians of {REPEATS} in turn, the client's part included."
+    text = (
+        "A request without a gap, so that no graph runs, compared with the engine alone and with a bare server that"
+        f" receives and sends as many bytes; milliseconds, medians of {REPEATS} rounds in turn, the client included."
     )
-    return f"{said}\n\n{markdown_table(list(rows[0]), rows)}"
+    return f"{text}\n\n{table_of(rows)}"
 
 
 def medians_s(work: Mapping[str, Callable[[], object]]) -> dict[str, float]:
-    """Median seconds of each, done in turn so that the machine's moods meet all alike."""
+    """Return the median seconds of each work; they take turns, so that disturbances affect all of them."""
     turns = [{name: median_s(do, 1) for name, do in work.items()} for _ in range(REPEATS)]
     return {name: statistics.median(turn[name] for turn in turns) for name in work}
 
 
 def megabytes(content: bytes) -> str:
-    """The size of `content` as text."""
+    """Return the size of `content` in MB as text."""
     return f"{len(content) / 1e6:.1f}"
 
 
 def post(address: str, body: Body, reply_bytes: int = 0) -> bytes:
-    """The reply's body, by the standard library's client: a heavier one would be measured itself."""
+    """Send a request and return the reply's body; the standard library's client adds little time of its own."""
     connection = http.client.HTTPConnection(address.removeprefix("http://"))
     try:
-        headers = {"Content-Type": body.form, SIZE: str(reply_bytes)}
+        headers = {"Content-Type": body.media_type, SIZE: str(reply_bytes)}
         connection.request("POST", "/reconstruct", body.content, headers)
         reply = connection.getresponse()
         content = reply.read()
@@ -116,8 +118,8 @@ def post(address: str, body: Body, reply_bytes: int = 0) -> bytes:
     return content
 
 
-def load(model: Model, seconds: float, litserve_python: str) -> str:
-    """Throughput and latency at growing numbers of clients, beside the engine alone and LitServe."""
+def load_report(model: Model, seconds: float, litserve_python: str) -> str:
+    """Measure throughput and latency for numbers of clients, compared with the engine alone and LitServe."""
     bodies = [body_of(gappy(model.layout, MIDDLE_STEPS, 27, 14, seed), NPZ) for seed in range(8)]
     prepared = [read_body(model, body) for body in bodies]
     turn = iter(range(10**9))
@@ -130,15 +132,15 @@ def load(model: Model, seconds: float, litserve_python: str) -> str:
         rows = [_level("hydrofill", server.address, bodies, clients, seconds, run) for clients in CLIENTS]
     found = subprocess.run([litserve_python, "-c", LITSERVE_VERSION], check=False, capture_output=True, text=True)
     if found.returncode != 0:
-        said = "LitServe is not installed here (the extra `litserve`), so it is left out."
+        text = "LitServe is not installed here (the extra `litserve`), so it is left out."
     else:
         version = found.stdout.strip()
-        said = f"LitServe {version} with the same graphs, reading and writing, one worker; npz as base64 in JSON."
+        text = f"LitServe {version} with the same graphs, reading and writing, one worker; npz as base64 in JSON."
         wrapped = [Body(JSON, json.dumps({"npz": base64.b64encode(b.content).decode()}).encode()) for b in bodies]
-        with other_server("benchmarks.litserve_app", litserve_python) as address:
+        with other_server("benchmarks.support.litserve_app", litserve_python) as address:
             rows += [_level("LitServe", address, wrapped, n, seconds, run, LITSERVE_PATH) for n in CLIENTS]
-    said += " Latencies in milliseconds; the engine alone is measured just before and after each level."
-    return f"{MIDDLE_STEPS} days of 27 x 14 cells, two variables. {said}\n\n{markdown_table(list(rows[0]), rows)}"
+    text += " Latencies in milliseconds; the engine alone is measured just before and after each level."
+    return f"{MIDDLE_STEPS} days of 27 x 14 cells, two variables. {text}\n\n{table_of(rows)}"
 
 
 def _level(
@@ -150,34 +152,34 @@ def _level(
     run: Callable[[], None],
     path: str = "/reconstruct",
 ) -> dict[str, str]:
-    """One level of load, beside the engine alone just before and after it: a machine's speed drifts."""
+    """Measure one level of load, and the engine alone just before and after it, because a machine's speed drifts."""
     before = rate_of(run, seconds / 4)
-    ask_without_pause(address, bodies, clients, min(2.0, seconds), path)
-    requested = ask_without_pause(address, bodies, clients, seconds, path)
+    load(address, bodies, clients, min(2.0, seconds), path)
+    result = load(address, bodies, clients, seconds, path)
     bare = (before + rate_of(run, seconds / 4)) / 2
-    refused = sum(number for status, number in requested.statuses.items() if status != 200)
-    rates = {"a second": requested.rate, "the engine alone": bare, "of the engine": requested.rate / bare}
-    told = {name: f"{rate:.2f}" for name, rate in rates.items()}
-    return {"what": what, "clients": str(clients), **told, **percentiles_ms(requested.seconds), "refused": str(refused)}
+    refused = sum(number for status, number in result.statuses.items() if status != 200)
+    rates = {"a second": result.rate, "the engine alone": bare, "of the engine": result.rate / bare}
+    shown = {name: f"{rate:.2f}" for name, rate in rates.items()}
+    return {"what": what, "clients": str(clients), **shown, **percentiles_ms(result.seconds), "refused": str(refused)}
 
 
 def flood(model: Model, seconds: float) -> str:
-    """A small request's latency alone, and while bulk clients ask without pause."""
+    """Measure the latency of a small request alone, and while clients with large requests flood the server."""
     small = body_of(gappy(model.layout, 4, 6, 6, 0), JSON)
     bulk = [body_of(gappy(model.layout, BULK_STEPS, 27, 14, seed), NPZ) for seed in range(2)]
     with served() as server:
-        alone = ask_without_pause(server.address, [small], 1, seconds / 2)
-        beside = ask_beside(server.address, small, bulk, BULK_CLIENTS, seconds)
+        alone = load(server.address, [small], 1, seconds / 2)
+        beside = load_during_flood(server.address, small, bulk, BULK_CLIENTS, seconds)
     rows = [
-        {"a small request": what, "number": str(len(requested.seconds)), **percentiles_ms(requested.seconds)}
-        for what, requested in (("alone", alone), (f"beside {BULK_CLIENTS} bulk clients", beside))
+        {"a small request": what, "number": str(len(result.seconds)), **percentiles_ms(result.seconds)}
+        for what, result in (("alone", alone), (f"with {BULK_CLIENTS} clients of large requests", beside))
     ]
-    said = f"4 days of 6 x 6 cells, JSON, beside requests of {BULK_STEPS} days of 27 x 14; milliseconds."
-    return f"{said}\n\n{markdown_table(list(rows[0]), rows)}"
+    text = f"4 days of 6 x 6 cells, JSON, during requests of {BULK_STEPS} days of 27 x 14; milliseconds."
+    return f"{text}\n\n{table_of(rows)}"
 
 
 def soaked(model: Model, seconds: float) -> str:
-    """What came of the soak."""
+    """Run the soak test and return its table."""
     kinds, mean_s = kinds_of(model)
     with served(max_requests=32, max_queue_s=20, deadline_s=30) as server:
         found = soak(server.address, server.process.pid, kinds, mean_s, seconds)
@@ -191,12 +193,12 @@ def soaked(model: Model, seconds: float) -> str:
         {"what": "tracebacks in the log", "figure": str(log.count("Traceback"))},
         {"what": "passed", "figure": "yes" if found.passed else "NO"},
     ]
-    said = f"{seconds:g} s at twice what the engine can do, random shapes, forms and disconnects."
-    return f"{said}\n\n{markdown_table(['what', 'figure'], rows)}"
+    text = f"{seconds:g} s at twice the engine's throughput, with random shapes, media types and disconnects."
+    return f"{text}\n\n{table_of(rows)}"
 
 
 def schema(examples: int) -> str:
-    """The schema's test with more examples."""
+    """Run the test of the API schema with more examples."""
     started = time.perf_counter()
     command = [sys.executable, "-m", "pytest", "-q", "tests/app/test_schema.py"]
     env = {**os.environ, "SCHEMATHESIS_EXAMPLES": str(examples), "SCHEMATHESIS_TIMEOUT_S": "7200"}

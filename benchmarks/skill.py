@@ -1,4 +1,4 @@
-"""How well systems fill after equal training time and after equal steps; each run in a process of its own, kept."""
+"""Skill of the systems after equal training time and after equal steps; each run is a process of its own."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import xarray as xr
 
-from hydrofill.paths import written_whole
+from benchmarks.support.harness import save_json
 from model.config import NetworkConfig, RunConfig, TokensConfig, choose_preset
 from model.datasets.samples import build_sample
 from model.datasets.simulator.config import SimulationConfig
@@ -25,9 +25,9 @@ from model.datasets.simulator.simulation import write_simulation
 from model.training.train import train
 
 PRESETS = ("water_fm_small", "plan_a", "crossmae", "crossmae_wfm")
-VARIANTS = ("fusion none", "fusion pooled", "static add", "static film", "static none")  # each else as crossmae
+VARIANTS = ("fusion none", "fusion pooled", "static add", "static film", "static none")  # otherwise as crossmae
 BASE = "crossmae"
-AT_ONCE = 2
+PARALLEL = 2  # trainings at a time
 DATA: dict[str, TokensConfig] = {
     "lez": TokensConfig(patch_rows=5, patch_columns=5, patch_steps=4, window_steps=12, guesses=False),
     "simulated": TokensConfig(patch_rows=5, patch_columns=5, patch_steps=4, window_steps=8, guesses=False),
@@ -38,7 +38,7 @@ Budget = Literal["time", "steps"]
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One training: of which system, on which data, by which budget of CPU seconds or steps, with which seed."""
+    """One training: its data, system, seed, and budget in CPU seconds or steps."""
 
     data: str
     system: str
@@ -48,13 +48,13 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Of its file of results."""
+        """Name of its file of results."""
         return f"{self.data}-{self.system.replace(' ', '_')}-{self.budget}-{self.amount:g}-{self.seed}"
 
 
 @dataclass(frozen=True)
 class Result:
-    """A run's held-out scores, as `evaluate` gives them, with the steps and CPU seconds that it took."""
+    """The held-out scores of a run, as `evaluate` gives them, with its steps and CPU seconds."""
 
     run: Run
     steps: int
@@ -63,7 +63,7 @@ class Result:
 
 
 def plan(seconds: float, steps: int, seeds: int) -> list[Run]:
-    """Every run: the presets by both budgets, seed by seed, so that early ends count; then the variants by steps."""
+    """Return all runs: the presets by both budgets, seed by seed, then the variants by steps."""
     budgets: tuple[tuple[Budget, float], ...] = (("time", seconds), ("steps", steps))
     every = range(seeds)
     runs = [
@@ -83,18 +83,18 @@ def plan(seconds: float, steps: int, seeds: int) -> list[Run]:
 
 
 def carry_out(runs: list[Run], folder: Path) -> list[Result]:
-    """The results of all runs; what `folder` holds already is not run again."""
+    """Return the results of all runs; runs whose result is in `folder` are not repeated."""
     folder.mkdir(parents=True, exist_ok=True)
     _make_data(folder)
     missing = [run for run in runs if not (folder / f"{run.name}.json").exists()]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(PARALLEL) as pool:
         for number, name in enumerate(pool.map(lambda run: _in_process(run, folder), missing), start=1):
             print(f"{number} of {len(missing)}: {name}", flush=True)
     return finished(runs, folder)
 
 
 def finished(runs: list[Run], folder: Path) -> list[Result]:
-    """The results that `folder` holds."""
+    """Return the results that `folder` holds."""
     return [_read(run, folder) for run in runs if (folder / f"{run.name}.json").exists()]
 
 
@@ -119,7 +119,7 @@ def _make_data(folder: Path) -> None:
 
 
 def _carry_out(run: Run, folder: Path) -> None:
-    """One run in this process, on one thread; its file appears whole."""
+    """Train one run in this process, on one thread, and write its result."""
     torch.set_num_threads(1)
     steps, seconds = 0, 0.0
     with (
@@ -129,34 +129,32 @@ def _carry_out(run: Run, folder: Path) -> None:
         for progress in train(dataset, Path(scratch) / "run", _config(run), clock=time.process_time):
             steps, seconds = progress.step, progress.seconds
         skill = json.loads((Path(scratch) / "run" / "skill.json").read_text(encoding="utf-8"))
-    with written_whole(folder / f"{run.name}.json") as partial:
-        partial.write_text(json.dumps({"steps": steps, "seconds": seconds, "skill": skill}), encoding="utf-8")
+    save_json(folder / f"{run.name}.json", {"steps": steps, "seconds": seconds, "skill": skill})
 
 
 def _config(run: Run) -> RunConfig:
-    """Small networks, all hidden cells predicted, no first guesses, no early stop."""
+    """Return the settings of a run: a small network without first guesses; all hidden cells are predicted."""
     kind, _, way = run.system.partition(" ")
     preset = choose_preset(BASE if way else run.system)
     small = _small(preset.network)
     if way:
-        small = replace(small, **{kind: way})  # type: ignore[arg-type]
-    training = replace(preset.training, seed=run.seed, held_out=0.2, patience=1.0, batch_size=4)
-    training = replace(training, minutes=1e6, steps=10**9)
+        small = small.updated(**{kind: way})
+    training = preset.training.updated(seed=run.seed, held_out=0.2, patience=1.0, batch_size=4)
+    training = training.updated(minutes=1e6, steps=10**9)
     if run.budget == "time":
-        training = replace(training, minutes=run.amount / 60)
+        training = training.updated(minutes=run.amount / 60)
     else:
-        training = replace(training, steps=int(run.amount))
+        training = training.updated(steps=int(run.amount))
     return RunConfig(
         network=small,
         tokens=DATA[run.data],
-        masking=replace(preset.masking, kept_mask_ratio=1.0),
+        masking=preset.masking.updated(kept_mask_ratio=1.0),
         training=training,
     )
 
 
 def _small(network: NetworkConfig) -> NetworkConfig:
-    return replace(
-        network,
+    return network.updated(
         embed_dim=64,
         depth=3,
         num_heads=2,

@@ -1,4 +1,4 @@
-"""Twice as much as the server can do, in random shapes and forms, with clients that leave: does anything give way?"""
+"""A soak test: twice the server's throughput, random shapes and media types, clients that disconnect."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import asyncio
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import httpx
 import numpy as np
 
-from benchmarks.bodies import FORMS, PET, RAIN, Body, body_of, engine_alone, gappy, is_right
-from benchmarks.load import TIMEOUT_S
+from benchmarks.support.bodies import MEDIA_TYPES, PET, RAIN, Body, body_of, engine_alone, gappy, is_right
+from benchmarks.support.harness import memory_mib
+from benchmarks.support.load import TIMEOUT_S
 from hydrofill.inference.model import Model
 
-KINDS = 48  # of requests
-OVERLOAD = 2.0  # times what the engine alone can do
-LEAVING = 0.1  # of the clients, some time after they asked
+KINDS = 48  # number of different requests
+OVERLOAD = 2.0  # offered load over the throughput of the engine alone
+LEAVING = 0.1  # share of clients that disconnect before their reply
 ALLOWED = frozenset({200, 429, 503, 504})
-GROWTH = 0.05  # of memory, from the second fifth to the last
+MAX_GROWTH = 0.05  # of memory, from the second fifth of the time to the last
 
 
 @dataclass(frozen=True, eq=False)
 class Kind:
-    """A request, and what the engine alone answers."""
+    """A request, and the result of the engine alone."""
 
     body: Body
     expected: dict[str, np.ndarray]
@@ -32,34 +32,36 @@ class Kind:
 
 @dataclass
 class Soaked:
-    """What came of it."""
+    """The result of a soak test."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     left: int = 0
     wrong: int = 0
     broken: Counter[str] = field(default_factory=Counter)
-    memory: list[int] = field(default_factory=list)  # bytes, once a second
+    memory: list[float] = field(default_factory=list)  # MiB, once a second
 
     @property
     def growth(self) -> float:
-        """Of the mean memory, from the second fifth of the time to the last."""
+        """Relative growth of the mean memory from the second fifth of the time to the last."""
         fifth = max(len(self.memory) // 5, 1)
         return float(np.mean(self.memory[-fifth:]) / np.mean(self.memory[fifth : 2 * fifth]) - 1)
 
     @property
     def passed(self) -> bool:
-        """Whether nothing gave way."""
-        return not self.wrong and not self.broken and set(self.statuses) <= ALLOWED and abs(self.growth) <= GROWTH
+        """Whether all replies were right, all statuses allowed, no connection broke and memory did not grow."""
+        return not self.wrong and not self.broken and set(self.statuses) <= ALLOWED and abs(self.growth) <= MAX_GROWTH
 
 
 def kinds_of(model: Model) -> tuple[list[Kind], float]:
-    """Requests of random sizes, gaps, variables and forms, and the engine's mean seconds for one."""
+    """Return requests of random sizes, gaps, variables and media types, and the engine's mean seconds for one."""
     rng, kinds, took = np.random.default_rng(3), [], 0.0
     for number in range(KINDS):
         steps, rows, columns = (int(rng.integers(1, top + 1)) for top in (30, 27, 14))
         names = ((RAIN, PET), (RAIN,), (PET,))[int(rng.integers(0, 3))]
         missing = float(rng.uniform(0.1, 0.7))
-        body = body_of(gappy(model.layout, steps, rows, columns, number, missing, names), FORMS[number % len(FORMS)])
+        body = body_of(
+            gappy(model.layout, steps, rows, columns, number, missing, names), MEDIA_TYPES[number % len(MEDIA_TYPES)]
+        )
         started = time.perf_counter()
         expected = engine_alone(model, body)
         took += time.perf_counter() - started
@@ -68,7 +70,7 @@ def kinds_of(model: Model) -> tuple[list[Kind], float]:
 
 
 def soak(address: str, pid: int, kinds: list[Kind], mean_s: float, seconds: float) -> Soaked:
-    """Requests that come when they come, whether the last ones are answered or not."""
+    """Send requests at random times, whether earlier ones have been answered or not."""
     return asyncio.run(_soak(address, pid, kinds, OVERLOAD / mean_s, seconds))
 
 
@@ -81,15 +83,15 @@ async def _soak(address: str, pid: int, kinds: list[Kind], rate: float, seconds:
         while time.perf_counter() < until:
             kind = kinds[int(rng.integers(0, len(kinds)))]
             patience_s = float(rng.exponential(0.5)) if rng.random() < LEAVING else None
-            requested.append(asyncio.ensure_future(_ask(client, kind, patience_s, soaked)))
+            requested.append(asyncio.ensure_future(_send(client, kind, patience_s, soaked)))
             await asyncio.sleep(float(rng.exponential(1 / rate)))
         await asyncio.gather(*requested)
         watching.cancel()
     return soaked
 
 
-async def _ask(client: httpx.AsyncClient, kind: Kind, patience_s: float | None, soaked: Soaked) -> None:
-    headers = {"Content-Type": kind.body.form}
+async def _send(client: httpx.AsyncClient, kind: Kind, patience_s: float | None, soaked: Soaked) -> None:
+    headers = {"Content-Type": kind.body.media_type}
     try:
         async with asyncio.timeout(patience_s):
             reply = await client.post("/reconstruct", content=kind.body.content, headers=headers)
@@ -106,6 +108,5 @@ async def _ask(client: httpx.AsyncClient, kind: Kind, patience_s: float | None, 
 
 async def _watch(pid: int, soaked: Soaked) -> None:
     while True:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()  # noqa: ASYNC240 (no disk behind it)
-        soaked.memory.append(next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS")))
+        soaked.memory.append(memory_mib("VmRSS", pid))
         await asyncio.sleep(1)

@@ -1,4 +1,4 @@
-"""`python -m benchmarks speed`: the graphs beside the machine and other runtimes, into docs/results/speed.md."""
+"""`python -m benchmarks speed`: speed of the graphs against the machine and other runtimes; docs/results/speed.md."""
 
 from __future__ import annotations
 
@@ -6,15 +6,25 @@ import argparse
 import importlib.util
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks import contenders
-from benchmarks.contenders import DESIGN, QUERIES, SIDE, THREADS, VISIBLE, Pair
-from benchmarks.harness import in_turns, machine, markdown_table, ratio, straight_line, write_json
-from benchmarks.large import WINDOWS, in_a_process
-from benchmarks.window import BUNDLE, full_window
+from benchmarks.large import WINDOWS
+from benchmarks.support import contenders
+from benchmarks.support.contenders import DESIGN, QUERIES, SIDE, VISIBLE, Pair
+from benchmarks.support.harness import (
+    BUNDLE,
+    THREADS,
+    in_turns,
+    machine,
+    ratio,
+    run_module,
+    straight_line,
+    table_of,
+    write_json,
+)
+from benchmarks.support.window import full_window
 from hydrofill.bundle import read_bundle
 from hydrofill.inference.graphs import QUERIES_PER_RUN, Runtime
 from hydrofill.inference.model import load_model
@@ -22,25 +32,25 @@ from hydrofill.inference.predictor import OnnxPredictor
 from hydrofill.tokens import tokenise
 from model.config import NetworkConfig
 
-PRODUCT = 2048  # rows and columns of the matrix product that stands for the machine's ceiling
-NARROW = replace(DESIGN, num_heads=8, decoder_num_heads=4)  # heads 32 wide
-FULL = replace(DESIGN, memory="pooled", decoder="full")
-SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)  # of the queries
-WANTED = {"torch eager": 1.6, "torch.compile": 1.2, "plain export": 1.4, "OpenVINO, plain export": 1.0}
+PRODUCT = 2048  # rows and columns of the matrix product that measures the machine's ceiling
+NARROW = DESIGN.updated(num_heads=8, decoder_num_heads=4)  # heads 32 wide
+FULL = DESIGN.updated(memory="pooled", decoder="full")
+SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)  # shares of the queries
+TARGETS = {"torch eager": 1.6, "torch.compile": 1.2, "plain export": 1.4, "OpenVINO, plain export": 1.0}
 
 
 @dataclass(frozen=True)
 class Report:
-    """One section: its text and its figures."""
+    """A section of the page: its text and its figures."""
 
     text: str
     figures: Mapping[str, object]
 
 
 def main(arguments: Sequence[str]) -> str:
-    """The page docs/results/speed.md, and its figures into speed.json beside it."""
+    """Measure, write the figures into docs/results/speed.json and return the page docs/results/speed.md."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks speed", description=main.__doc__)
-    parser.add_argument("--repeats", type=int, default=7, help="rounds, in each of which all works take a turn")
+    parser.add_argument("--repeats", type=int, default=7, help="number of rounds")
     rounds = parser.parse_args(arguments).repeats
     reports = {
         "design": design(rounds),
@@ -60,12 +70,12 @@ HEAD = f"""Medians of rounds, in each of which all works take a turn; ratios and
 matrix products of layers and attention alone."""
 TAIL = """## On a GPU
 
-Not measured: none could be had. `python -m benchmarks device` measures encoder and decoder at batches 1, 8 and 32 on
-whatever device there is."""
+Not measured: no GPU was available. `python -m benchmarks device` measures encoder and decoder at batches 1, 8 and 32 on
+the device of the machine."""
 
 
 def design(rounds: int) -> Report:
-    """Encoder and decoder at the design's size on every runtime."""
+    """Measure encoder and decoder at the design's size on every runtime."""
     network = contenders.design_network()
     tokens, queries = contenders.batch(network)
     graphs = contenders.plain_graphs(network)
@@ -88,7 +98,6 @@ def design(rounds: int) -> Report:
     seconds = in_turns(works, rounds)
     done = contenders.work(DESIGN, SIDE * SIDE, VISIBLE, QUERIES)
     rows = [_row(name, seconds, done) for name in pairs]
-    head = ["", "encoder ms", "decoder ms", "encoder x", "decoder x", "both x", "share, encoder", "share, decoder"]
     rate = 2 * PRODUCT**3 / statistics.median(seconds["product"]) / 1e9
     text = f"""## At the design's size
 
@@ -96,21 +105,21 @@ def design(rounds: int) -> Report:
 layers, decoder 128 wide with 4, heads 64 wide; untrained weights. {done[0] / 1e9:.1f} and {done[1] / 1e9:.1f} GFLOP;
 ceiling {rate:.0f} GFLOP/s. `x`: its time over that of hydrofill,
 which decodes in chunks of {QUERIES_PER_RUN} queries and makes keys and values in the
-encoder's graph, the others in the decoder's: compare both together. Wanted: shares 0.65 and 0.60;
-{", ".join(f"{n} {x:g} x" for n, x in WANTED.items())};
+encoder's graph, the others in the decoder's: compare both together. Targets: shares 0.65 and 0.60;
+{", ".join(f"{n} {x:g} x" for n, x in TARGETS.items())};
 the decoder of water_fm_small 6 x. OpenVINO cannot read contributed operators: it has the plain export.
 
-{markdown_table(head, rows)}
+{table_of(rows)}
 
 {_ceiling_of_eager(rows)}"""
     return Report(text, {"seconds": seconds, "gflop": [w / 1e9 for w in done], "table": rows})
 
 
 def _ceiling_of_eager(rows: Sequence[Mapping[str, str]]) -> str:
-    """What the wanted gain over torch eager would be on this machine."""
+    """Return what the target speed over torch eager would mean on this machine."""
     eager = next(row for row in rows if row[""] == "torch eager")
     shares = [float(eager[f"share, {part}"]) for part in ("encoder", "decoder")]
-    wanted = WANTED["torch eager"]
+    wanted = TARGETS["torch eager"]
     return (
         f"torch eager itself runs at {shares[0]:.2f} (encoder) and {shares[1]:.2f} (decoder) of the ceiling here;\n"
         f"{wanted:g} times as fast would be {wanted * shares[0]:.2f} and {wanted * shares[1]:.2f} of it."
@@ -118,7 +127,7 @@ def _ceiling_of_eager(rows: Sequence[Mapping[str, str]]) -> str:
 
 
 def by_queries(rounds: int) -> Report:
-    """The decoder's time against the number of queries."""
+    """Measure the decoder's time against the number of queries."""
     network = contenders.design_network()
     graphs, works, numbers = contenders.our_graphs(network), {}, [round(share * QUERIES) for share in SHARES]
     for number in numbers:
@@ -131,7 +140,7 @@ def by_queries(rounds: int) -> Report:
     rows = [{"queries": f"{n:,}", "ms": f"{t:.1f}"} for n, t in zip(numbers, times, strict=True)]
     text = f"""## Against the number of queries
 
-{markdown_table(["queries", "ms"], rows)}
+{table_of(rows)}
 
 A line through them: {intercept:.1f} ms + {1000 * slope:.1f} ms for a thousand queries, r2 {explained:.4f}.
 A tenth of the gaps takes {tenth:.2f} of the time of all."""
@@ -139,18 +148,18 @@ A tenth of the gaps takes {tenth:.2f} of the time of all."""
 
 
 def one_window(rounds: int) -> Report:
-    """One full window of the shipped bundle, half of it missing: its stages."""
+    """Measure the stages of one full window of the shipped bundle, half of it missing."""
     model = load_model(read_bundle(BUNDLE), Runtime("cpu", THREADS))
     cube = full_window(model.layout)
     tokenised = tokenise(cube, model.layout)
-    told, every = model.graphs.encode(tokenised.tokens), slice(0, None)
+    memory, every = model.graphs.encode(tokenised.tokens), slice(0, None)
     answer = OnnxPredictor(model.graphs)(tokenised.tokens, tokenised.queries)[0]
     bare = model.layout.model_copy(update={"guesses": False})
     stages: dict[str, Callable[[], object]] = {
         "cut into tokens": lambda: tokenise(cube, bare),
         "cut into tokens, first guesses": lambda: tokenise(cube, model.layout),
         "encode": lambda: model.graphs.encode(tokenised.tokens),
-        "decode the queries": lambda: model.graphs.decode(told, tokenised.queries, every),
+        "decode the queries": lambda: model.graphs.decode(memory, tokenised.queries, every),
         "join the answers": lambda: tokenised.join(answer),
     }
     seconds = in_turns({"product": product, **stages}, 3 * rounds)
@@ -162,19 +171,18 @@ def one_window(rounds: int) -> Report:
 
 {L} visible tokens, {Q} queries.
 
-{markdown_table(["stage", "ms"], rows)}
+{table_of(rows)}
 
-The encoder runs at {share:.2f} of the ceiling: at this size threads wait for each other, and the products are small."""
+The encoder runs at {share:.2f} of the ceiling: at this size the products are small and threads wait for each other."""
     return Report(text, {"seconds": seconds, "encoder_share": share})
 
 
 def by_tiles() -> Report:
-    """Whole fills of grids of more and more windows of the shipped bundle."""
-    measured = [in_a_process("tiles", str(number)) for number in WINDOWS]
+    """Measure whole fills of grids of a growing number of windows of the shipped bundle."""
+    measured = [run_module("benchmarks.large", "tiles", str(number)) for number in WINDOWS]
     times = [one["seconds"] for one in measured]
     intercept, slope, explained = straight_line(WINDOWS, times)
     inside = straight_line(WINDOWS, [one["graphs_s"] for one in measured])
-    head = ["windows", "s", "of which graphs", "over half as many", "graphs over half as many", "cube MiB", "peak MiB"]
     rows = [
         {
             "windows": str(number),
@@ -189,31 +197,31 @@ def by_tiles() -> Report:
     ]
     text = f"""## Against the number of tiles
 
-Grids of so many windows side by side, half of them missing, filled by the shipped bundle; first guesses and blending
-included; each size in a process of its own.
+Grids of the given number of windows, with half of their cells missing, filled by the shipped bundle; first guesses and
+blending included; each size in a process of its own.
 
-{markdown_table(head, rows)}
+{table_of(rows)}
 
-Lines through them: {intercept:.3f} s + {slope:.4f} s a window, r2 {explained:.4f}; the graphs alone {inside[0]:.3f} s +
-{inside[1]:.4f} s a window, r2 {inside[2]:.4f}."""
+Lines through them: {intercept:.3f} s + {slope:.4f} s per window, r2 {explained:.4f}; the graphs alone {inside[0]:.3f} s
++ {inside[1]:.4f} s per window, r2 {inside[2]:.4f}."""
     return Report(text, {"cases": measured, "intercept_s": intercept, "slope_s": slope, "r2": explained})
 
 
 def whole_fill() -> Report:
-    """File in, file out at the design's size."""
-    found = in_a_process("fill")
+    """Measure the fill of a file of the design's size."""
+    found = run_module("benchmarks.large", "fill")
     text = f"""## A whole fill at the design's size
 
 NetCDF in and out, 90 days of 290 x 180 cells: {found["seconds"]:.2f} s, of which the graphs take
-{found["graphs_s"]:.2f} s: {found["ratio"]:.2f} times the graphs (wanted: 1.25).
+{found["graphs_s"]:.2f} s: {found["ratio"]:.2f} times the graphs (target: 1.25).
 Reading, checking, cutting, joining, blending and writing are the rest. Cutting into
 tokens and joining: {1000 * found["tokens_s"]:.0f} ms, {found["tokens_s"] / found["graphs_s"]:.1%} of the graphs
-(wanted: under 10 %). Peak memory {found["peak_mib"]:.0f} MiB, the exporter's libraries included."""
+(target: under 10 %). Peak memory {found["peak_mib"]:.0f} MiB, the exporter's libraries included."""
     return Report(text, found)
 
 
 def product() -> np.ndarray:
-    """A large float32 product by numpy's own library."""
+    """Multiply two large float32 matrices with numpy."""
     return _LEFT @ _RIGHT
 
 
@@ -221,7 +229,7 @@ _LEFT, _RIGHT = (np.random.default_rng(s).standard_normal((PRODUCT, PRODUCT), np
 
 
 def _openvino(build: Callable[[], Pair]) -> dict[str, Pair]:
-    """Nothing where it is not installed."""
+    """Return OpenVINO's contender, none where OpenVINO is not installed."""
     return {"OpenVINO, plain export": build()} if importlib.util.find_spec("openvino") else {}
 
 

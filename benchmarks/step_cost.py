@@ -1,4 +1,4 @@
-"""What a training step costs in time and memory, at the design's size and below; each case in a process of its own."""
+"""Time and memory of a training step, at the design's size and below; each case in a process of its own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import math
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.harness import markdown_table
+from benchmarks.support.harness import memory_mib, run_module, save_json, table_of
 from hydrofill.cube import Sites, Variable, WaterCube
 from hydrofill.layout import Layout, Patch, Place, VariableSpec, WindowSize
 from model.config import MaskingConfig, RunConfig, TrainingConfig, choose_preset
@@ -30,15 +29,15 @@ from model.training.optimiser import start_state
 STEPS, SIDE, LAND, SITES, CHUNK = 90, 10, 94, 671, 8  # the design's window, patch and domain; days of a series token
 HIDDEN = 0.75
 ENCODER, DECODER = (256, 6, 8), (128, 4, 8)  # width, layers, heads
-REPEATS, LONG_ENOUGH_S = 3, 100.0  # a step is repeated three times, or until it has taken so long altogether
-MIN_SHARE = 0.05  # share of the design's patches in the step that warms up
+REPEATS, MAX_TOTAL_S = 3, 100.0  # a step is repeated three times, or fewer if that takes longer than this
+WARM_UP_SHARE = 0.05  # share of the case's patches in the step that warms up
 Fusion = Literal["joint", "pooled", "none"]
 SYSTEMS = ("water_fm_small", "plan_a", "crossmae", "crossmae_wfm")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One system at one size: so many patches a frame of each grid, and sites of each of the series."""
+    """One system at one size: patches in a frame of each grid, and sites of each series."""
 
     preset: str
     kept: float = 1.0
@@ -51,7 +50,7 @@ class Case:
 
     @property
     def label(self) -> str:
-        """As the table names it."""
+        """Label of the case in the table."""
         parts = [self.preset]
         parts += [f"fusion {self.fusion}"] if self.fusion else []
         parts += [f"kept-mask ratio {self.kept:g}"] if self.kept < 1 else []
@@ -60,9 +59,18 @@ class Case:
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one training step: seconds (median of `repeats`), peak memory above the process before it, work and shares.
+    """The cost of one training step.
 
-    `cpu_s` is what both cores spent on it, which other work on the machine disturbs less.
+    Attributes:
+        seconds: wall-clock time, median of `repeats`.
+        cpu_s: processor time of all threads, which other work on the machine disturbs less.
+        repeats: number of measured steps.
+        peak_mib: peak memory above what the process held before.
+        visible: number of visible tokens.
+        queries: number of queries.
+        attention: share of the operators' time spent in attention.
+        products: share spent in matrix products.
+        rest: share of everything else.
     """
 
     seconds: float
@@ -77,44 +85,42 @@ class Cost:
 
 
 def design_cases() -> list[Case]:
-    """The presets at the design's size."""
+    """Return the presets at the design's size."""
     return [*(Case(preset=p) for p in SYSTEMS), Case(preset="crossmae", kept=0.25)]
 
 
 def fusion_cases() -> list[Case]:
-    """The ways of fusion at the design's size; `joint` is the preset."""
+    """Return the other kinds of fusion at the design's size."""
     return [Case(preset="crossmae", fusion="none"), Case(preset="crossmae", fusion="pooled")]
 
 
 def single_cases() -> list[Case]:
-    """The presets with one gridded variable alone."""
+    """Return the presets with one gridded variable alone."""
     return [replace(case, grids=1, series=0) for case in design_cases()]
 
 
 def size_cases() -> list[Case]:
-    """About 1, 4 and 16 times the cells, the last of which is the design's size."""
+    """Return cases with about 1, 4 and 16 times the cells; the last is the design's size."""
     sizes = ((6, 42), (24, 168), (LAND, SITES))
     return [Case(preset=p, patches=n, sites=sites) for p in ("water_fm_small", "crossmae") for n, sites in sizes]
 
 
 def measure(cases: list[Case], folder: Path) -> list[Cost]:
-    """The cost of each, from `folder` where it was measured before."""
+    """Measure the cost of each case, or read it from `folder` where it was measured before."""
     folder.mkdir(parents=True, exist_ok=True)
     costs = []
     for case in cases:
         name = "-".join(str(v) for v in asdict(case).values() if v is not None)
         kept = folder / f"{name}.json"
         if not kept.exists():
-            command = [sys.executable, "-m", "benchmarks.step_cost", json.dumps(asdict(case))]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-            kept.write_text(done.stdout.splitlines()[-1], encoding="utf-8")
+            save_json(kept, run_module("benchmarks.step_cost", json.dumps(asdict(case))))
             print(f"{name}: {kept.read_text()}", flush=True)
         costs.append(Cost(**json.loads(kept.read_text(encoding="utf-8"))))
     return costs
 
 
 def table(cases: list[Case], costs: list[Cost], sized: bool = False) -> str:
-    """A row a case: times faster than the first, and where its time goes."""
+    """Return a table with a row for each case: its speed against the first case, and its shares of time."""
     rows = []
     for case, cost in zip(cases, costs, strict=True):
         first = costs[0] if not sized else None
@@ -128,12 +134,12 @@ def table(cases: list[Case], costs: list[Cost], sized: bool = False) -> str:
         row["matrix products"] = f"{cost.products:.0%}"
         row["rest"] = f"{cost.rest:.0%}"
         rows.append(row)
-    drop = {"times faster"} if sized else {"cells"}
-    return markdown_table([name for name in rows[0] if name not in drop], rows)
+    drop = frozenset({"times faster"} if sized else {"cells"})
+    return table_of(rows, without=drop)
 
 
 def pairs(case: Case, cost: Cost) -> tuple[float, float]:
-    """Pairs of tokens that attention compares in all layers of the encoder and of the decoder, in 10^6."""
+    """Return the pairs of tokens that attention compares in all layers of encoder and decoder, in 10^6."""
     everything, depths = cost.visible + cost.queries, (ENCODER[1], DECODER[1])
     decoder = {"water_fm_small": everything**2, "plan_a": cost.queries}.get(case.preset, cost.visible * cost.queries)
     return depths[0] * cost.visible**2 / 1e6, depths[1] * decoder / 1e6
@@ -155,7 +161,7 @@ def _layout(case: Case) -> Layout:
 
 
 def _batch(case: Case, layout: Layout) -> Batch:
-    """One window, three quarters of its patches hidden; the land is a strip, for the sea is no token."""
+    """Return one window of land cells with three quarters of its patches hidden."""
     rng, sites = np.random.default_rng(0), case.sites if case.series else 0
     shape = {"grid": (case.steps, SIDE, SIDE * case.patches), "series": (case.steps, sites)}
     values = {v.name: rng.standard_normal(shape[v.kind], np.float32) for v in layout.variables}
@@ -174,12 +180,12 @@ def _batch(case: Case, layout: Layout) -> Batch:
 
 def _run(case: Case) -> Cost:
     config = _config(case)
-    small = replace(case, patches=math.ceil(case.patches * MIN_SHARE), sites=math.ceil(case.sites * MIN_SHARE))
+    small = replace(case, patches=math.ceil(case.patches * WARM_UP_SHARE), sites=math.ceil(case.sites * WARM_UP_SHARE))
     _step(config, small)()
     step = _step(config, case)
     before, taken = _resident_mib(), [_timed(step)]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
-    while len(taken) < REPEATS and sum(seconds for seconds, _ in taken) < LONG_ENOUGH_S:
+    while len(taken) < REPEATS and sum(seconds for seconds, _ in taken) < MAX_TOTAL_S:
         taken.append(_timed(step))
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
         step()
@@ -198,8 +204,7 @@ def _run(case: Case) -> Cost:
 def _config(case: Case) -> RunConfig:
     preset = choose_preset(case.preset)
     network = preset.network
-    network = replace(
-        network,
+    network = network.updated(
         embed_dim=ENCODER[0],
         depth=ENCODER[1],
         num_heads=ENCODER[2],
@@ -209,22 +214,22 @@ def _config(case: Case) -> RunConfig:
         feature_layers=tuple(range(ENCODER[1])) if network.feature_layers else (),
         fusion=case.fusion or network.fusion,
     )
-    return replace(preset, network=network)
+    return preset.updated(network=network)
 
 
 def _step(config: RunConfig, case: Case) -> Callable[[], None]:
-    """Forward, loss, backward, optimiser, as training does them, on one window drawn beforehand."""
+    """Return a function that does one training step, as training does it, on one window."""
     torch.manual_seed(0)
     layout = _layout(case)
     batch, number = _batch(case, layout), len(layout.variables)
     network = CrossMAE(layout, config.network)
     state = start_state(network, TrainingConfig())
     target, requested = torch.from_numpy(batch.target), torch.from_numpy(batch.queries.variable)
-    spread = network.encoder.embedding.spread[:number, 0]
+    std = network.encoder.embedding.spread[:number, 0]
 
     def step() -> None:
         predicted = network(batch.tokens, batch.queries)
-        loss, _ = balanced_crps(predicted, target, requested, spread, number)
+        loss, _ = balanced_crps(predicted, target, requested, std, number)
         state.optimizer.zero_grad()
         loss.backward()
         state.optimizer.step()
@@ -233,23 +238,22 @@ def _step(config: RunConfig, case: Case) -> Callable[[], None]:
 
 
 def _timed(work: Callable[[], None]) -> tuple[float, float]:
-    """Seconds by the clock and of the processor."""
+    """Return the wall-clock and processor seconds of `work`."""
     started, spent = time.perf_counter(), time.process_time()
     work()
     return time.perf_counter() - started, time.process_time() - spent
 
 
 def _resident_mib() -> float:
-    """Memory of this process now; the most that it has had where the system does not tell."""
+    """Return the memory of this process, MiB: now, or the most so far on systems without /proc."""
     try:
-        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-        return next(float(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
-    except (OSError, StopIteration):
+        return memory_mib("VmRSS")
+    except OSError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _shares(profiled: profile) -> tuple[float, float, float]:
-    """Of the operators' own time: attention, matrix products, all else."""
+    """Return the shares of the operators' own time: attention, matrix products, everything else."""
     own = {event.key: float(event.self_cpu_time_total) for event in profiled.key_averages()}
     whole = sum(own.values())
     attention = sum(t for name, t in own.items() if "scaled_dot_product" in name)

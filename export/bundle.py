@@ -1,4 +1,4 @@
-"""A trained run as a bundle on disk: whole and checked, or not at all."""
+"""Write a trained run as a bundle on disk, checked; the bundle appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -22,17 +22,23 @@ def write_bundle(
 ) -> Bundle:
     """Export `run` into `folder`, whose name becomes the bundle's; an older bundle there is replaced.
 
-    A `dtype` other than float32 is judged on the held-out steps of `data`, which it needs.
+    Args:
+        run: the trained run.
+        folder: the bundle's folder.
+        version: three numbers, such as 1.0.0.
+        dtype: precision of the blocks of encoder and decoder.
+        data: the training data. A `dtype` other than float32 needs them: it is compared with float32 on the held-out
+            steps.
 
     Raises:
         ParityError: graphs and network disagree; nothing is written.
-        PrecisionError: `dtype` costs too much skill, or cannot be judged; nothing is written.
+        PrecisionError: `dtype` costs too much skill or cannot be judged; nothing is written.
         ValueError: the name or version is not allowed.
     """
     if dtype == "float32":
         shipped = in_float32(run)
     elif data is None:
-        raise PrecisionError(f"{dtype} is judged on data that was held out from training: none is given")
+        raise PrecisionError(f"{dtype} is judged on held-out training data: none is given")
     else:
         shipped = in_lower_precision(run, dtype, data)
     card = model_card(run, folder.name, shipped).encode()

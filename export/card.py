@@ -1,10 +1,11 @@
-"""MODEL_CARD.md: what the model learnt from, how good it is where, and where it fails."""
+"""MODEL_CARD.md: the training data, the measured skill and the limits of a model."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
+from export.markdown import markdown_table
 from export.precision_gate import Shipped
 from hydrofill.bundle import Parity, Precision, Skill
 from hydrofill.layout import Layout
@@ -12,7 +13,7 @@ from model.run_folder import Run
 
 
 def model_card(run: Run, name: str, shipped: Shipped) -> str:
-    """The text of a bundle's model card (Mitchell et al. 2019), from what was measured."""
+    """Return the text of a bundle's model card (Mitchell et al. 2019), from measured figures."""
     sections = [
         f"# {name}",
         _what(run.layout),
@@ -30,9 +31,9 @@ def _what(layout: Layout) -> str:
     static = ", ".join(v.name for v in layout.static) or "none"
     window, patch = layout.window, layout.patch
     guesses = "carry classical first guesses of their cells" if layout.guesses else "carry place and time alone"
-    return f"""A CrossMAE that fills gaps of these variables, each from all of them, with a spread.
+    return f"""A CrossMAE that fills gaps of these variables, each from all of them, with a standard deviation.
 
-{_table(["variable", "standard_name", "units", "kind", "learnt as"], rows)}
+{markdown_table(["variable", "standard_name", "units", "kind", "learnt as"], rows)}
 
 Static attributes seen: {static}. Time step {layout.place.step_s:g} s.
 Window {window.steps} steps x {window.rows} x {window.columns} cells, patches {patch.rows} x {patch.columns} cells
@@ -46,8 +47,8 @@ def _learnt_from(run: Run) -> str:
     return f"""## Training
 
 Data: {data.title or "untitled"}. Source: {data.source or "not stated"}. Licence: {data.licence or "not stated"}.
-{data.frames} frames from {data.start:%Y-%m-%d} to {data.end:%Y-%m-%d}, gaps and all: only what was observed
-was learnt from. {parameters:,} parameters. Hidden in training: {kinds},
+{data.frames} frames from {data.start:%Y-%m-%d} to {data.end:%Y-%m-%d}, with gaps: only observed values
+were used. {parameters:,} parameters. Hidden in training: {kinds},
 gauge outages and whole variables, {low:.0%} to {high:.0%} of a window."""
 
 
@@ -63,47 +64,44 @@ def _skill(skill: Sequence[Skill]) -> str:
     ]
     return f"""## Skill
 
-On blocks of time that training never saw, 40 % of their observed cells hidden by each kind of gap.
+On blocks of time that were not used for training, with 40 % of the observed cells hidden by each kind of gap.
 
-{_table(head, rows)}"""
+{markdown_table(head, rows)}"""
 
 
 def _limits(layout: Layout) -> str:
     grids = ", ".join(v.name for v in layout.variables if v.kind == "grid") or "a grid"
     return f"""## Limits
 
-- Made for the variables, step and place above. Another time step or other coordinates are refused; skill outside the
-  training period and region is not known.
-- The interval is calibrated on hidden cells of the training data: read the last column above for other times.
-- A lost frame of {grids} is filled from neighbouring times and other variables. For rain that is weak evidence, and the
-  spread says so."""
+- The model is for the variables, time step and place above. Another time step or other coordinates are refused. Skill
+  outside the training period and region is not known.
+- The 90 % interval is calibrated on hidden cells of the training data; the last column above gives its coverage at
+  other times.
+- A completely missing frame of {grids} is estimated from neighbouring times and other variables. For rain this is
+  weakly constrained, so the predicted standard deviation is large."""
 
 
 def _precision(precision: Precision) -> str:
-    head = ["variable", "cells", "RMSE", "CRPS", "coverage of the 90 % interval, further from 90 % by"]
+    head = ["variable", "cells", "RMSE", "CRPS", "change of the 90 % interval's coverage, away from 90 %"]
     rows = [
         [name, str(c.cells), f"{c.rmse_ratio - 1:+.3%}", f"{c.crps_ratio - 1:+.3%}", f"{c.coverage_change:+.4f}"]
         for name, c in precision.cost.items()
     ]
     return f"""## Precision
 
-The blocks of encoder and decoder compute in {precision.dtype}, all in physical units in float32. What that costs beside
-float32, on the cells above, kinds of gaps pooled; allowed is less than half a percent of RMSE and CRPS:
+The blocks of encoder and decoder compute in {precision.dtype}; everything in physical units is float32. The table
+gives the change against float32 on the cells above, all kinds of gaps together. A rise of RMSE or CRPS below half a
+percent is allowed:
 
-{_table(head, rows)}"""
+{markdown_table(head, rows)}"""
 
 
 def _parity(parity: Parity) -> str:
-    allowed = "as goes with the precision above" if parity.tolerance is None else f"allowed {parity.tolerance:.0e}"
+    allowed = "no limit at the precision above" if parity.tolerance is None else f"allowed {parity.tolerance:.0e}"
     return f"""## Parity
 
-The graphs were compared with the network at {len(parity.shapes)} shapes they were not traced with. Largest relative
-difference {parity.max_relative_difference:.1e}, {allowed}."""
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+The graphs were compared with the network at {len(parity.shapes)} shapes that were not used for tracing. Largest
+relative difference {parity.max_relative_difference:.1e}, {allowed}."""
 
 
 def _number(value: float | None) -> str:

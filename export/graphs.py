@@ -1,11 +1,11 @@
-"""Encoder and decoder as ONNX graphs with dynamic batch, visible and query counts."""
+"""Export encoder and decoder as ONNX graphs whose batch size and numbers of tokens and queries are dynamic."""
 
 from __future__ import annotations
 
 import copy
 import io
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import onnx
@@ -21,21 +21,21 @@ from hydrofill.places import PLACE_FEATURES
 from model.config import NetworkConfig
 from model.network.decoder import CrossDecoder, DecoderInputs
 from model.network.fusion import Memory, keys_of
-from model.network.layers import Keys, Ready, real_tokens
+from model.network.layers import KeySelection, Projected, real_tokens
 from model.network.mae import CrossMAE
 
 OPSET = 20
-TRACED = (2, 7, 5, 9)  # batch, visible, queries, memory: small, and none of them 1, which would be taken for a constant
+TRACED = (2, 7, 5, 9)  # batch, visible, queries, memory: small; a size of 1 would be taken for a constant
 
 KEY, VALUE = "memory_key_", "memory_value_"
 BATCH, VISIBLE, QUERIES, MEMORY = "batch", "visible", "queries", "remembered"
 
 
 class EncoderGraph(nn.Module):
-    """What encoder.onnx computes: its inputs in the order of `graph_specs`.
+    """The computation of encoder.onnx, with inputs in the order of `graph_specs`.
 
-    A memory that is read by cross-attention goes out as each decoder layer's keys and values, so that chunks of queries
-    share them.
+    A memory that is read by cross-attention leaves the graph as the keys and values of each decoder layer, so that
+    chunks of queries share them.
     """
 
     def __init__(self, network: CrossMAE) -> None:
@@ -44,20 +44,20 @@ class EncoderGraph(nn.Module):
         self.names = [t.name for t in graph_specs(network)[0].outputs]
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """The encoder's outputs, in the order of its specification."""
+        """Return the encoder's outputs in the order of its specification."""
         memory, decoder = self.network.encode(*inputs), self.network.decoder
         by_name = {"memory": memory.tokens, "memory_length": memory.length, "memory_variable": memory.variable}
-        for number, ready in enumerate(decoder.ready(memory.tokens) if isinstance(decoder, CrossDecoder) else []):
-            key = ready.key
+        for number, projected in enumerate(decoder.project(memory.tokens) if isinstance(decoder, CrossDecoder) else []):
+            key = projected.key
             if bars_keys(self.network.config):
                 real = real_tokens(memory.length, key.shape[1])
                 key = barred(key, real, self.network.config.decoder_num_heads)
-            by_name |= {f"{KEY}{number}": key, f"{VALUE}{number}": ready.value}
+            by_name |= {f"{KEY}{number}": key, f"{VALUE}{number}": projected.value}
         return tuple(by_name[name] for name in self.names)
 
 
 class DecoderGraph(nn.Module):
-    """What decoder.onnx computes: mean and standard deviation (B, Q, P), physical units."""
+    """The computation of decoder.onnx: mean and standard deviation (B, Q, P) in physical units."""
 
     def __init__(self, network: CrossMAE) -> None:
         super().__init__()
@@ -65,37 +65,37 @@ class DecoderGraph(nn.Module):
         self.names = [t.name for t in graph_specs(network)[1].inputs]
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of every cell."""
+        """Return mean and standard deviation of every cell."""
         given = dict(zip(self.names, inputs, strict=True))
         variable = given["query_variable"]
         nothing = given["query_place"].new_zeros(1)
         requested = DecoderInputs(
             variable,
             given["query_place"],
-            given.get("query_length", variable.new_ones(variable.shape[0])),  # read by queries that read each other
+            given.get("query_length", variable.new_ones(variable.shape[0])),  # used where queries read each other
             *(given.get(f"query_{name}", nothing) for name in ("guess", "guessed", "distance")),
         )
-        x, cells = self.network.ask(requested)
-        predicted = self.network.tell(self._answer(x, requested, given), cells, variable)
+        x, cells = self.network.embed_queries(requested)
+        predicted = self.network.predict(self._decode(x, requested, given), cells, variable)
         return predicted.mean(), predicted.std()
 
-    def _answer(self, x: Tensor, requested: DecoderInputs, given: Mapping[str, Tensor]) -> Tensor:
+    def _decode(self, x: Tensor, requested: DecoderInputs, given: Mapping[str, Tensor]) -> Tensor:
         network, config, decoder = self.network, self.network.config, self.network.decoder
         if not isinstance(decoder, CrossDecoder):
             return decoder(x, Memory(given["memory"], given["length"], requested.variable), requested)
-        ready = [Ready(given[f"{KEY}{n}"], given[f"{VALUE}{n}"]) for n in range(config.decoder_depth)]
-        real: Keys = None
+        projected = [Projected(given[f"{KEY}{n}"], given[f"{VALUE}{n}"]) for n in range(config.decoder_depth)]
+        real: KeySelection = None
         if not bars_keys(config):
             length = given["memory_length"] if "memory_length" in given else given["length"]
             real = keys_of(requested.variable, given["memory_variable"], length, len(network.layout.variables))
-        return decoder.read(x.to(ready[0].key.dtype), ready, real, requested.length).to(x.dtype)
+        return decoder.read(x.to(projected[0].key.dtype), projected, real, requested.length).to(x.dtype)
 
 
 def graph_specs(network: CrossMAE, half: bool = False) -> tuple[GraphSpec, GraphSpec]:
-    """Names, types and dims of the tensors of encoder.onnx and decoder.onnx; words are dynamic.
+    """Return names, types and dimensions of the tensors of encoder.onnx and decoder.onnx; named dimensions are dynamic.
 
-    The decoder is given the encoder's outputs and, where it asks for it, the visible tokens' `length`. With `half`,
-    keys and values go from one to the other in half precision.
+    The decoder takes the encoder's outputs and, where it needs it, the `length` of the visible tokens. With `half`, the
+    keys and values are passed from the encoder to the decoder in half precision.
     """
     config, cells, places = network.config, network.layout.token_size, len(PLACE_FEATURES)
     length = TensorSpec(name="length", dtype="int64", dims=(BATCH,))
@@ -112,7 +112,7 @@ def graph_specs(network: CrossMAE, half: bool = False) -> tuple[GraphSpec, Graph
         TensorSpec(name="query_variable", dtype="int64", dims=(BATCH, QUERIES)),
         TensorSpec(name="query_place", dtype="float32", dims=(BATCH, QUERIES, places)),
         *([TensorSpec(name="query_length", dtype="int64", dims=(BATCH,))] if config.queries_read_each_other else []),
-        *_known(network, (BATCH, QUERIES, cells)),
+        *_guess_tensors(network, (BATCH, QUERIES, cells)),
     )
     answers = tuple(TensorSpec(name=n, dtype="float32", dims=(BATCH, QUERIES, cells)) for n in ("mean", "std"))
     encoder = GraphSpec(inputs=inputs, outputs=memory)
@@ -120,31 +120,31 @@ def graph_specs(network: CrossMAE, half: bool = False) -> tuple[GraphSpec, Graph
 
 
 def _memory(config: NetworkConfig, dtype: Literal["float32", "float16"]) -> tuple[TensorSpec, ...]:
-    """What the encoder hands to the decoder.
+    """Return the tensors that the encoder passes to the decoder.
 
-    The memory is as long as the visible tokens, unless `memory_length` says otherwise.
+    The memory is as long as the visible tokens, unless the graph has `memory_length`.
     """
-    long: str | int = MEMORY if config.fusion == "pooled" else VISIBLE
+    size: str | int = MEMORY if config.fusion == "pooled" else VISIBLE
     if config.memory == "pooled" and config.decoder == "cross":
-        long = 1
-    own_length = not bars_keys(config) and (long != VISIBLE or config.static != "token")
-    told = [TensorSpec(name="memory_length", dtype="int64", dims=(BATCH,))] if own_length else []
+        size = 1
+    own_length = not bars_keys(config) and (size != VISIBLE or config.static != "token")
+    counted = [TensorSpec(name="memory_length", dtype="int64", dims=(BATCH,))] if own_length else []
     if config.decoder == "full":
-        return (TensorSpec(name="memory", dtype="float32", dims=(BATCH, long, config.memory_width)), *told)
+        return (TensorSpec(name="memory", dtype="float32", dims=(BATCH, size, config.memory_width)), *counted)
     if not bars_keys(config):
-        told.append(TensorSpec(name="memory_variable", dtype="int64", dims=(BATCH, long)))
+        counted.append(TensorSpec(name="memory_variable", dtype="int64", dims=(BATCH, size)))
     dim = config.decoder_dim
     widths = {KEY: dim + config.decoder_num_heads if bars_keys(config) else dim, VALUE: dim}
-    ready = (
-        TensorSpec(name=f"{name}{number}", dtype=dtype, dims=(BATCH, long, width))
+    keys_and_values = (
+        TensorSpec(name=f"{name}{number}", dtype=dtype, dims=(BATCH, size, width))
         for number in range(config.decoder_depth)
         for name, width in widths.items()
     )
-    return (*ready, *told)
+    return (*keys_and_values, *counted)
 
 
-def _known(network: CrossMAE, cells: tuple[str | int, ...]) -> tuple[TensorSpec, ...]:
-    """What queries carry of their cells, in a network with first guesses."""
+def _guess_tensors(network: CrossMAE, cells: tuple[str | int, ...]) -> tuple[TensorSpec, ...]:
+    """Return the tensors of first guesses that queries carry in a network with first guesses."""
     if not network.layout.guesses:
         return ()
     return (
@@ -154,8 +154,8 @@ def _known(network: CrossMAE, cells: tuple[str | int, ...]) -> tuple[TensorSpec,
     )
 
 
-def to_onnx(network: CrossMAE, half: bool = False) -> tuple[bytes, bytes]:
-    """Encoder and decoder graphs as the bytes of single files, weights inside; their blocks in `half` precision."""
+def export_graphs(network: CrossMAE, half: bool = False) -> tuple[bytes, bytes]:
+    """Return encoder and decoder as the bytes of ONNX files with the weights inside; with `half`, in half precision."""
     encoder, decoder = graph_specs(network, half)
     network = copy.deepcopy(network)
     fuse(network)
@@ -167,29 +167,48 @@ def to_onnx(network: CrossMAE, half: bool = False) -> tuple[bytes, bytes]:
 def _export(graph: nn.Module, spec: GraphSpec) -> bytes:
     dims = {name: Dim(name, min=1) for name in (BATCH, VISIBLE, QUERIES, MEMORY)}
     sizes = dict(zip((BATCH, VISIBLE, QUERIES, MEMORY), TRACED, strict=True))
-    examples = tuple(_example(tensor, sizes) for tensor in spec.inputs)
-    dynamic = tuple({i: dims[d] for i, d in enumerate(t.dims) if isinstance(d, str)} for t in spec.inputs)
+    examples = [_example(tensor, sizes) for tensor in spec.inputs]
+    dynamic = [{i: dims[d] for i, d in enumerate(t.dims) if isinstance(d, str)} for t in spec.inputs]
+    content = io.BytesIO()
+    onnx.save_model(_without_notes(trace(graph, examples, dynamic, _names(spec.inputs), _names(spec.outputs))), content)
+    return content.getvalue()
+
+
+def trace(
+    graph: nn.Module,
+    examples: Sequence[Tensor],
+    dims: Sequence[Mapping[int, Dim]],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+) -> onnx.ModelProto:
+    """Trace a module into an ONNX model.
+
+    Args:
+        graph: the module; it takes the inputs as `*inputs`.
+        examples: one tensor for each input.
+        dims: the dynamic dimensions of each input, by axis.
+        inputs: names of the inputs.
+        outputs: names of the outputs.
+    """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns of its own internals
+        warnings.simplefilter("ignore")  # the exporter warns about its own internals
         program = torch.onnx.export(
             graph.eval(),
-            examples,
+            tuple(examples),
             dynamo=True,
-            dynamic_shapes=(dynamic,),  # one argument, *inputs
-            input_names=_names(spec.inputs),
-            output_names=_names(spec.outputs),
+            dynamic_shapes=(tuple(dims),),  # one argument, *inputs
+            input_names=list(inputs),
+            output_names=list(outputs),
             opset_version=OPSET,
             optimize=True,
             verbose=False,
         )
     assert program is not None  # dynamo=True returns the program when no file is named
-    content = io.BytesIO()
-    onnx.save_model(_bare(program.model_proto), content)
-    return content.getvalue()
+    return program.model_proto
 
 
-def _bare(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph without the exporter's notes on source files, which are half its text and name this machine's paths."""
+def _without_notes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the graph without the exporter's notes, which name the paths of source files on this machine."""
     for node in model.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""

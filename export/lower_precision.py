@@ -1,7 +1,7 @@
-"""A network's graphs in lower precision: the blocks of encoder and decoder alone.
+"""Convert the blocks of encoder and decoder to lower precision.
 
-What is in physical units stays float32: the embedding of values, first guesses and how far they are trusted, the head
-and its moments. `halve` is for GPUs, `quantise` for processors that multiply 8-bit numbers (VNNI).
+Everything in physical units stays float32: the embedding of values, the first guesses and their weights, the head and
+its moments. `halve` is for GPUs, `quantise` for processors that multiply 8-bit numbers (VNNI).
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ Feed = Mapping[str, np.ndarray]
 
 LINEAR = ("Gemm", "MatMul")
 BLOCK_WEIGHT = re.compile(r"\.blocks\.\d+\.")
-# The quantiser advises a preparation unless it is told of one; the optimiser that follows it does the same.
+# Without this note the quantiser advises to optimise the graph first; the graph is optimised after it.
 PREPARED = {"onnx.quant.pre_process": "onnxruntime.quant"}
 
 
 class Halved(nn.Module):
-    """A module of the encoder in half precision, whatever it is given first."""
+    """A module of the encoder in half precision; its first input is cast."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module.half()
 
     def forward(self, x: Tensor | list[Tensor], *others: object) -> Tensor:
-        """What the module answers to `x`, in half precision."""
+        """Return the module's output for `x` in half precision."""
         return self.module([one.half() for one in x] if isinstance(x, list) else x.half(), *others)
 
 
 def halve(network: CrossMAE) -> None:
-    """Changes a fused `network`, in place: its blocks compute in half precision, and hand on keys and values in it.
+    """Convert the blocks of a fused `network`, in place, to half precision, and with them its keys and values.
 
-    Queries come to the decoder, and answers go from it, in float32: its graph casts them.
+    The decoder's graph takes queries and gives predictions in float32; it casts them.
     """
     encoder = network.encoder
     encoder.blocks = nn.ModuleList(Halved(block) for block in encoder.blocks)
@@ -56,11 +56,11 @@ def halve(network: CrossMAE) -> None:
 
 
 def quantise(encoder: bytes, decoder: bytes, batches: Sequence[tuple[Tokens, Queries]]) -> tuple[bytes, bytes]:
-    """Graphs as exported, with the linear layers of their blocks in 8 bits; answers of a layer are float32 again.
+    """Return exported graphs with the linear layers of their blocks in 8 bits; the outputs of a layer are float32.
 
-    Scales are fixed: of weights one an output, of what a layer is given the range seen over `batches`. So no answer
-    depends on what else is in a batch. Weights are signed and have seven bits, the rest is unsigned and has eight:
-    processors without VNNI add pairs of products in 16 bits, which more would overflow.
+    The scales are fixed: one for each output of the weights, and for a layer's inputs the range seen over `batches`.
+    So no prediction depends on the other samples of a batch. Weights are signed with seven bits, inputs are unsigned
+    with eight: processors without VNNI add pairs of products in 16 bits, and more bits would overflow.
     """
     first, second = (onnxruntime.InferenceSession(g, providers=["CPUExecutionProvider"]) for g in (encoder, decoder))
     of_encoder = (encoder_feed(first, tokens) for tokens, _ in batches)
@@ -98,5 +98,5 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
         self.feeds = feeds
 
     def get_next(self) -> Feed | None:
-        """The next feed, None after the last."""
+        """Return the next feed, None after the last."""
         return next(self.feeds, None)

@@ -1,4 +1,4 @@
-"""Graphs as ONNX Runtime's optimiser leaves them, so that a server that loads them has nothing to optimise."""
+"""Optimise graphs with ONNX Runtime before they are shipped, so that a server need not do it when it loads them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import onnxruntime
 
 from hydrofill.bundle import Optimised
 
-# The highest level whose result holds no layout of one processor: constants folded, operators fused.
+# The highest level that is independent of the processor: constants are folded and operators fused.
 LEVEL = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
 LEVEL_NAME: Literal["extended"] = "extended"
 
 
 def optimise(graph: bytes) -> bytes:
-    """The graph's bytes once optimised, weights inside."""
+    """Return the optimised graph as bytes, with the weights inside."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = LEVEL
     with tempfile.TemporaryDirectory() as folder:
@@ -31,6 +31,6 @@ def optimise(graph: bytes) -> bytes:
     return model.SerializeToString(deterministic=True)
 
 
-def optimised(level: Literal["none", "extended"] = LEVEL_NAME) -> Optimised:
-    """What the manifest says of it."""
+def optimisation(level: Literal["none", "extended"] = LEVEL_NAME) -> Optimised:
+    """Return the manifest's record of the optimisation."""
     return Optimised(level=level, onnxruntime=onnxruntime.__version__)

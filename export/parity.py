@@ -1,4 +1,4 @@
-"""How far the graphs are from the network, at shapes they were not traced with."""
+"""Compare the graphs with the network at shapes that were not used for tracing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hydrofill.tokens import Queries, Tokens, stack_queries, stack_tokens
 from model.network.mae import CrossMAE
 
 TOLERANCE = 1e-4
-# (batch, visible, queries): one and several samples, a single token, a single query, many of both.
+# (batch, visible, queries): one and several samples; a single token, a single query, and many of both.
 SHAPES = ((1, 1, 1), (1, 300, 37), (3, 64, 200), (3, 5, 1), (4, 129, 513))
 Graphs = Callable[[Tokens, Queries], tuple[np.ndarray, np.ndarray]]
 
@@ -25,27 +25,31 @@ class ParityError(ArithmeticError):
 
 
 def check_parity(network: CrossMAE, encoder: bytes, decoder: bytes, tolerance: float | None = TOLERANCE) -> Parity:
-    """Graphs beside the network on random fields, uneven lengths within a batch included.
+    """Compare the graphs with the network on random fields, with samples of different lengths in a batch.
 
-    The difference of a value is relative to its magnitude plus its variable's own spread.
+    A difference is relative to the value's magnitude plus the standard deviation of its variable.
+
+    Args:
+        network: the network that the graphs were exported from.
+        encoder: the encoder's graph.
+        decoder: the decoder's graph.
+        tolerance: largest relative difference that is allowed; None allows any.
 
     Raises:
-        ParityError: a difference above the tolerance, if there is one, or a value that is not finite.
+        ParityError: a difference is above the tolerance, or a value is not finite.
     """
     graphs, worst = run_graphs(encoder, decoder), 0.0
     for seed, shape in enumerate(SHAPES):
         tokens, queries = random_batch(network, *shape, seed=seed)
         with torch.inference_mode():
             predicted = network(tokens, queries)
-        spread = network.encoder.embedding.spread.numpy()[queries.variable]  # (B, Q, P)
+        std = network.encoder.embedding.spread.numpy()[queries.variable]  # (B, Q, P)
         real = np.arange(shape[2])[None, :] < queries.length[:, None]
         for ours, theirs in zip(graphs(tokens, queries), (predicted.mean(), predicted.std()), strict=True):
             wanted = theirs.numpy()
-            difference = np.abs(ours - wanted)[real] / (np.abs(wanted) + spread)[real]
+            difference = np.abs(ours - wanted)[real] / (np.abs(wanted) + std)[real]
             if not np.isfinite(ours[real]).all():
-                raise ParityError(
-                    f"the graphs answer with values that are not finite at (batch, visible, queries) {shape}"
-                )
+                raise ParityError(f"the graphs give values that are not finite at (batch, visible, queries) {shape}")
             worst = max(worst, float(difference.max()))
     if tolerance is not None and worst > tolerance:
         raise ParityError(f"graphs and network differ by {worst:.2g} relative, more than {tolerance:g}")
@@ -54,7 +58,7 @@ def check_parity(network: CrossMAE, encoder: bytes, decoder: bytes, tolerance: f
 
 
 def run_graphs(encoder: bytes, decoder: bytes) -> Graphs:
-    """The two graphs as one function of a batch."""
+    """Return the two graphs as one function of a batch: mean and standard deviation (B, Q, P)."""
     first, second = (onnxruntime.InferenceSession(g, providers=["CPUExecutionProvider"]) for g in (encoder, decoder))
 
     def run(tokens: Tokens, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
@@ -65,22 +69,24 @@ def run_graphs(encoder: bytes, decoder: bytes) -> Graphs:
 
 
 def encoder_feed(first: onnxruntime.InferenceSession, tokens: Tokens) -> dict[str, np.ndarray]:
-    """What the encoder is given of a batch, by name."""
+    """Return the encoder's inputs for a batch, by name."""
     return {i.name: getattr(tokens, i.name) for i in first.get_inputs()}
 
 
 def decoder_feed(
     first: onnxruntime.InferenceSession, second: onnxruntime.InferenceSession, tokens: Tokens, queries: Queries
 ) -> dict[str, np.ndarray]:
-    """What the decoder is given of a batch, by name, once the encoder has run."""
+    """Run the encoder on a batch and return the decoder's inputs, by name."""
     outputs = [o.name for o in first.get_outputs()]
-    told = dict(zip(outputs, first.run(outputs, encoder_feed(first, tokens)), strict=True)) | {"length": tokens.length}
+    memory = dict(zip(outputs, first.run(outputs, encoder_feed(first, tokens)), strict=True)) | {
+        "length": tokens.length
+    }
     requested = {i.name: i.name.removeprefix("query_") for i in second.get_inputs()}
-    return {n: told[n] if n in told else getattr(queries, q) for n, q in requested.items()}
+    return {n: memory[n] if n in memory else getattr(queries, q) for n, q in requested.items()}
 
 
 def random_batch(network: CrossMAE, batch: int, visible: int, queries: int, seed: int) -> tuple[Tokens, Queries]:
-    """A batch of random fields in the network's usual range, the first sample of full length, the others shorter."""
+    """Return a batch of random fields in the network's usual range; only the first sample has full length."""
     rng = np.random.default_rng(seed)
     lengths = [(visible, queries)] + [
         (int(rng.integers(1, visible + 1)), int(rng.integers(1, queries + 1))) for _ in range(batch - 1)
@@ -118,7 +124,7 @@ def _random_queries(network: CrossMAE, rng: np.random.Generator, number: int) ->
 
 
 def _random_values(network: CrossMAE, rng: np.random.Generator, variable: np.ndarray) -> np.ndarray:
-    """(L, P) float32 in the usual range of each token's variable."""
+    """Return values (L, P) float32 in the usual range of each token's variable."""
     embedding = network.encoder.embedding
     scores = rng.standard_normal((len(variable), network.layout.token_size))
     z = embedding.center.numpy()[variable] + embedding.spread.numpy()[variable] * scores

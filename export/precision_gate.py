@@ -11,9 +11,9 @@ import numpy as np
 import xarray as xr
 
 from export.fused import bars_keys
-from export.graphs import graph_specs, to_onnx
+from export.graphs import export_graphs, graph_specs
 from export.lower_precision import quantise
-from export.optimise import optimise, optimised
+from export.optimise import optimisation, optimise
 from export.parity import check_parity, run_graphs
 from hydrofill.bundle import Dtype, GraphSpec, Optimised, Parity, Precision, PrecisionCost, Skill
 from hydrofill.tokens import Queries, Tokens, stack_queries, stack_tokens
@@ -52,9 +52,9 @@ def in_float32(run: Run) -> Shipped:
     Raises:
         ParityError: graphs and network disagree.
     """
-    encoder, decoder = (optimise(graph) for graph in to_onnx(run.network))
+    encoder, decoder = (optimise(graph) for graph in export_graphs(run.network))
     parity = check_parity(run.network, encoder, decoder)
-    return Shipped(encoder, decoder, graph_specs(run.network), optimised(), parity, run.skill, Precision())
+    return Shipped(encoder, decoder, graph_specs(run.network), optimisation(), parity, run.skill, Precision())
 
 
 def in_lower_precision(run: Run, dtype: Dtype, data: xr.Dataset) -> Shipped:
@@ -122,10 +122,10 @@ def judge(dtype: Dtype, costs: dict[str, PrecisionCost]) -> None:
 
 def _halved(run: Run, plain: Shipped) -> Shipped:
     """Optimised no further: here that would bake in the casts of a processor that has no half precision."""
-    encoder, decoder = to_onnx(run.network, half=True)
+    encoder, decoder = export_graphs(run.network, half=True)
     parity = check_parity(run.network, encoder, decoder, tolerance=None)
     specs = graph_specs(run.network, half=True)
-    return replace(plain, encoder=encoder, decoder=decoder, specs=specs, optimised=optimised("none"), parity=parity)
+    return replace(plain, encoder=encoder, decoder=decoder, specs=specs, optimised=optimisation("none"), parity=parity)
 
 
 def _quantised(run: Run, plain: Shipped, material: Material) -> Shipped:
@@ -133,7 +133,7 @@ def _quantised(run: Run, plain: Shipped, material: Material) -> Shipped:
     masking, seed = run.config.masking, run.config.training.seed
     sampler = WindowSampler(material.seen, run.layout, masking, batch_size=1, seed=seed)
     batches = (sampler.batch(number) for number in range(WINDOWS))
-    graphs = quantise(*to_onnx(run.network), [(batch.tokens, batch.queries) for batch in batches])
+    graphs = quantise(*export_graphs(run.network), [(batch.tokens, batch.queries) for batch in batches])
     encoder, decoder = (optimise(graph) for graph in graphs)
     parity = check_parity(run.network, encoder, decoder, tolerance=None)
     return replace(plain, encoder=encoder, decoder=decoder, parity=parity)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -82,7 +83,8 @@ def fill(
 
     try:
         model = open_bundle(bundle, provider=provider.value, threads=threads)
-        with _progress_bar(f"fill {source.name}") as progress:
+        with progress_bar("windows") as show:
+            progress = partial(show, f"fill {source.name}")
             summaries = fill_file(source, target, model, FillOptions(names, max_gap), progress)
     except (ContractError, FileRefusedError, ProviderError) as error:
         refuse(error)
@@ -163,16 +165,20 @@ def _run_module(name: str, module: str, arguments: list[str]) -> None:
 
 
 @contextmanager
-def _progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(unit: str = "") -> Iterator[Callable[[str, int, int], None]]:
+    """Show a progress bar on standard error, where that is a terminal, and yield a function that moves it.
+
+    The function takes what is being done, and how many `unit` of how many are done.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("windows"), TimeRemainingColumn())
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn())
     text = TextColumn("{task.description}")
     with Progress(text, *columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        task = bar.add_task("", total=None)
+        yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
 
 
 def _print_summaries(summaries: list[Summary]) -> None:

@@ -1,4 +1,4 @@
-"""`python -m model ...`: data, withhold, train, evaluate, score."""
+"""`python -m model COMMAND`: make data, train networks and score fills."""
 
 from __future__ import annotations
 
@@ -6,64 +6,66 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from hydrofill.cli import progress_bar, refuse
 from hydrofill.errors import ContractError
 
-if TYPE_CHECKING:  # xarray and torch are loaded by the command that needs them, so that --help is instant
+if TYPE_CHECKING:  # each command loads what it needs when it runs, so that --help is quick
     import xarray as xr
 
 
-REFUSED = 2
+DATA, TRAINING, SCORES = "Data", "Training", "Scores"  # groups of commands
 cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 messages = Console(stderr=True)
-results = Console(width=max(Console().width, 110))  # tables stay whole when the output goes to a file
+results = Console(width=max(Console().width, 110))  # rows of tables stay whole in a file
 
 
 @cli.callback()
 def model() -> None:
-    """Data, training and scores."""
+    """Make data, train networks and score fills."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
 
 
-@cli.command()
+@cli.command(rich_help_panel=DATA)
 def data(
-    name: Annotated[str, typer.Argument(help="Which sample: lez or cance.")],
-    out: Annotated[Path, typer.Argument(help="NetCDF to write.")],
+    name: Annotated[str, typer.Argument(help="Name of the sample: lez or cance.")],
+    out: Annotated[Path, typer.Argument(help="NetCDF file to write.")],
 ) -> None:
-    """Build a real sample as CF NetCDF from the data files inside the package hydro-smash."""
+    """Write a real sample as CF NetCDF, from the data files in the Python package hydro-smash."""
     from model.datasets.samples import SAMPLES, SampleUnavailableError, build_sample, write_sample
 
     if name not in SAMPLES:
-        _refuse("data", f"no sample is called {name!r}; there are {', '.join(SAMPLES)}")
+        refuse(f"no sample is called {name!r}; there are {', '.join(SAMPLES)}")
     try:
-        with _bar() as advance:
+        with progress_bar() as advance:
             dataset = build_sample(name, progress=advance)
         out.parent.mkdir(parents=True, exist_ok=True)
         write_sample(dataset, out)
     except (SampleUnavailableError, OSError) as error:
-        _refuse("data", str(error))
+        refuse(error)
     results.print(f"{out}: {dataset.attrs['title']}, {_sizes(dataset)}", highlight=False, soft_wrap=True)
 
 
-@cli.command()
+@cli.command(rich_help_panel=DATA)
 def simulate(
-    out: Annotated[Path, typer.Argument(help="NetCDF (.nc) or Zarr store (.zarr) to write.")],
+    out: Annotated[Path, typer.Argument(help="NetCDF file (.nc) or Zarr store (.zarr) to write.")],
     preset: Annotated[
-        str, typer.Option(help="small: 40 x 30 cells, 12 sites; gb: 290 x 180 cells, 671 sites.")
+        str, typer.Option(help="Size: small (40 x 30 cells, 12 sites) or gb (290 x 180 cells, 671 sites).")
     ] = "small",
-    years: Annotated[float | None, typer.Option(help="How long; two years where not given.", min=0.003)] = None,
-    days: Annotated[int | None, typer.Option(help="The same in days.", min=1)] = None,
-    seed: Annotated[int, typer.Option(help="The same seed makes the same water.", min=0)] = 0,
-    gaps: Annotated[bool, typer.Option("--gaps", help="Take away what sensors miss.")] = False,
+    years: Annotated[float | None, typer.Option(help="Length in years. [default: two years]", min=0.003)] = None,
+    days: Annotated[int | None, typer.Option(help="Length in days, in place of --years.", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="Random seed for terrain, weather and gaps.", min=0)] = 0,
+    gaps: Annotated[
+        bool, typer.Option("--gaps", help="Remove what clouds, satellite swaths and outages would hide.")
+    ] = False,
 ) -> None:
-    """Simulate a water cycle: rain, soil moisture, temperature, evaporation, river flow; water is conserved."""
+    """Simulate rain, soil moisture, temperature, evaporation and river flow that conserve water."""
     from model.config import ConfigError
     from model.datasets.simulator.config import choose_config
     from model.datasets.simulator.gaps import NO_GAPS, GapConfig
@@ -71,22 +73,22 @@ def simulate(
 
     try:
         config = choose_config(preset, years, days)
-        with _bar() as advance:
+        with progress_bar() as advance:
             ledger = write_simulation(out, config, seed, GapConfig() if gaps else NO_GAPS, advance)
     except (ConfigError, OSError) as error:
-        _refuse("simulate", str(error))
+        refuse(error)
     lost = float(abs(ledger.of_land().residual[0]))
     size = f"{config.days} days x {config.rows} x {config.columns} cells, {config.sites} sites"
     results.print(f"{out}: {size}; water balance of the land closes to {lost:.1e} mm", highlight=False, soft_wrap=True)
 
 
-@cli.command()
+@cli.command(rich_help_panel=SCORES)
 def withhold(
-    source: Annotated[Path, typer.Argument(help="NetCDF to hide cells of.")],
-    out: Annotated[Path, typer.Argument(help="NetCDF case to write: V, V_truth and V_gap for each variable V.")],
-    seed: Annotated[int, typer.Option(help="The same seed hides the same cells.", min=0)] = 0,
+    source: Annotated[Path, typer.Argument(help="NetCDF file in which cells are hidden.")],
+    out: Annotated[Path, typer.Argument(help="NetCDF case to write, with V, V_truth and V_gap for each variable V.")],
+    seed: Annotated[int, typer.Option(help="Random seed for the hidden cells.", min=0)] = 0,
 ) -> None:
-    """Hide more of a dataset by clouds, squares, whole frames and gauge outages, keeping the truth beside it."""
+    """Hide observed cells of a file by clouds, squares, frames and gauge outages; the case keeps the truth."""
     from model.gaps.withhold import withhold as withhold_cells
 
     try:
@@ -94,23 +96,23 @@ def withhold(
         out.parent.mkdir(parents=True, exist_ok=True)
         case.to_netcdf(out, engine="h5netcdf")
     except (ContractError, OSError) as error:
-        _refuse("withhold", str(error))
+        refuse(error)
     results.print(f"{out}: {_sizes(case)}, cells withheld with seed {seed}", highlight=False, soft_wrap=True)
 
 
-@cli.command()
+@cli.command(rich_help_panel=SCORES)
 def score(
-    case: Annotated[Path, typer.Argument(help="A case that `withhold` wrote.")],
-    filled: Annotated[Path, typer.Argument(help="The case after filling.")],
+    case: Annotated[Path, typer.Argument(help="Case that `withhold` wrote.")],
+    filled: Annotated[Path, typer.Argument(help="The same case after filling.")],
 ) -> None:
-    """RMSE and more on the withheld cells, beside linear interpolation in time and the cell's mean."""
+    """Score a filled case on its withheld cells, against linear interpolation in time and the mean of each cell."""
     from model.evaluation.metrics.cases import score_case
     from model.evaluation.tables import withheld_table
 
     try:
         scored = score_case(_load(case), _load(filled))
     except (ContractError, OSError) as error:
-        _refuse("score", str(error))
+        refuse(error)
     results.print(withheld_table(scored))
     for name, changed in scored.observed_changed.items():
         unfilled = sum(row.unfilled for row in scored.rows if row.variable == name)
@@ -121,22 +123,32 @@ def score(
         )
 
 
-@cli.command()
+@cli.command(rich_help_panel=TRAINING)
 def train(
-    sources: Annotated[list[Path], typer.Argument(help="NetCDF files or a Zarr store, gaps and all.")],
-    out: Annotated[Path, typer.Option(help="Folder for the run.")],
-    config: Annotated[Path | None, typer.Option(help="YAML of settings; what it leaves out is the preset's.")] = None,
-    preset: Annotated[
-        str, typer.Option(help="hydrofill, or a published system: water_fm_small, plan_a, crossmae, crossmae_wfm.")
-    ] = "hydrofill",
-    minutes: Annotated[float | None, typer.Option(help="Time to train.", min=0.01)] = None,
-    devices: Annotated[
-        int | None, typer.Option(help="Processors or GPUs that share every batch; one if not given.", min=1)
+    sources: Annotated[list[Path], typer.Argument(help="NetCDF files or a Zarr store, with gaps.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file of settings; settings that it leaves out are the preset's.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of weights, masks and windows.", min=0)] = None,
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="Named settings: hydrofill, or a published system (water_fm_small, plan_a, crossmae, crossmae_wfm)."
+        ),
+    ] = "hydrofill",
+    minutes: Annotated[
+        float | None, typer.Option(help="Longest training time in minutes. [default: from the settings]", min=0.01)
+    ] = None,
+    devices: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of processors or GPUs that share every batch. [default: from the settings, 1]", min=1
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed for weights, masks and windows.", min=0)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
 ) -> None:
-    """Learn to fill gaps from data that has gaps; only what was observed is learnt from."""
+    """Train a network on data with gaps; only observed values are used."""
     from model.config import ConfigError, choose_preset, read_config
     from model.data.sources import open_sources
     from model.evaluation.tables import chosen, skill_table
@@ -149,9 +161,9 @@ def train(
         source = out / CONFIG if resume else config
         settings = read_config(source, preset) if source else choose_preset(preset)
         training = settings.training
-        training = replace(training, minutes=minutes or training.minutes, devices=devices or training.devices)
-        training = replace(training, seed=training.seed if seed is None else seed)
-        settings = replace(settings, training=training)
+        training = training.updated(minutes=minutes or training.minutes, devices=devices or training.devices)
+        training = training.updated(seed=training.seed if seed is None else seed)
+        settings = settings.updated(training=training)
         dataset = open_sources(sources)
         with _training_bar(settings.training.steps) as show:
             for number, progress in enumerate(train_steps(dataset, out, settings, resume)):
@@ -160,26 +172,28 @@ def train(
                 show(progress.share, f"step {progress.step}  loss {progress.loss:.4f}", progress.by_variable)
         skill = read_run(out).skill
     except (ContractError, ConfigError, RunError, DivergedError, DeviceLostError, OSError) as error:
-        _refuse("train", str(error))
+        refuse(error)
     except KeyboardInterrupt:
-        _refuse("train", f"stopped; continue with --resume --out {out}")
+        refuse(f"training was stopped; continue with --resume --out {out}")
     if skill:
         results.print(skill_table("Held-out blocks of time", skill))
     results.print(f"{out}: trained; next: python -m export {out} bundles/NAME", highlight=False, soft_wrap=True)
 
 
-@cli.command()
+@cli.command(rich_help_panel=SCORES)
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Folder that `train` left.")],
-    source: Annotated[Path, typer.Argument(help="NetCDF to hide cells of and fill.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    seed: Annotated[int, typer.Option(help="The same seed hides the same cells.", min=0)] = 0,
+    run: Annotated[Path, typer.Argument(help="Folder of a trained run.")],
+    source: Annotated[Path, typer.Argument(help="NetCDF file in which cells are hidden and filled.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
+    seed: Annotated[int, typer.Option(help="Random seed for the hidden cells.", min=0)] = 0,
     baselines: Annotated[
-        str, typer.Option(help="all, none, or names with commas between: cell_mean,linear_in_time,kriging.")
+        str, typer.Option(help="Methods to compare with: all, none, or names such as cell_mean,linear_in_time,kriging.")
     ] = "all",
-    plots: Annotated[Path | None, typer.Option(help="Folder for maps of error, reliability, spectra.")] = None,
+    plots: Annotated[
+        Path | None, typer.Option(help="Folder for plots: maps of the error, reliability, spectra.")
+    ] = None,
 ) -> None:
-    """Skill by variable and kind of gap on any data, the data's own gaps among them, with the baselines beside it."""
+    """Score a trained network on any data by variable and kind of gap, with classical methods for comparison."""
     from hydrofill.cf.dataset import read_dataset
     from model.baselines.library import chosen_methods
     from model.baselines.stacked import StackedUnavailableError
@@ -204,30 +218,22 @@ def evaluate(
                 if plots is not None:
                     draw(trial, plots)
     except (ContractError, RunError, StackedUnavailableError, PlotsUnavailableError, OSError) as error:
-        _refuse("evaluate", str(error))
+        refuse(error)
     if as_json:
         print(json.dumps([row.row() for row in rows], indent=1))
         return
     results.print(comparison_table(f"{source}, observed cells hidden by each kind of gap: RMSE", rows))
-    results.print(measures_table("The same, ours", rows))
+    results.print(measures_table("Measures of the network", rows))
     if plots is not None:
-        results.print(f"{plots}: pictures", highlight=False, soft_wrap=True)
+        results.print(f"{plots}: plots written", highlight=False, soft_wrap=True)
 
 
 def _load(path: Path) -> xr.Dataset:
-    """The file's dataset, in memory."""
+    """Read a file into memory."""
     from model.data.sources import open_sources
 
     with open_sources([path]) as opened:
         return opened.load()
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[str, int, int], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=messages, transient=True) as progress:
-        task = progress.add_task("", total=None)
-        yield lambda what, done, total: progress.update(task, description=what, completed=done, total=total)
 
 
 @contextmanager
@@ -239,7 +245,7 @@ def _training_bar(steps: int) -> Iterator[Callable[[float, str, Mapping[str, flo
 
         def show(share: float, text: str, by_variable: Mapping[str, float]) -> None:
             parts = "  ".join(f"{name} {loss:.3f}" for name, loss in by_variable.items())
-            progress.start()  # with the first step: a refusal before it stands alone
+            progress.start()  # at the first step, so that an error before it is the only line
             progress.update(task, completed=share, description=f"{text}  {parts}")
 
         yield show
@@ -249,11 +255,6 @@ def _training_bar(steps: int) -> Iterator[Callable[[float, str, Mapping[str, flo
 
 def _sizes(dataset: xr.Dataset) -> str:
     return " x ".join(f"{size} {name}" for name, size in dataset.sizes.items())
-
-
-def _refuse(command: str, reason: str) -> NoReturn:
-    messages.print(f"{command}: {reason}", style="red", soft_wrap=True, highlight=False, markup=False)
-    raise typer.Exit(REFUSED)
 
 
 if __name__ == "__main__":

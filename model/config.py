@@ -1,48 +1,99 @@
-"""What a run is made of: frozen settings, checked when made, unknown keys refused."""
+"""The settings of a run: frozen, checked when they are made, unknown keys refused."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+
+# What is said of a wrong value, by pydantic's type of error.
+MESSAGES = {
+    "bool_type": "must be true or false",
+    "float_type": "must be a number",
+    "greater_than": "must be above {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "int_type": "must be a whole number",
+    "less_than": "must be below {lt:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "literal_error": "must be {expected}",
+    "missing": "is missing",
+    "string_type": "must be text",
+    "tuple_type": "must be a list",
+}
+
+Count = Annotated[int, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0)]
+Size = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 
 class ConfigError(ValueError):
-    """A setting that is unknown or impossible; the message names it."""
+    """A setting that is unknown or impossible; the message is one line and names the setting."""
 
 
-def _one_of(config: object, **choices: tuple[str, ...]) -> None:
-    for name, allowed in choices.items():
-        if getattr(config, name) not in allowed:
-            raise ConfigError(f"{name} must be one of {', '.join(allowed)}, got {getattr(config, name)!r}")
+class Settings(BaseModel):
+    """Frozen settings. Types are strict: neither `"12"` nor `true` is a whole number.
 
-
-def _positive(config: object, *names: str) -> None:
-    for name in names:
-        if not getattr(config, name) > 0:
-            raise ConfigError(f"{name} must be above 0, got {getattr(config, name)}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkConfig:
-    """Widths, depths and ways of encoder and decoder; heads are 32 wide, which runs fastest on CPU.
-
-    memory: what the decoder gets of the encoder, its `sequence` or one `pooled` token. decoder: `cross`-attention to
-    the memory, or `full` self-attention over visible and hidden positions. fusion and static: see model/network/fusion.py and
-    model/network/encoder.py. feature_layers (from 0) and use_input choose the maps that decoder layers mix; none of them is
-    the last layer's output alone.
+    Raises:
+        ConfigError: a setting is unknown or impossible.
     """
 
-    embed_dim: int = 96
-    depth: int = 3
-    num_heads: int = 3
-    decoder_dim: int = 96
-    decoder_depth: int = 2
-    decoder_num_heads: int = 3
-    mlp_ratio: float = 4.0
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    if not TYPE_CHECKING:  # the type checker takes the arguments from the fields
+
+        def __init__(self, **settings: Any) -> None:
+            try:
+                super().__init__(**settings)
+            except ValidationError as error:
+                raise ConfigError("; ".join(self._message(details) for details in error.errors())) from error
+
+    def updated(self, **changes: Any) -> Self:
+        """Return a copy with some settings changed, checked as a whole.
+
+        Raises:
+            ConfigError: a changed setting is unknown or impossible.
+        """
+        return type(self)(**{**{name: getattr(self, name) for name in type(self).model_fields}, **changes})
+
+    @classmethod
+    def _message(cls, details: ErrorDetails) -> str:
+        """Return one wrong setting as a phrase."""
+        name = ".".join(str(part) for part in details["loc"])
+        if details["type"] == "value_error":
+            return str(details["ctx"]["error"])
+        if details["type"] == "extra_forbidden":
+            return f"unknown key {name!r}, expected some of {', '.join(sorted(cls.model_fields))}"
+        template = MESSAGES.get(details["type"], details["msg"].replace("{", "{{").replace("}", "}}"))
+        return f"{name} {template.format(**details.get('ctx', {}))}, got {details['input']!r}"
+
+
+class NetworkConfig(Settings):
+    """Widths, depths and kinds of encoder and decoder. Attention heads are 32 wide, which runs fastest on a CPU.
+
+    Attributes:
+        memory: what the encoder hands to the decoder: the `sequence` of all its tokens, or one `pooled` token.
+        decoder: `cross`-attention to the memory, or `full` self-attention over visible and hidden positions.
+        decoder_self_attention: whether the queries of a cross decoder also read each other.
+        feature_layers: encoder layers, numbered from 0, whose maps every decoder layer mixes; without any (and without
+            `use_input`) the decoder reads the output of the last layer alone.
+        use_input: whether the embedded input is one of the mixed maps.
+        fusion: how variables are combined; see model/network/fusion.py.
+        static: how static attributes enter; see model/network/encoder.py.
+    """
+
+    embed_dim: Count = 96
+    depth: Count = 3
+    num_heads: Count = 3
+    decoder_dim: Count = 96
+    decoder_depth: Count = 2
+    decoder_num_heads: Count = 3
+    mlp_ratio: Positive = 4.0
     memory: Literal["sequence", "pooled"] = "sequence"
     decoder: Literal["cross", "full"] = "cross"
     decoder_self_attention: bool = False
@@ -58,28 +109,18 @@ class NetworkConfig:
 
     @property
     def memory_width(self) -> int:
-        """Of one token of the memory that the decoder reads."""
+        """Width of one token of the memory that the decoder reads."""
         if self.decoder == "full":
             return self.decoder_dim
         return self.embed_dim * (self.decoder_depth if self.mixes_layers else 1)
 
     @property
     def queries_read_each_other(self) -> bool:
-        """Whether an answer depends on what else is asked, so that queries may not be split."""
+        """Whether a prediction depends on the other queries, so that queries may not be split into chunks."""
         return self.decoder == "full" or self.decoder_self_attention
 
-    def __post_init__(self) -> None:
-        _one_of(self, memory=("sequence", "pooled"), decoder=("cross", "full"), fusion=("joint", "pooled", "none"))
-        _one_of(self, static=("token", "add", "film", "none"))
-        self._check_combinations()
-        _positive(
-            self, "embed_dim", "depth", "num_heads", "decoder_dim", "decoder_depth", "decoder_num_heads", "mlp_ratio"
-        )
-        for width, heads in (("embed_dim", "num_heads"), ("decoder_dim", "decoder_num_heads")):
-            if getattr(self, width) % getattr(self, heads):
-                raise ConfigError(f"{width} {getattr(self, width)} is not a multiple of {heads} {getattr(self, heads)}")
-
-    def _check_combinations(self) -> None:
+    @model_validator(mode="after")
+    def _check_combinations(self) -> Self:
         if self.decoder == "full" and (self.memory != "pooled" or self.decoder_self_attention):
             raise ConfigError("decoder full needs memory pooled, and has self-attention already")
         if self.memory == "pooled" and (self.fusion != "joint" or self.feature_layers or self.use_input):
@@ -88,110 +129,122 @@ class NetworkConfig:
             raise ConfigError(f"feature_layers {wrong} are not among the {self.depth} layers, numbered from 0")
         if len(set(self.feature_layers)) != len(self.feature_layers):
             raise ConfigError(f"feature_layers names a layer twice: {self.feature_layers}")
+        for width, heads in (("embed_dim", "num_heads"), ("decoder_dim", "decoder_num_heads")):
+            if getattr(self, width) % getattr(self, heads):
+                raise ConfigError(f"{width} {getattr(self, width)} is not a multiple of {heads} {getattr(self, heads)}")
+        return self
 
 
-@dataclass(frozen=True, kw_only=True)
-class MaskingConfig:
-    """Which cells are hidden in training: how much of a window, by which kinds of gap.
+class MaskingConfig(Settings):
+    """Which cells are hidden in training: what share of a window, and by which kinds of gap.
 
-    Kinds of gridded gaps are drawn evenly; `untouched` is the share of steps that keep all they have, `own_gaps` the
-    share of the others that gets the data's own gaps, moved to other times; `variable_absent` is the chance that one
-    variable is not seen at all.
+    Attributes:
+        mask_ratio: lowest and highest share of a window that is hidden.
+        kinds: kinds of gap in grids, drawn with equal chances.
+        untouched: share of steps in which nothing is hidden.
+        own_gaps: share of the other steps that get the data's own gaps, moved to other times.
+        mean_run: mean length of a gap, in steps.
+        outage_run: mean length of a gauge outage, in steps.
+        variable_absent: chance that one variable is hidden altogether.
+        kept_mask_ratio: share of the hidden tokens that are predicted.
     """
 
     mask_ratio: tuple[float, float] = (0.15, 0.85)
     kinds: tuple[str, ...] = ("patches", "clouds", "swaths", "squares", "frames")
-    untouched: float = 0.3
-    own_gaps: float = 0.6
-    mean_run: float = 2.0
-    outage_run: float = 12.0
-    variable_absent: float = 0.1
-    kept_mask_ratio: float = 0.5
+    untouched: Share = 0.3
+    own_gaps: Share = 0.6
+    mean_run: Positive = 2.0
+    outage_run: Positive = 12.0
+    variable_absent: Share = 0.1
+    kept_mask_ratio: Annotated[float, Field(gt=0, le=1)] = 0.5
 
-    def __post_init__(self) -> None:
-        low, high = self.mask_ratio
+    @field_validator("mask_ratio")
+    @classmethod
+    def _check_mask_ratio(cls, value: tuple[float, float]) -> tuple[float, float]:
+        low, high = value
         if not 0 < low <= high < 1:
-            raise ConfigError(f"mask_ratio must be 0 < low <= high < 1, got {self.mask_ratio}")
-        if unknown := set(self.kinds) - {"patches", "clouds", "swaths", "squares", "frames"}:
+            raise ConfigError(f"mask_ratio must be 0 < low <= high < 1, got {value}")
+        return value
+
+    @field_validator("kinds")
+    @classmethod
+    def _check_kinds(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := set(value) - {"patches", "clouds", "swaths", "squares", "frames"}:
             raise ConfigError(f"kinds of gap are not known: {sorted(unknown)}")
-        if not self.kinds:
+        if not value:
             raise ConfigError("kinds must name at least one kind of gap")
-        for name in ("untouched", "own_gaps", "variable_absent", "kept_mask_ratio"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
-        if self.kept_mask_ratio == 0:
-            raise ConfigError("kept_mask_ratio must be above 0")
-        _positive(self, "mean_run", "outage_run")
+        return value
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
-    """The optimiser's settings; the schedule runs over `minutes` of training or `steps`, whichever ends first.
+class TrainingConfig(Settings):
+    """The optimiser's settings and the training budget.
 
-    Shares of time (`held_out`) are kept from training. Where the loss there has not improved for `patience`, as a
-    share of the budget, training stops and the weights of the best check are kept; 1 never stops. `devices` share
-    every batch. precision: `auto` computes in bfloat16 on a GPU made for it. tensorboard: write for it beside log.csv.
+    Attributes:
+        steps: training ends after this number of steps or after `minutes`, whichever comes first; the learning-rate
+            schedule follows the share of this budget that is used.
+        held_out: share of the time steps that is kept from training.
+        patience: share of the budget without improvement on the held-out steps after which training stops, with the
+            weights of the best check; 1 never stops early.
+        devices: processors or GPUs that share every batch.
+        precision: `auto` computes in bfloat16 on a GPU that supports it, and in float32 elsewhere.
+        tensorboard: whether to write TensorBoard files in addition to log.csv.
     """
 
-    batch_size: int = 4
-    learning_rate: float = 1e-3
+    batch_size: Count = 4
+    learning_rate: Positive = 1e-3
     weight_decay: float = 0.05
-    warmup: float = 0.05
-    clip_norm: float = 1.0
-    ema_decay: float = 0.998
-    steps: int = 20_000
-    minutes: float = 10.0
-    held_out: float = 0.1
-    patience: float = 0.5
-    devices: int = 1
+    warmup: ShareBelowOne = 0.05
+    clip_norm: Positive = 1.0
+    ema_decay: ShareBelowOne = 0.998
+    steps: Count = 20_000
+    minutes: Positive = 10.0
+    held_out: ShareBelowOne = 0.1
+    patience: Positive = 0.5
+    devices: Count = 1
     precision: Literal["auto", "32", "bf16"] = "auto"
     tensorboard: bool = False
     seed: int = 0
 
-    def __post_init__(self) -> None:
-        _positive(self, "batch_size", "learning_rate", "clip_norm", "steps", "minutes", "patience", "devices")
-        _one_of(self, precision=("auto", "32", "bf16"))
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _read_precision(cls, value: Any) -> Any:
+        """Take 32 as text: YAML reads it as a number where it has no quotes."""
+        return "32" if value == 32 and isinstance(value, int) else value
+
+    @model_validator(mode="after")
+    def _check_devices(self) -> Self:
         if self.batch_size % self.devices:
             raise ConfigError(f"batch_size {self.batch_size} is not a multiple of devices {self.devices}")
-        for name in ("warmup", "ema_decay", "held_out"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
+        return self
 
 
-@dataclass(frozen=True, kw_only=True)
-class TokensConfig:
-    """Patch and window; None is chosen from the data. `guesses` lets queries carry classical first guesses."""
+class TokensConfig(Settings):
+    """Sizes of patches and windows, each chosen from the data where None.
 
-    patch_rows: int | None = None
-    patch_columns: int | None = None
-    patch_steps: int | None = None
-    window_steps: int | None = None
-    window_rows: int | None = None
-    window_columns: int | None = None
+    Attributes:
+        guesses: whether queries carry classical first guesses of their cells.
+    """
+
+    patch_rows: Size | None = None
+    patch_columns: Size | None = None
+    patch_steps: Size | None = None
+    window_steps: Size | None = None
+    window_rows: Size | None = None
+    window_columns: Size | None = None
     guesses: bool = True
 
-    def __post_init__(self) -> None:
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if value is not None and not isinstance(value, bool) and value < 1:
-                raise ConfigError(f"{item.name} must be at least 1, got {value}")
 
+class RunConfig(Settings):
+    """All settings that a run can be repeated from."""
 
-@dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """Everything that a run is repeated from."""
-
-    network: NetworkConfig = field(default_factory=NetworkConfig)
-    tokens: TokensConfig = field(default_factory=TokensConfig)
-    masking: MaskingConfig = field(default_factory=MaskingConfig)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
+    network: NetworkConfig = NetworkConfig()
+    tokens: TokensConfig = TokensConfig()
+    masking: MaskingConfig = MaskingConfig()
+    training: TrainingConfig = TrainingConfig()
 
     def to_yaml(self) -> str:
-        """The text that `read_config` reads back."""
-        plain = {
-            part: {k: list(v) if isinstance(v, tuple) else v for k, v in s.items()} for part, s in asdict(self).items()
-        }
-        return yaml.safe_dump(plain, sort_keys=False)
+        """Return the text that `read_config` reads back."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
 # The systems that the project compares, as published: without first guesses. The default adds those to `crossmae`.
@@ -205,15 +258,13 @@ PRESETS: Mapping[str, RunConfig] = {
         "water_fm_small": NetworkConfig(memory="pooled", decoder="full"),
         "plan_a": NetworkConfig(memory="pooled"),
         "crossmae": NetworkConfig(),
-        "crossmae_wfm": NetworkConfig(feature_layers=tuple(range(NetworkConfig.depth))),
+        "crossmae_wfm": NetworkConfig(feature_layers=tuple(range(NetworkConfig().depth))),
     }.items()
 } | {"hydrofill": RunConfig()}
 
-PARTS = {"network": NetworkConfig, "tokens": TokensConfig, "masking": MaskingConfig, "training": TrainingConfig}
-
 
 def read_config(path: Path, preset: str = "hydrofill") -> RunConfig:
-    """The run described by a YAML file; parts and keys left out are the preset's.
+    """Read the settings of a run from a YAML file; parts and keys that the file leaves out are the preset's.
 
     Raises:
         ConfigError: the file cannot be read, or a key or value is not allowed.
@@ -222,58 +273,31 @@ def read_config(path: Path, preset: str = "hydrofill") -> RunConfig:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: cannot be read as YAML") from error
+    parts = sorted(RunConfig.model_fields)
     if not isinstance(content, dict):
-        raise ConfigError(f"{path}: must hold the parts {sorted(PARTS)}")
-    if unknown := content.keys() - PARTS.keys():
-        raise ConfigError(f"{path}: unknown part {sorted(map(str, unknown))}, expected some of {sorted(PARTS)}")
+        raise ConfigError(f"{path}: must hold some of the parts {', '.join(parts)}")
+    if unknown := content.keys() - set(parts):
+        raise ConfigError(f"{path}: unknown part {sorted(map(str, unknown))}, expected some of {', '.join(parts)}")
     base = choose_preset(preset)
-    return replace(base, **{part: _read_part(path, part, settings, base) for part, settings in content.items()})
+    return base.updated(**{name: _read_part(path, name, part, base) for name, part in content.items()})
 
 
 def choose_preset(name: str) -> RunConfig:
-    """The run of that name in PRESETS.
+    """Return the preset of that name.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: no preset has that name.
     """
     if name not in PRESETS:
         raise ConfigError(f"no preset is called {name!r}; there are {', '.join(PRESETS)}")
     return PRESETS[name]
 
 
-def _read_part(path: Path, part: str, settings: Any, base: RunConfig) -> Any:
-    kind = PARTS[part]
-    if not isinstance(settings, dict):
-        raise ConfigError(f"{path}: {part} must be a mapping")
-    types = {f.name: str(f.type) for f in fields(kind)}
-    if unknown := settings.keys() - types.keys():
-        raise ConfigError(
-            f"{path}: unknown key {sorted(map(str, unknown))} in {part}, expected some of {sorted(types)}"
-        )
-    if settings.get("precision") == 32:
-        settings["precision"] = "32"  # as YAML reads it without quotes
-    for name, value in settings.items():
-        if not _fits(value, types[name]):
-            raise ConfigError(f"{path}: {part}.{name} must be {types[name]}, got {value!r}")
-    return replace(getattr(base, part), **{k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()})
-
-
-def _fits(value: Any, annotation: str) -> bool:
-    if isinstance(value, bool):
-        return annotation == "bool"
-    if annotation.startswith("tuple[float, float]"):
-        return isinstance(value, list) and len(value) == 2 and all(isinstance(v, int | float) for v in value)
-    if annotation.startswith("tuple[int"):
-        return isinstance(value, list) and all(isinstance(v, int) and not isinstance(v, bool) for v in value)
-    if annotation.startswith("Literal"):
-        return isinstance(value, str)
-    if annotation.startswith("tuple[str"):
-        return isinstance(value, list) and all(isinstance(v, str) for v in value)
-    allowed: dict[str, Any] = {
-        "int": int,
-        "float": (int, float),
-        "int | None": (int, type(None)),
-        "str": str,
-        "bool": bool,
-    }
-    return isinstance(value, allowed[annotation])
+def _read_part(path: Path, name: str, part: Any, base: RunConfig) -> Settings:
+    if not isinstance(part, dict):
+        raise ConfigError(f"{path}: {name} must be a mapping")
+    settings: Settings = getattr(base, name)
+    try:
+        return settings.updated(**{str(k): tuple(v) if isinstance(v, list) else v for k, v in part.items()})
+    except ConfigError as error:
+        raise ConfigError(f"{path}: in {name}: {error}") from error

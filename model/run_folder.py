@@ -1,4 +1,4 @@
-"""A run on disk: configuration, layout, weights and training state, none of it pickled."""
+"""A run on disk: settings, layout, weights and training state; nothing is pickled."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ STATE_TENSORS, STATE, BEST = "state.safetensors", "state.json", "best.safetensor
 
 
 class RunError(ValueError):
-    """A run folder that is absent, incomplete or of another make."""
+    """A run folder that is absent, incomplete or of another network."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A trained network with what it was made from; the weights are the training average."""
+    """A trained network with its settings, layout and data; the weights are the average over the training."""
 
     folder: Path
     config: RunConfig
@@ -46,7 +46,7 @@ class Run:
 
 
 def start_run(folder: Path, config: RunConfig, layout: Layout, data: TrainingData) -> None:
-    """Write what does not change in training.
+    """Write the files that do not change in training.
 
     Raises:
         RunError: the folder already holds a run.
@@ -60,10 +60,10 @@ def start_run(folder: Path, config: RunConfig, layout: Layout, data: TrainingDat
 
 
 def read_run(folder: Path) -> Run:
-    """The run in `folder`, on the CPU, ready to predict.
+    """Read the run in `folder`, with its network on the CPU in evaluation mode.
 
     Raises:
-        RunError: no run is there, or a part of it does not fit the others.
+        RunError: the folder holds no finished run, or its files do not fit together.
     """
     try:
         config, layout = read_config(folder / CONFIG), read_layout(folder)
@@ -80,10 +80,10 @@ def read_run(folder: Path) -> Run:
 
 
 def read_layout(folder: Path) -> Layout:
-    """The layout that a run was started with.
+    """Read the layout of a run.
 
     Raises:
-        RunError: it is absent or not one.
+        RunError: the layout is absent or not valid.
     """
     try:
         return Layout.model_validate_json((folder / LAYOUT).read_bytes())
@@ -92,20 +92,20 @@ def read_layout(folder: Path) -> Layout:
 
 
 def save_weights(folder: Path, network: nn.Module) -> None:
-    """The weights to serve, replaced whole or not at all."""
+    """Write the trained weights."""
     _replace_tensors(folder / WEIGHTS, network.state_dict())
 
 
 def save_best(folder: Path, network: nn.Module) -> None:
-    """The weights of the best check on held-out blocks."""
+    """Write the weights of the best check on held-out steps."""
     _replace_tensors(folder / BEST, network.state_dict())
 
 
 def load_best(folder: Path, network: nn.Module) -> None:
-    """Put the weights of the best check into `network`.
+    """Load the weights of the best check into `network`.
 
     Raises:
-        RunError: they are not there, or of another network.
+        RunError: the weights are absent, or of another network.
     """
     try:
         network.load_state_dict(load_file(folder / BEST))
@@ -114,36 +114,36 @@ def load_best(folder: Path, network: nn.Module) -> None:
 
 
 def save_skill(folder: Path, skill: tuple[Skill, ...]) -> None:
-    """Scores on held-out cells."""
+    """Write the scores on held-out cells."""
     _replace_text(folder / SKILL, json.dumps([row.model_dump() for row in skill], indent=1))
 
 
 def save_calibration(folder: Path, calibration: Mapping[str, Calibration]) -> None:
-    """How far spreads are to be stretched, by variable."""
+    """Write the calibration of the uncertainty, by variable."""
     _replace_text(folder / CALIBRATION, json.dumps({n: c.model_dump() for n, c in calibration.items()}, indent=1))
 
 
 @dataclass
 class TrainingState:
-    """Everything a training continues from."""
+    """Everything that a training is continued from."""
 
     network: CrossMAE
     average: AveragedModel
     optimizer: torch.optim.Optimizer
     step: int = 0
     seconds: float = 0.0
-    means: list[float] = field(default_factory=list)  # of the loss and each variable's, as the log has them
+    means: list[float] = field(default_factory=list)  # running means of the loss and of each variable's loss
     checks: Checks = field(default_factory=Checks)
 
     @property
     def averaged(self) -> CrossMAE:
         """The network with the average of its weights so far."""
         module = self.average.module
-        assert isinstance(module, CrossMAE)  # AveragedModel holds a copy of what it was given
+        assert isinstance(module, CrossMAE)  # AveragedModel holds a copy of the network
         return module
 
     def save(self, folder: Path) -> None:
-        """Write the state; an interruption leaves the last one whole."""
+        """Write the state; if that is interrupted, the last state stays whole."""
         moments = {
             f"optimizer.{index}.{name}": value
             for index, values in self.optimizer.state_dict()["state"].items()
@@ -155,10 +155,10 @@ class TrainingState:
         _replace_text(folder / STATE, json.dumps(plain))
 
     def load(self, folder: Path) -> None:
-        """Continue from what `save` wrote.
+        """Load the state that `save` wrote.
 
         Raises:
-            RunError: nothing whole is there, or it is of another network.
+            RunError: the state is absent, damaged or of another network.
         """
         try:
             tensors, plain = load_file(folder / STATE_TENSORS), json.loads((folder / STATE).read_bytes())

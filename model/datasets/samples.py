@@ -1,6 +1,6 @@
-"""Named real samples, built as CF NetCDF datasets from the data files inside the wheel of hydro-smash.
+"""Real samples as CF datasets, built from the data files in the wheel of the Python package hydro-smash.
 
-The wheel is a plain zip archive here: its data files are read, its code is never imported.
+The wheel is read as a zip archive; its code is never imported.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 import platformdirs
 import xarray as xr
 
-from model.data.rasters import quiet_tifffile
+from model.datasets.rasters import quiet_tifffile
 from model.datasets.smash_files import Progress, SampleFiles, read_date, write_date
 
 Fetch = Callable[[Path], None]
@@ -28,7 +28,7 @@ REQUIREMENT = "hydro-smash==1.3.0"
 WHEEL_NAME = "hydro_smash-1.3.0-cp311-cp311-manylinux_2_27_x86_64.manylinux_2_28_x86_64.whl"
 WHEEL_SHA256 = "bfcd1dadf60f8ebe0979a5adfb82e93464d576743710e5734370f267b05722fd"
 WHEEL_DATA = "smash/factory/dataset"
-# One named platform, so that every machine gets the very same file.
+# One fixed platform, so that every machine gets the same file.
 PIP_DOWNLOAD = [
     *("pip", "download", "--quiet", "--disable-pip-version-check", "--no-input", "--retries", "2", "--timeout", "20"),
     *("--no-deps", "--only-binary=:all:"),
@@ -38,15 +38,21 @@ PIP_LIMIT_S = 600
 
 
 class SampleUnavailableError(RuntimeError):
-    """A sample that cannot be built; the message is one line and says what was tried."""
+    """A sample that cannot be built; the message is one line and says what failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """What is particular to one sample.
+    """The properties of one sample.
 
-    `step` is numpy's unit of the time step; `rain_scale` turns file values into `rain_units`; with `daily_normals`
-    PET comes as one file a calendar day, the mean of many years; `descriptors` maps file stems to variables.
+    Attributes:
+        folder: name of its folder in the wheel.
+        title: title of the dataset.
+        step: numpy's unit of the time step.
+        rain_units: units of precipitation.
+        rain_scale: factor from the files' values to `rain_units`.
+        daily_normals: whether PET has one file for each calendar day, the mean of many years.
+        descriptors: file stems and the variables that they hold.
     """
 
     folder: str
@@ -143,20 +149,20 @@ NORMALS_COMMENT = (
 def build_sample(
     name: str, cache_dir: Path | None = None, progress: Progress | None = None, fetch: Fetch | None = None
 ) -> xr.Dataset:
-    """A sample as a CF dataset in memory: `precipitation`, `pet`, `river_flow`, static fields and gauges.
+    """Build a sample as a CF dataset in memory: `precipitation`, `pet`, `river_flow`, static fields and gauges.
 
     Args:
         name: a key of `SAMPLES`.
-        cache_dir: keeps the wheel between calls; the user's cache folder where not given.
-        progress: called with (what, done, total) as files are fetched and read.
-        fetch: puts the wheel into a folder; pip where not given.
+        cache_dir: folder that keeps the wheel between calls; the user's cache folder by default.
+        progress: called with (what, done, total) while files are fetched and read.
+        fetch: puts the wheel into a folder; pip by default.
 
     Raises:
-        SampleUnavailableError: no such sample, or its wheel cannot be had.
+        SampleUnavailableError: no sample has that name, or its wheel cannot be fetched.
     """
     if name not in SAMPLES:
         raise SampleUnavailableError(f"no sample is called {name!r}; there are {', '.join(sorted(SAMPLES))}")
-    report = progress or _say_nothing
+    report = progress or _no_report
     report("fetch the wheel", 0, 1)
     wheel = cached_wheel(cache_dir or platformdirs.user_cache_path("hydrofill"), fetch or download_wheel)
     report("fetch the wheel", 1, 1)
@@ -165,20 +171,20 @@ def build_sample(
 
 
 def write_sample(dataset: xr.Dataset, path: Path) -> None:
-    """Writes the dataset as NetCDF-4, compressed as its encodings say."""
+    """Write the dataset as NetCDF-4, compressed as its encodings say."""
     dataset.to_netcdf(path, engine="h5netcdf")
 
 
 def cached_wheel(cache_dir: Path, fetch: Fetch, sha256: str = WHEEL_SHA256) -> Path:
-    """Where the wheel lies, its hash checked; fetched when the cache lacks it or holds another file.
+    """Return the path of the wheel, its hash checked; fetch it if the cache lacks it or holds another file.
 
     Args:
-        cache_dir: made where it does not exist.
-        fetch: puts `WHEEL_NAME` into the folder it is given.
-        sha256: what the file must hash to.
+        cache_dir: folder of the cache; it is created if needed.
+        fetch: puts `WHEEL_NAME` into the folder that it is given.
+        sha256: the expected hash of the file.
 
     Raises:
-        SampleUnavailableError: fetching fails, or what came is another file.
+        SampleUnavailableError: fetching fails, or the fetched file has another hash.
     """
     wheel = cache_dir / WHEEL_NAME
     try:
@@ -190,17 +196,17 @@ def cached_wheel(cache_dir: Path, fetch: Fetch, sha256: str = WHEEL_SHA256) -> P
             fetched = Path(folder) / WHEEL_NAME
             if (got := _sha256(fetched)) != sha256:
                 raise SampleUnavailableError(f"{WHEEL_NAME} is refused: got sha256 {got}, expected {sha256}")
-            fetched.replace(wheel)  # atomic: nobody sees half a wheel
+            fetched.replace(wheel)  # atomic: the cache never holds a partial wheel
     except OSError as error:
         raise SampleUnavailableError(f"cannot get {WHEEL_NAME} into {cache_dir}: {error}") from error
     return wheel
 
 
 def download_wheel(folder: Path) -> None:
-    """Puts the wheel into `folder` with this Python's own pip.
+    """Download the wheel into `folder` with this Python's pip.
 
     Raises:
-        SampleUnavailableError: pip fails or is not there; names the requirement and pip's last word.
+        SampleUnavailableError: pip fails or is not installed; quotes the last line of pip's output.
     """
     tried = f"pip download {REQUIREMENT}"
     command = [sys.executable, "-m", *PIP_DOWNLOAD, "--dest", str(folder), REQUIREMENT]
@@ -214,7 +220,7 @@ def download_wheel(folder: Path) -> None:
 
 
 def read_sample(archive: zipfile.ZipFile, sample: Sample, progress: Progress) -> xr.Dataset:
-    """The dataset from an open wheel, on a regular time axis: a step without a file is a missing frame."""
+    """Read a sample from an open wheel onto a regular time axis; a step without a file is a missing frame."""
     files = SampleFiles(archive, f"{WHEEL_DATA}/{sample.folder}")
     rain_files = files.dated("prcp")
     stamps = np.array([read_date(date) for date in rain_files])  # ascending
@@ -239,7 +245,7 @@ def read_sample(archive: zipfile.ZipFile, sample: Sample, progress: Progress) ->
 
 
 def _described(dataset: xr.Dataset, sample: Sample) -> xr.Dataset:
-    """The dataset with its attributes, its projection and the encodings it is written with."""
+    """Return the dataset with its attributes, its projection and its encodings for files."""
     for name, variable in dataset.variables.items():
         variable.attrs.update(ATTRIBUTES[str(name)])
         if {"y", "x"} <= set(variable.dims):
@@ -261,5 +267,5 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _say_nothing(what: str, done: int, total: int) -> None:
-    """The progress of a caller who does not ask for it."""
+def _no_report(what: str, done: int, total: int) -> None:
+    """Report nothing."""

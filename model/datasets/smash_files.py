@@ -1,4 +1,4 @@
-"""The files of one hydro-smash sample: rasters named by date, gauge series, descriptors and the mesh."""
+"""Read the files of one hydro-smash sample: rasters named by date, gauge series, descriptors and the mesh."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from model.data.rasters import Floats, Grid, Raster, read_raster
+from model.datasets.rasters import Floats, Grid, Raster, read_raster
 
 Times = npt.NDArray[np.datetime64]
 Progress = Callable[[str, int, int], None]
@@ -22,7 +22,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, eq=False)
 class Gauges:
-    """N gauges: `codes`, surveyed places `y` and `x` (metres, Lambert-93), drained area `area_km2`; each (N,)."""
+    """N gauges: `codes`, surveyed positions `y` and `x` (metres, Lambert-93) and drained area `area_km2`, each (N,)."""
 
     codes: npt.NDArray[np.str_]
     y: npt.NDArray[np.float64]
@@ -31,31 +31,31 @@ class Gauges:
 
 
 class SampleFiles:
-    """One sample's folder inside the open wheel."""
+    """The folder of one sample in the open wheel."""
 
     def __init__(self, archive: zipfile.ZipFile, folder: str) -> None:
         self._archive = archive
         self._folder = folder
 
     def dated(self, subfolder: str) -> dict[str, str]:
-        """Rasters below `subfolder`, in the order of their dates: date as in the file's name -> file."""
+        """Return the rasters below `subfolder` in the order of their dates, as a mapping from date to file."""
         below = re.compile(rf"{re.escape(self._folder)}/{subfolder}/(?:[^/]+/)*\D*(\d+)[^/]*\.tif")
         found = [(match[1], match[0]) for name in self._archive.namelist() if (match := below.fullmatch(name))]
         return dict(sorted(found))
 
     def raster(self, name: str) -> Raster:
-        """The raster in a file of the archive."""
+        """Read a raster from a file of the archive."""
         return read_raster(self._archive.read(name))
 
     def frames(self, subfolder: str, dates: Sequence[str], grid: Grid, progress: Progress) -> Floats:
-        """One frame a date, (T, H, W); NaN where there is no file of that date. A date may come again.
+        """Read one frame for each date, (T, H, W), NaN where a date has no file. Dates may be repeated.
 
         Raises:
             ValueError: a raster's cells do not coincide with the grid's.
         """
         files = self.dated(subfolder)
         wanted = [date for date in dict.fromkeys(dates) if date in files]
-        stack = np.full((len(wanted) + 1, grid.rows, grid.columns), np.nan, np.float32)  # the last stays missing
+        stack = np.full((len(wanted) + 1, grid.rows, grid.columns), np.nan, np.float32)  # the last frame stays missing
         for done, date in enumerate(wanted):
             stack[done] = self.raster(files[date]).on(grid)
             progress(f"read {subfolder}", done + 1, len(wanted))
@@ -63,15 +63,15 @@ class SampleFiles:
         return stack[[place.get(date, -1) for date in dates]]  # (T, H, W)
 
     def gauges(self) -> Gauges:
-        """The gauges of the sample, in the file's order."""
+        """Read the gauges of the sample, in the order of the file."""
         rows = list(csv.DictReader(self._text("gauge_attributes.csv").splitlines()))
         y, x, area = (np.array([row[key] for row in rows], np.float64) for key in ("y", "x", "area"))
         return Gauges(np.array([row["code"] for row in rows]), y, x, area)
 
     def flow(self, code: str, time: Times) -> Floats:
-        """River flow of a gauge, (T,), m3 s-1; NaN where negative (smash's "no data") or not recorded.
+        """Read the river flow of a gauge, (T,), m3 s-1; NaN where negative (smash's "no data") or not recorded.
 
-        The file has one value a step, without dates but for the first, which is its header.
+        The file has one value for each step; its header is the date of the first.
         """
         first, *values = self._text(f"qobs/{code}.csv").split()
         recorded = np.array(values, np.float64).astype(np.float32)
@@ -84,11 +84,11 @@ class SampleFiles:
         return flow
 
     def descriptors(self, stems: Mapping[str, str], grid: Grid) -> dict[str, Floats]:
-        """Descriptors (H, W) by variable name, from {file stem: variable}."""
+        """Read descriptors (H, W) by variable name, from {file stem: variable}."""
         return {name: self.raster(f"{self._folder}/descriptor/{stem}.tif").on(grid) for stem, name in stems.items()}
 
     def catchment(self, grid: Grid) -> dict[str, Floats]:
-        """From the mesh, (H, W): `catchment` (1 inside, 0 outside), `flow_accumulation` (km2, NaN outside)."""
+        """Read `catchment` (1 inside, 0 outside) and `flow_accumulation` (km2, NaN outside) from the mesh, (H, W)."""
         name = f"{self._folder}/mesh_{PurePosixPath(self._folder).name}.hdf5"
         with h5py.File(io.BytesIO(self._archive.read(name)), "r") as file:
             mesh = file["mesh"]
@@ -107,11 +107,11 @@ class SampleFiles:
 
 
 def read_date(digits: str) -> np.datetime64:
-    """A date written as YYYYMMDD or YYYYMMDDhhmm, to the minute."""
+    """Read a date written as YYYYMMDD or YYYYMMDDhhmm, to the minute."""
     day, minute = digits[:8], digits[8:].ljust(4, "0")
     return np.datetime64(f"{day[:4]}-{day[4:6]}-{day[6:]}T{minute[:2]}:{minute[2:]}", "m")
 
 
 def write_date(time: np.datetime64) -> str:
-    """A time as YYYYMMDDhhmm."""
+    """Return a time as YYYYMMDDhhmm."""
     return re.sub(r"\D", "", np.datetime_as_string(time, unit="m"))

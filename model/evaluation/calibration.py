@@ -5,8 +5,6 @@ Source: Lei et al. 2018 (split conformal prediction with a locally weighted scor
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from hydrofill.calibration import CLASSES, Calibration, Stretch, distance_classes
@@ -49,9 +47,9 @@ def calibrate(
     for number in range(passes + frame_passes):
         part = cube.window(*extent(rng, cube, layout))
         share = min(HIDDEN_SHARE, HIDDEN_STEPS / len(part.time))
-        drawn = replace(config, untouched=1 - share, own_gaps=OWN_GAPS)
+        drawn = config.updated(untouched=1 - share, own_gaps=OWN_GAPS)
         if number >= passes:
-            drawn = replace(config, untouched=1 - 2 * share, own_gaps=0.0, kinds=("frames",))
+            drawn = config.updated(untouched=1 - 2 * share, own_gaps=0.0, kinds=("frames",))
         for name, found in _hide_and_fill(rng, part, layout, predict, drawn).items():
             found[FRAME] += number * len(cube.time)
             pairs[name].append(found)

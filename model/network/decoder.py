@@ -1,4 +1,4 @@
-"""Queries -> answers: one query a patch with a missing cell, read from the memory."""
+"""Decoders: one query for each patch with a missing cell reads the memory of the visible tokens."""
 
 from __future__ import annotations
 
@@ -10,14 +10,20 @@ from torch import Tensor, nn
 
 from model.config import NetworkConfig
 from model.network.fusion import Memory, keys_of
-from model.network.layers import NORM_EPS, CrossBlock, EncoderBlock, Keys, Ready, padding_of, real_tokens
+from model.network.layers import NORM_EPS, CrossBlock, EncoderBlock, KeySelection, Projected, padding_of, real_tokens
 from model.network.positions import PlaceEncoding
 
 
 class DecoderInputs(NamedTuple):
-    """Queries as tensors: `variable` (B, Q), `place` (B, Q, C), `length` (B,) real ones, first guesses of their cells.
+    """Queries as tensors.
 
-    `guess` (B, Q, P, G), `guessed` and `distance` (B, Q, P, .) are empty in a network without guesses.
+    Attributes:
+        variable: (B, Q) index of the variable.
+        place: (B, Q, C) place and time.
+        length: (B,) number of real queries.
+        guess: (B, Q, P, G) first guesses of the cells; empty, as the next two, in a network without guesses.
+        guessed: (B, Q, P, G) bool, which first guesses exist.
+        distance: (B, Q, P, D) distances to observed cells.
     """
 
     variable: Tensor
@@ -29,11 +35,11 @@ class DecoderInputs(NamedTuple):
 
 
 class QueryEmbedding(nn.Module):
-    """Mask token, variable and place of each query, with what is known of its cells -> (B, Q, D)."""
+    """Embeds queries (B, Q, D): mask token, variable and place, with features of the first guesses."""
 
     def __init__(self, num_variables: int, cell_features: int, dim: int) -> None:
         super().__init__()
-        self.mask_token = nn.Embedding(num_variables, dim)  # one a variable: mask token + variable
+        self.mask_token = nn.Embedding(num_variables, dim)  # mask token + variable
         self.place = PlaceEncoding(dim)
         self.cells = nn.Linear(cell_features, dim) if cell_features else None
 
@@ -45,8 +51,8 @@ class QueryEmbedding(nn.Module):
 class CrossDecoder(nn.Module):
     """Queries read the memory of their own sample by cross-attention, layer by layer, (B, Q, D).
 
-    Unless told to (`decoder_self_attention`), they do not read each other, so that an answer does not
-    depend on what else is asked.
+    They do not read each other, so that a prediction does not depend on the other queries, unless the configuration
+    sets `decoder_self_attention`.
     """
 
     def __init__(self, config: NetworkConfig, num_variables: int) -> None:
@@ -61,21 +67,21 @@ class CrossDecoder(nn.Module):
         self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
 
     def forward(self, x: Tensor, memory: Memory, requested: DecoderInputs) -> Tensor:
-        real: Keys = padding_of(memory.length, memory.tokens.shape[1])
+        real: KeySelection = padding_of(memory.length, memory.tokens.shape[1])
         if self.fusion != "joint":
             real = keys_of(requested.variable, memory.variable, memory.length, self.num_variables)
-        return self.read(x, self.ready(memory.tokens), real, requested.length)
+        return self.read(x, self.project(memory.tokens), real, requested.length)
 
-    def ready(self, tokens: Tensor) -> list[Ready]:
-        """Keys and values of the memory's tokens (B, M, W) for each layer: made once, read by any number of queries."""
+    def project(self, tokens: Tensor) -> list[Projected]:
+        """Return keys and values of the memory's tokens (B, M, W) for each layer, for any number of queries."""
         depth = len(self.blocks)
         own = tokens.chunk(depth, -1) if self.has_layer_memories else [tokens] * depth
-        return [block.ready(one) for block, one in zip(self._layers, own, strict=True)]
+        return [block.project(one) for block, one in zip(self._layers, own, strict=True)]
 
-    def read(self, x: Tensor, ready: Sequence[Ready], real: Keys, length: Tensor) -> Tensor:
-        """The answers of queries (B, Q, D), of which `length` (B,) are real, from a memory made ready."""
+    def read(self, x: Tensor, projected: Sequence[Projected], real: KeySelection, length: Tensor) -> Tensor:
+        """Return the outputs of queries (B, Q, D), of which `length` (B,) are real, from a projected memory."""
         real_queries = padding_of(length, x.shape[1])
-        for block, one in zip(self._layers, ready, strict=True):
+        for block, one in zip(self._layers, projected, strict=True):
             x = block.read(x, one, real, real_queries)
         return self.norm(x)
 
@@ -85,7 +91,7 @@ class CrossDecoder(nn.Module):
 
 
 class Canvas(nn.Module):
-    """The pooled vector laid out again over the visible positions: (B, 1, D) -> (B, L, decoder width)."""
+    """The pooled vector repeated over the visible positions: (B, 1, D) -> (B, L, decoder width)."""
 
     def __init__(self, config: NetworkConfig, token_types: int) -> None:
         super().__init__()
@@ -98,9 +104,9 @@ class Canvas(nn.Module):
 
 
 class FullDecoder(nn.Module):
-    """Self-attention over visible and hidden positions together; the answers of the hidden ones, (B, Q, D).
+    """Self-attention over visible and hidden positions together; the outputs of the hidden positions, (B, Q, D).
 
-    What `water_fm_small` does: its cost grows with (visible + hidden)^2.
+    The decoder of `water_fm_small`; its cost grows with (visible + hidden)^2.
     """
 
     def __init__(self, config: NetworkConfig) -> None:

@@ -1,4 +1,4 @@
-"""Visible tokens -> memory: the whole sequence."""
+"""The encoder: visible tokens to a memory of the whole sequence."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from torch.nn import functional as F
 from hydrofill.layout import Layout
 from model.config import NetworkConfig
 from model.network.fusion import Memory, chosen_first, keys_of
-from model.network.layers import NORM_EPS, EncoderBlock, Keys, LayerMemories, padding_of, real_tokens
+from model.network.layers import NORM_EPS, EncoderBlock, KeySelection, LayerMemories, padding_of, real_tokens
 from model.network.positions import PlaceEncoding
 
 Y_X = slice(1, 3)  # columns of PLACE_FEATURES: cells from the window's centre
-SAME_PLACE_CELLS = 0.25  # patches and sites are at least one cell apart, or one and the same
+SAME_PLACE_CELLS = 0.25  # different patches and sites are at least one cell apart
 
 
 class TokenEmbedding(nn.Module):
-    """Values (B, L, P) in physical units with their validity -> (B, L, D); each token type has its own weights.
+    """Embeds values (B, L, P) in physical units with their validity as (B, L, D); each token type has its own weights.
 
-    An unseen cell enters as 0 with its flag at 0, so its stored value cannot matter.
+    A cell that is not visible enters as 0 with its flag at 0, so its stored value has no effect.
     """
 
     def __init__(self, token_types: int, token_size: int, dim: int) -> None:
@@ -35,7 +35,7 @@ class TokenEmbedding(nn.Module):
         self.register_buffer("square_root", torch.zeros(token_types, dtype=torch.bool))
 
     def content(self, values: Tensor, valid: Tensor, variable: Tensor) -> Tensor:
-        """What the cells say, (B, L, D), without place and time."""
+        """Return the embedded values (B, L, D) without place and time."""
         scores = self.standardise(values, variable)
         seen = valid.to(scores.dtype)
         scores = torch.where(valid, scores, torch.zeros_like(scores))
@@ -45,17 +45,17 @@ class TokenEmbedding(nn.Module):
         return self.proj(by_type)
 
     def standardise(self, values: Tensor, variable: Tensor) -> Tensor:
-        """Physical values as standard scores of their token type, in the network's space."""
+        """Return physical values as standard scores of their token type, after the square root where it is used."""
         root = self.square_root[variable].unsqueeze(-1)
         z = torch.where(root, values.clamp(min=0).sqrt(), values)
         return (z - self.center[variable]) / self.spread[variable]
 
 
 class StaticAttributes(nn.Module):
-    """Static attributes of a place joined to the tokens there: added (`add`), or as scale and shift (`film`).
+    """Joins the static attributes of a place to the tokens there: added (`add`), or as scale and shift (`film`).
 
-    Static tokens come last and are taken out of the sequence; each gives to the tokens of its own place,
-    patches to patches and sites to sites.
+    Static tokens come last and are removed from the sequence. Each is joined to the tokens of its own place, patches to
+    patches and sites to sites.
     """
 
     def __init__(self, dim: int, as_film: bool) -> None:
@@ -64,28 +64,28 @@ class StaticAttributes(nn.Module):
         self.to_shift = nn.Linear(dim, dim)
         self.to_scale = nn.Linear(dim, dim) if as_film else None
 
-    def forward(self, x: Tensor, place: Tensor, content: Tensor, given_at: Tensor, may_give: Tensor) -> Tensor:
-        """Tokens `x` (B, L, D) at `place` (B, L, C) joined by what static tokens there give.
+    def forward(self, x: Tensor, place: Tensor, content: Tensor, static_place: Tensor, allowed: Tensor) -> Tensor:
+        """Return tokens (B, L, D) with the static attributes of their places.
 
         Args:
-            x: tokens.
-            place: of the tokens.
-            content: (B, S, D) of the static tokens.
-            given_at: (B, S, C) their places.
-            may_give: (B, L, S) bool, which of them may give to each token.
+            x: (B, L, D) tokens.
+            place: (B, L, C) places of the tokens.
+            content: (B, S, D) embedded values of the static tokens.
+            static_place: (B, S, C) places of the static tokens.
+            allowed: (B, L, S) bool, which static tokens may be joined to each token.
         """
-        away = (place[..., Y_X].unsqueeze(2) - given_at[..., Y_X].unsqueeze(1)).abs().amax(-1)  # (B, L, S)
-        weight = ((away < SAME_PLACE_CELLS) & may_give).to(x.dtype)
+        away = (place[..., Y_X].unsqueeze(2) - static_place[..., Y_X].unsqueeze(1)).abs().amax(-1)  # (B, L, S)
+        weight = ((away < SAME_PLACE_CELLS) & allowed).to(x.dtype)
         count = weight.sum(-1, keepdim=True)
-        given = weight @ content / count.clamp(min=1)
-        scale = torch.zeros_like(x) if self.to_scale is None else self.to_scale(given)
-        return torch.where(count > 0, x * (1 + scale) + self.to_shift(given), x)
+        mean = weight @ content / count.clamp(min=1)
+        scale = torch.zeros_like(x) if self.to_scale is None else self.to_scale(mean)
+        return torch.where(count > 0, x * (1 + scale) + self.to_shift(mean), x)
 
 
 class Encoder(nn.Module):
-    """Embedding, transformer blocks, final norm: tokens (B, L, ...) -> Memory, the whole sequence, never pooled.
+    """Embedding, transformer blocks and final norm: tokens (B, L, ...) to a memory of the whole sequence.
 
-    With `feature_layers` it hands on every decoder layer's own mix of those layers' maps (B, L, depth * D).
+    With `feature_layers` the memory holds, for every decoder layer, its own mix of the maps (B, L, depth * D).
     """
 
     def __init__(self, layout: Layout, config: NetworkConfig) -> None:
@@ -105,7 +105,7 @@ class Encoder(nn.Module):
 
     def forward(self, values: Tensor, valid: Tensor, variable: Tensor, place: Tensor, length: Tensor) -> Memory:
         x, length = self._embed(values, valid, variable, place, length)
-        real: Keys = padding_of(length, values.shape[1])
+        real: KeySelection = padding_of(length, values.shape[1])
         if self.config.fusion != "joint":
             real = keys_of(variable, variable, length, self.num_variables)
         maps = [x] if self.config.use_input else []
@@ -119,7 +119,7 @@ class Encoder(nn.Module):
     def _embed(
         self, values: Tensor, valid: Tensor, variable: Tensor, place: Tensor, length: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Embedded tokens, and how many of each sample's take part."""
+        """Return embedded tokens (B, L, D) and the number of tokens of each sample that are encoded (B,)."""
         content = self.embedding.content(values, valid, variable)
         x = content + self.embedding.place(place)
         if self.config.static == "token":
@@ -127,10 +127,10 @@ class Encoder(nn.Module):
         is_static = variable >= self.num_variables
         real = real_tokens(length, values.shape[1])
         if self.static is not None:
-            sites, (index, gives) = self.on_sites[variable], chosen_first(is_static & real)
-            may_give = gives.unsqueeze(1) & (sites.unsqueeze(2) == sites.gather(1, index).unsqueeze(1))
+            sites, (index, chosen) = self.on_sites[variable], chosen_first(is_static & real)
+            allowed = chosen.unsqueeze(1) & (sites.unsqueeze(2) == sites.gather(1, index).unsqueeze(1))
             given = (
                 values.gather(1, index.unsqueeze(-1).expand(-1, -1, values.shape[-1])) for values in (content, place)
             )
-            x = self.static(x, place, *given, may_give)
+            x = self.static(x, place, *given, allowed)
         return x, length - (is_static & real).sum(1)

@@ -1,9 +1,9 @@
-"""How variables meet: who may read whom, and what each tells the others.
+"""Fusion: which tokens of which variables may be read.
 
-`joint`: every token reads every other, every query the whole memory. `none` (option A): tokens and queries
-keep to their own variable and the static attributes, so that each variable costs what it costs alone.
-`pooled` (option B): the same, but each variable's mean token joins the memory, and queries read those of all
-variables.
+`joint`: every token reads every other token, and every query reads the whole memory. `none` (option A): tokens and
+queries read their own variable and the static attributes only, so that each variable costs what it costs alone.
+`pooled` (option B): as `none`, and in addition the mean token of each variable is put into the memory, where queries of
+all variables read it.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.network.layers import Group, Keys, real_tokens
+from model.network.layers import Group, KeySelection, real_tokens
 
 
 class Memory(NamedTuple):
-    """What the encoder hands on: tokens (B, M, W), how many are real (B,), the type of each (B, M)."""
+    """The encoder's output: tokens (B, M, W), the number of real tokens (B,), and the type of each token (B, M)."""
 
     tokens: Tensor
     length: Tensor
@@ -26,52 +26,52 @@ class Memory(NamedTuple):
 
 
 def may_read(readers: Tensor, read: Tensor, num_variables: int) -> Tensor:
-    """(B, R, L) bool: readers of types (B, R) may read of types (B, L) their own variable's tokens and static ones."""
+    """Return which tokens (B, L) each reader (B, R) may read, (B, R, L) bool: its own variable's and static tokens."""
     return (readers.unsqueeze(-1) == read.unsqueeze(-2)) | (read >= num_variables).unsqueeze(-2)
 
 
-def keys_of(readers: Tensor, read: Tensor, length: Tensor, num_variables: int) -> Keys:
-    """What each reader reads where variables keep apart: groups, which cost what each variable costs alone.
+def keys_of(readers: Tensor, read: Tensor, length: Tensor, num_variables: int) -> KeySelection:
+    """Return the keys that each reader reads without joint fusion, as groups of one variable each.
 
     Args:
-        readers: (B, R) types.
-        read: (B, L) types of what there is to read.
-        length: (B,) how many of those are real.
-        num_variables: V; types from V on are for all to read.
+        readers: (B, R) types of the readers.
+        read: (B, L) types of the tokens that can be read.
+        length: (B,) number of real tokens among those.
+        num_variables: V; tokens of types from V on are read by all.
     """
     real = real_tokens(length, read.shape[1])
-    if torch.compiler.is_exporting():  # a graph knows no sizes of groups: it has a mask
+    if torch.compiler.is_exporting():  # sizes of groups are not known in a graph: use a mask
         return may_read(readers, read, num_variables) & real.unsqueeze(1)
     groups = []
     for variable in range(num_variables + 1):
         own = readers.clamp(max=num_variables) == variable
-        open_to_it = ((read == variable) | (read >= num_variables)) & real
-        group = Group(*chosen_first(own), *chosen_first(open_to_it))
+        keys = ((read == variable) | (read >= num_variables)) & real
+        group = Group(*chosen_first(own), *chosen_first(keys))
         if group.reader.shape[1] and group.key.shape[1]:
             groups.append(group)
     return groups
 
 
 def chosen_first(chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """Indices (B, K) of the chosen (B, L), for the most that a sample has, and which of those are chosen.
+    """Return the indices (B, K) of the chosen tokens (B, L) and which of them are chosen.
 
-    A graph that is exported knows no such number: K is L there.
+    K is the largest number of chosen tokens in a sample; in an exported graph, where that is not known, K is L.
     """
     if torch.compiler.is_exporting():
         return torch.arange(chosen.shape[1], device=chosen.device).expand_as(chosen), chosen
-    most = int(chosen.sum(1).max()) if chosen.numel() else 0
-    index = chosen.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :most]
+    largest = int(chosen.sum(1).max()) if chosen.numel() else 0
+    index = chosen.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :largest]
     return index, chosen.gather(1, index)
 
 
 def mean_token(tokens: Tensor, real: Tensor) -> Tensor:
-    """(B, 1, D): the mean of each sample's real tokens."""
+    """Return the mean of each sample's real tokens, (B, 1, D)."""
     weight = real.unsqueeze(-1).to(tokens.dtype)
     return (tokens * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True)
 
 
 class PooledVariables(nn.Module):
-    """Puts each variable's mean token before the memory, for every query to read; an absent one has a learnt token."""
+    """Puts the mean token of each variable before the memory; a variable that is absent has a learnt token."""
 
     def __init__(self, num_variables: int, token_types: int, dim: int) -> None:
         super().__init__()

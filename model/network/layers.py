@@ -1,4 +1,4 @@
-"""Attention, cross-attention, blocks and weighted feature maps, with the published numbers.
+"""Attention, cross-attention, transformer blocks and weighted feature maps, as published.
 
 Source: Fu et al. 2024, Rethinking Patch Dependence for Masked Autoencoders (CrossMAE), sections 3.2
 and 3.3; He et al. 2022 (MAE); Vaswani et al. 2017, eq. 1. Parameter names are the published ones, so
@@ -18,17 +18,17 @@ NORM_EPS = 1e-5  # as published; ViT code elsewhere uses 1e-6
 
 
 def real_tokens(length: Tensor, size: int) -> Tensor:
-    """True for the real tokens of a padded batch, (B, size), from their counts (B,).
+    """Return which tokens of a padded batch are real, (B, size) bool, from their numbers (B,).
 
-    A sample without any counts as having one (a token of zeros), so that softmax never sees only padding.
+    A sample without tokens counts as having one (a token of zeros), so that no softmax is over padding alone.
     """
     return torch.arange(size, device=length.device)[None, :] < length.clamp(min=1)[:, None]
 
 
 def padding_of(length: Tensor, size: int) -> Tensor | None:
-    """`real_tokens`, or None where no token is padding: attention is faster without a mask.
+    """Return `real_tokens`, or None where no token is padding, because attention is faster without a mask.
 
-    A graph that is exported always has the mask, for it serves batches of any lengths.
+    An exported graph always has the mask, because it must work for batches of any lengths.
     """
     if size and not torch.compiler.is_exporting() and bool((length >= size).all()):
         return None
@@ -36,9 +36,10 @@ def padding_of(length: Tensor, size: int) -> Tensor | None:
 
 
 class Group(NamedTuple):
-    """Tokens that read the same: readers at (B, R) read what is at (B, K), all indices into their sequences.
+    """Tokens that read the same keys: the readers (B, R) read the keys (B, K), both indices into their sequences.
 
-    Samples with fewer are filled up by others' tokens, which `is_reader` (B, R) and `is_key` (B, K) leave out.
+    Samples with fewer tokens in the group are padded with other tokens; `is_reader` (B, R) and `is_key` (B, K) are
+    False for those.
     """
 
     reader: Tensor
@@ -47,11 +48,12 @@ class Group(NamedTuple):
     is_key: Tensor
 
 
-# Which keys are read: all; (B, L) these; (B, Q, L) each reader's own; or by groups, each token in at most one.
-Keys = Tensor | Sequence[Group] | None
+# The keys that are read: all (None), the same for all readers (B, L), chosen by each reader (B, Q, L), or by groups of
+# readers; each reader is in at most one group.
+KeySelection = Tensor | Sequence[Group] | None
 
 
-class Ready(NamedTuple):
+class Projected(NamedTuple):
     """Keys and values (B, L, D) of a memory, projected for one decoder layer."""
 
     key: Tensor
@@ -67,13 +69,13 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, real: Keys = None) -> Tensor:
+    def forward(self, x: Tensor, real: KeySelection = None) -> Tensor:
         query, key, value = self.qkv(x).chunk(3, dim=-1)
         return self.proj(_attend(query, key, value, self.num_heads, real))
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention of queries (B, Q, D) to a memory (B, L, M), or to the `real` part of it."""
+    """Multi-head attention of queries (B, Q, D) to the tokens of a memory (B, L, M), or to the `real` ones."""
 
     def __init__(self, dim: int, memory_dim: int, num_heads: int) -> None:
         super().__init__()
@@ -82,21 +84,21 @@ class CrossAttention(nn.Module):
         self.kv = nn.Linear(memory_dim, 2 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, memory: Tensor, real: Keys = None) -> Tensor:
-        return self.read(x, self.ready(memory), real)
+    def forward(self, x: Tensor, memory: Tensor, real: KeySelection = None) -> Tensor:
+        return self.read(x, self.project(memory), real)
 
-    def ready(self, memory: Tensor) -> Ready:
-        """The memory's keys and values, which serve any number of queries."""
+    def project(self, memory: Tensor) -> Projected:
+        """Return the memory's keys and values, which any number of queries can read."""
         key, value = self.kv(memory).chunk(2, dim=-1)
-        return Ready(key, value)
+        return Projected(key, value)
 
-    def read(self, x: Tensor, ready: Ready, real: Keys) -> Tensor:
-        """What queries (B, Q, D) read of a memory made ready."""
-        return self.proj(_attend(self.q(x), ready.key, ready.value, self.num_heads, real))
+    def read(self, x: Tensor, projected: Projected, real: KeySelection) -> Tensor:
+        """Return what queries (B, Q, D) read from a projected memory."""
+        return self.proj(_attend(self.q(x), projected.key, projected.value, self.num_heads, real))
 
 
 class Mlp(nn.Module):
-    """Two linear layers with an exact GELU between."""
+    """Two linear layers with an exact GELU between them."""
 
     def __init__(self, dim: int, hidden_dim: int) -> None:
         super().__init__()
@@ -117,7 +119,7 @@ class EncoderBlock(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps=NORM_EPS)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
 
-    def forward(self, x: Tensor, real: Keys = None) -> Tensor:
+    def forward(self, x: Tensor, real: KeySelection = None) -> Tensor:
         x = x + self.attn(self.norm1(x), real)
         return x + self.mlp(self.norm2(x))
 
@@ -138,23 +140,25 @@ class CrossBlock(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps=NORM_EPS)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
 
-    def forward(self, x: Tensor, memory: Tensor, real: Keys = None, real_queries: Tensor | None = None) -> Tensor:
-        return self.read(x, self.ready(memory), real, real_queries)
+    def forward(
+        self, x: Tensor, memory: Tensor, real: KeySelection = None, real_queries: Tensor | None = None
+    ) -> Tensor:
+        return self.read(x, self.project(memory), real, real_queries)
 
-    def ready(self, memory: Tensor) -> Ready:
-        """The memory's keys and values, which serve any number of queries."""
-        return self.cross_attn.ready(memory)
+    def project(self, memory: Tensor) -> Projected:
+        """Return the memory's keys and values, which any number of queries can read."""
+        return self.cross_attn.project(memory)
 
-    def read(self, x: Tensor, ready: Ready, real: Keys, real_queries: Tensor | None) -> Tensor:
-        """What `forward` gives, of a memory made ready."""
+    def read(self, x: Tensor, projected: Projected, real: KeySelection, real_queries: Tensor | None) -> Tensor:
+        """Return what `forward` gives, from a projected memory."""
         if self.reads_queries:
             x = x + self.self_attn(self.norm0(x), real_queries)
-        x = x + self.cross_attn.read(self.norm1(x), ready, real)
+        x = x + self.cross_attn.read(self.norm1(x), projected, real)
         return x + self.mlp(self.norm2(x))
 
 
 class WeightedFeatureMaps(nn.Module):
-    """For each decoder layer its own learnt mix of k encoder maps: (k, B, L, D) -> (B, L, D, decoder depth).
+    """A learnt mix of k encoder maps for each decoder layer: (k, B, L, D) -> (B, L, D, decoder depth).
 
     Source: CrossMAE section 3.3 (inter-block attention); weights start as N(0, 1 / sqrt(k)).
     """
@@ -169,7 +173,7 @@ class WeightedFeatureMaps(nn.Module):
 
 
 class LayerMemories(nn.Module):
-    """k encoder maps -> one memory for each decoder layer, each with its own norm, side by side: (B, L, depth * D)."""
+    """One memory for each decoder layer, mixed from k encoder maps and normed; concatenated to (B, L, depth * D)."""
 
     def __init__(self, num_maps: int, decoder_depth: int, dim: int) -> None:
         super().__init__()
@@ -181,11 +185,11 @@ class LayerMemories(nn.Module):
         return torch.cat([norm(one) for norm, one in zip(self.dec_norms, mixed, strict=True)], dim=-1)
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, num_heads: int, real: Keys) -> Tensor:
+def _attend(query: Tensor, key: Tensor, value: Tensor, num_heads: int, real: KeySelection) -> Tensor:
     if real is None or (isinstance(real, Tensor) and real.ndim == 2):
         return _by_heads(query, key, value, num_heads, None if real is None else real[:, None, None, :])
     if isinstance(real, Tensor):
-        blind = ~real.any(-1, keepdim=True)  # (B, Q, 1): a reader with nothing to read gets nothing, not NaN
+        blind = ~real.any(-1, keepdim=True)  # (B, Q, 1): a reader without keys gets zeros, not NaN
         out = _by_heads(query, key, value, num_heads, (real | blind)[:, None])
         return torch.where(blind, torch.zeros_like(out), out)
     out = torch.zeros_like(query)
@@ -196,7 +200,7 @@ def _attend(query: Tensor, key: Tensor, value: Tensor, num_heads: int, real: Key
 
 
 def _of_group(query: Tensor, key: Tensor, value: Tensor, num_heads: int, group: Group) -> Tensor:
-    """What the readers of a group read, (B, R, D); nothing where `is_reader` is not, or there is no key."""
+    """Return what the readers of a group read, (B, R, D); zeros where `is_reader` is False or there is no key."""
     queries, keys, values = (
         x.gather(1, _wide(index, x)) for x, index in ((query, group.reader), (key, group.key), (value, group.key))
     )
@@ -215,5 +219,5 @@ def _by_heads(query: Tensor, key: Tensor, value: Tensor, num_heads: int, mask: T
 
 
 def _wide(index: Tensor, x: Tensor) -> Tensor:
-    """(B, K) indices of tokens for all of the width of `x` (B, L, D)."""
+    """Expand indices of tokens (B, K) over the width of `x` (B, L, D)."""
     return index.unsqueeze(-1).expand(-1, -1, x.shape[-1])

@@ -1,4 +1,4 @@
-"""The whole: physical units in, a distribution in physical units out."""
+"""The network: values in physical units in, predictive distributions in physical units out."""
 
 from __future__ import annotations
 
@@ -17,22 +17,25 @@ from model.network.fusion import Memory, PooledVariables, mean_token
 from model.network.heads import CELL_FEATURES, CellGuesses, GuessHead, GuessPrior, PatchHead, Predictive
 from model.network.layers import WeightedFeatureMaps, real_tokens
 
-SLIGHT = 0.01  # of the first weights of the last layer over guesses
+INITIAL_STD = 0.01  # of the first weights of the last layer over guesses
 
 
 class Statistics(NamedTuple):
-    """Of each token type's values in the network's space, over observed training cells: (types, P) float32."""
+    """Mean and standard deviation of each token type over observed training cells, (types, P) float32.
+
+    They are in the network's space: after the square root for variables that use it.
+    """
 
     center: np.ndarray
-    spread: np.ndarray
+    std: np.ndarray
 
 
 class CrossMAE(nn.Module):
-    """Multimodal masked autoencoder over gappy water data, in every system that the configuration can name.
+    """A multimodal masked autoencoder for water data with gaps, in every variant that the configuration can name.
 
-    By default (plan B): every token of every variable in one unpooled memory, which queries read by
-    cross-attention; with `layout.guesses` they also carry classical first guesses, which the answer
-    corrects. Source: Fu et al. 2024.
+    By default the tokens of all variables form one memory, which is not pooled and which the queries read by
+    cross-attention. With `layout.guesses` the queries also carry classical first guesses, which the network corrects.
+    Source: Fu et al. 2024.
     """
 
     def __init__(self, layout: Layout, config: NetworkConfig) -> None:
@@ -54,20 +57,22 @@ class CrossMAE(nn.Module):
         self.encoder.embedding.square_root[: len(roots)] = torch.tensor(roots)
         self.apply(_initialise)
         if isinstance(self.head, GuessHead):
-            nn.init.normal_(self.head.out.weight, std=SLIGHT)  # it starts as the stacking of the guesses
+            nn.init.normal_(
+                self.head.out.weight, std=INITIAL_STD
+            )  # a new network is close to a weighted mean of the guesses
 
     def set_statistics(self, statistics: Statistics) -> None:
-        """Tell the network what is usual, so that physical units go in and come out."""
+        """Set the mean and standard deviation by which physical values are standardised."""
         self.encoder.embedding.center.copy_(torch.from_numpy(statistics.center))
-        self.encoder.embedding.spread.copy_(torch.from_numpy(statistics.spread))
+        self.encoder.embedding.spread.copy_(torch.from_numpy(statistics.std))
 
     def set_guess_errors(self, errors: np.ndarray) -> None:
-        """Tell the network how wrong each first guess usually is: (V, R, G), in each variable's standard scores."""
+        """Set the root mean square error of each first guess, (V, R, G), in standard scores of each variable."""
         if self.prior is not None:
             self.prior.error.copy_(torch.from_numpy(errors))
 
     def encode(self, values: Tensor, valid: Tensor, variable: Tensor, place: Tensor, length: Tensor) -> Memory:
-        """Visible tokens -> what the decoder reads."""
+        """Return the memory of visible tokens, which the decoder reads."""
         memory = self.encoder(values, valid, variable, place, length)
         real = real_tokens(memory.length, memory.tokens.shape[1])
         if self.variables is not None:
@@ -80,25 +85,25 @@ class CrossMAE(nn.Module):
         return Memory(pooled, torch.ones_like(memory.length), variable[:, :1])
 
     def decode(self, memory: Memory, requested: DecoderInputs) -> Predictive:
-        """Memory and queries -> the distribution of every cell of every query, (B, Q, P)."""
-        x, cells = self.ask(requested)
-        return self.tell(self.decoder(x, memory, requested), cells, requested.variable)
+        """Return the predictive distributions of the cells of all queries, (B, Q, P)."""
+        x, cells = self.embed_queries(requested)
+        return self.predict(self.decoder(x, memory, requested), cells, requested.variable)
 
-    def ask(self, requested: DecoderInputs) -> tuple[Tensor, CellGuesses | None]:
-        """Embedded queries (B, Q, D), and the first guesses of their cells in a network that has them."""
+    def embed_queries(self, requested: DecoderInputs) -> tuple[Tensor, CellGuesses | None]:
+        """Return embedded queries (B, Q, D) and their first guesses, None in a network without first guesses."""
         cells = None if self.prior is None else self._cells(self.prior, requested)
         return self.queries(requested, None if cells is None else cells.features.flatten(-2)), cells
 
-    def tell(self, answer: Tensor, cells: CellGuesses | None, variable: Tensor) -> Predictive:
-        """The decoder's answers (B, Q, D) to queries for `variable` (B, Q) as distributions, (B, Q, P)."""
-        loc, scale = self.head(answer, variable if cells is None else cells)
+    def predict(self, output: Tensor, cells: CellGuesses | None, variable: Tensor) -> Predictive:
+        """Return predictive distributions (B, Q, P) from the decoder's outputs (B, Q, D) for `variable` (B, Q)."""
+        loc, scale = self.head(output, variable if cells is None else cells)
         embedding = self.encoder.embedding
-        center, spread = embedding.center[variable], embedding.spread[variable]  # (B, Q, P)
+        center, std = embedding.center[variable], embedding.spread[variable]  # (B, Q, P)
         censored = embedding.square_root[variable].unsqueeze(-1)
-        return Predictive(center + spread * loc, spread * scale, censored)
+        return Predictive(center + std * loc, std * scale, censored)
 
     def forward(self, tokens: Tokens, queries: Queries) -> Predictive:
-        """A batch as `stack_tokens` and `stack_queries` make it -> the distribution of every query's cells."""
+        """Return the predictive distributions (B, Q, P) for a batch of `stack_tokens` and `stack_queries`."""
         memory = self.encode(*self.tensors(tokens.values, tokens.valid, tokens.variable, tokens.place, tokens.length))
         known = (queries.guess, queries.guessed, queries.distance)
         return self.decode(
@@ -106,7 +111,7 @@ class CrossMAE(nn.Module):
         )
 
     def tensors(self, *arrays: np.ndarray) -> list[Tensor]:
-        """Arrays as tensors beside the weights."""
+        """Return arrays as tensors on the device of the weights."""
         device = self.decoder.norm.weight.device
         return [torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in arrays]
 
@@ -116,12 +121,12 @@ class CrossMAE(nn.Module):
 
 
 def _initialise(module: nn.Module) -> None:
-    """Linear layers as MAE has them: Xavier uniform, no bias; mask tokens N(0, 0.02)."""
+    """Initialise as MAE does: linear layers Xavier uniform with zero bias, mask tokens N(0, 0.02)."""
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Embedding):
         nn.init.normal_(module.weight, std=0.02)
-    elif isinstance(module, WeightedFeatureMaps):  # after its linear layer: modules are visited inside out
+    elif isinstance(module, WeightedFeatureMaps):  # after its linear layer: inner modules are visited first
         nn.init.normal_(module.linear.weight, std=module.linear.in_features**-0.5)

@@ -1,4 +1,4 @@
-"""Place and time as numbers: waves of many lengths over the distances in a window."""
+"""Encoding of place and time: sines and cosines of many wavelengths."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from torch import Tensor, nn
 from hydrofill.places import NEAR, PLACE_FEATURES
 
 NUM_WAVES = 8
-MIN_WAVELENGTH = 2.0  # cells or steps: the finest change that a grid can hold
-MAX_WAVELENGTH = 512.0  # twice the farthest place that a window can hold
+MIN_WAVELENGTH = 2.0  # cells or steps: the shortest wave that a grid can represent
+MAX_WAVELENGTH = 512.0  # cells or steps: twice the largest distance in a window
 DOMAIN_WAVES = (1.0, 2.0, 4.0)  # half turns over the training grid
 Y_X_DOMAIN = slice(3, 5)
 
 
 class PlaceEncoding(nn.Module):
-    """Places (B, L, C), columns as PLACE_FEATURES, to (B, L, dim).
+    """Encodes places (B, L, C), with columns as PLACE_FEATURES, as (B, L, dim).
 
-    Sines and cosines of the distances in a window and of the position on the training grid, with the
-    season and the hour, through one linear layer. Source: Vaswani et al. 2017, section 3.5; wavelengths
-    from twice a cell to beyond a window, as coordinates here are real numbers.
+    Sines and cosines of the distances in a window and of the position on the training grid, with the season and the
+    hour, pass through one linear layer. Source: Vaswani et al. 2017, section 3.5, with wavelengths from two cells to
+    beyond a window, because coordinates here are real numbers.
     """
 
     def __init__(self, dim: int) -> None:

@@ -1,4 +1,4 @@
-"""A trained network as the function that fills cubes."""
+"""A trained network as the predictor that `reconstruct` calls."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from model.network.mae import CrossMAE
 
 
 class TorchPredictor:
-    """One window at a time: mean and standard deviation (Q, P) of every query's cells, physical units."""
+    """Predicts one window at a time: mean and standard deviation (Q, P) of the cells of all queries, physical units."""
 
     def __init__(self, network: CrossMAE) -> None:
         self.network = network.eval()

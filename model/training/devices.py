@@ -1,4 +1,4 @@
-"""Where a training runs: on one device, or on several that share every batch, a process each (DDP)."""
+"""Run a training on one device, or on several that share every batch, with one process each (DDP)."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from model.config import ConfigError
 
 LOOPBACK = "127.0.0.1"
-ENDING_S = 10.0  # a process that has not ended by itself in this time is ended
+TERMINATION_S = 10.0  # a process that is still running this long after terminate() is killed
 
 Follow = Callable[..., None]
 
 
 class DeviceLostError(RuntimeError):
-    """A process that shared the training is gone."""
+    """A process of the training has stopped."""
 
 
 class _Processes(ClusterEnvironment):
-    """The processes that `on_devices` starts, all on this machine, numbered from 0."""
+    """The processes that `on_devices` starts on this machine, numbered from 0."""
 
     creates_processes_externally = True
     main_address = LOOPBACK
@@ -64,17 +64,23 @@ class _Processes(ClusterEnvironment):
 
 @contextmanager
 def on_devices(number: int, follow: Follow, given: tuple[Any, ...]) -> Iterator[Fabric]:
-    """Fabric for the first of `number` devices; each other one runs `follow(rank, number, port, *given)` meanwhile.
+    """Yield Fabric for the first device, while every other device runs `follow(rank, number, port, *given)`.
+
+    Args:
+        number: number of devices.
+        follow: what the processes of the other devices run.
+        given: further arguments of `follow`; they are pickled.
 
     Raises:
-        ConfigError: there are not so many devices. DeviceLostError: one of the other processes stopped.
+        ConfigError: the machine has fewer devices.
+        DeviceLostError: one of the other processes stopped.
     """
     port = _free_port() if number > 1 else 0
     fabric = _fabric(0, number, port)
     if number == 1:
         yield fabric
         return
-    start = multiprocessing.get_context("spawn").Process  # a fork would not survive the threads of torch
+    start = multiprocessing.get_context("spawn").Process  # fork is not safe with the threads of torch
     others = [start(target=follow, args=(rank, number, port, *given), daemon=True) for rank in range(1, number)]
     threads = torch.get_num_threads()
     for process in others:
@@ -82,35 +88,35 @@ def on_devices(number: int, follow: Follow, given: tuple[Any, ...]) -> Iterator[
     try:
         fabric.launch()
         yield fabric
-    except RuntimeError as error:  # as gloo and NCCL say that a peer is gone
+    except RuntimeError as error:  # gloo and NCCL raise it when a peer has stopped
         for process in others:
-            process.join(1.0)  # one that is gone may still be on its way out
+            process.join(1.0)  # a stopped process may need a moment to get its exit code
         if lost := [p for p in others if p.exitcode]:
             codes = ", ".join(str(p.exitcode) for p in lost)
             raise DeviceLostError(f"{len(lost)} of {number} processes stopped (exit code {codes})") from error
         raise
     finally:
         _end(others)
-        torch.set_num_threads(threads)  # launching shares them out
+        torch.set_num_threads(threads)  # launching changes it
 
 
 def join_devices(rank: int, number: int, port: int) -> Fabric:
-    """Fabric for device `rank`, in a process that `on_devices` has started."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupted training is ended by its first process
+    """Return Fabric for device `rank`, in a process that `on_devices` has started."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends an interrupted training
     fabric = _fabric(rank, number, port)
     fabric.launch()
     return fabric
 
 
 def computes_in_bfloat16(precision: str, device: torch.device) -> bool:
-    """Whether the network's matrix products are done in bfloat16; weights and the loss stay float32.
+    """Return whether matrix products are computed in bfloat16; weights and the loss stay float32.
 
     Args:
-        precision: a setting of TrainingConfig; `auto` is bfloat16 on a GPU made for it, and float32 elsewhere.
-        device: where the network is.
+        precision: a setting of TrainingConfig; `auto` is bfloat16 on a GPU that supports it, and float32 elsewhere.
+        device: the device of the network.
 
     Raises:
-        ConfigError: the device has no bfloat16.
+        ConfigError: the device does not support bfloat16.
     """
     if precision == "32" or (precision == "auto" and device.type != "cuda"):
         return False
@@ -121,8 +127,8 @@ def computes_in_bfloat16(precision: str, device: torch.device) -> bool:
 
 
 def _fabric(rank: int, number: int, port: int) -> Fabric:
-    for talker in ("lightning.fabric", "lightning.pytorch"):
-        logging.getLogger(talker).setLevel(logging.WARNING)
+    for name in ("lightning.fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         if number == 1:
             return Fabric(accelerator="auto", devices=1)
@@ -138,7 +144,7 @@ def _end(others: Sequence[BaseProcess]) -> None:
     for process in others:
         process.terminate()
     for process in others:
-        process.join(ENDING_S)
+        process.join(TERMINATION_S)
         if process.is_alive():
             process.kill()
             process.join()

@@ -1,4 +1,4 @@
-"""What training lowers: a proper score over the cells that are hidden and observed."""
+"""The training loss: a proper score over the cells that are hidden from the network and observed."""
 
 from __future__ import annotations
 
@@ -14,43 +14,44 @@ class NothingToScoreError(ValueError):
 
 
 def balanced_crps(
-    predicted: Predictive, target: Tensor, variable: Tensor, spread: Tensor, num_variables: int
+    predicted: Predictive, target: Tensor, variable: Tensor, std: Tensor, num_variables: int
 ) -> tuple[Tensor, Tensor]:
-    """Mean over variables of each one's mean CRPS in units of its own spread, and those means (V,), NaN if unscored.
+    """Return the mean over variables of each variable's mean CRPS, and those means (V,), NaN without scored cells.
 
-    Every variable present weighs the same, however many cells it has and whatever its units.
+    The CRPS is in units of the variable's standard deviation. Every variable that is present has the same weight,
+    whatever its number of cells and its units.
 
     Args:
         predicted: distributions of (B, Q, P) cells.
         target: (B, Q, P) physical values, NaN where not scored.
-        variable: (B, Q) which variable each query asks.
-        spread: (V,) each variable's standard deviation in the network's space.
+        variable: (B, Q) index of each query's variable.
+        std: (V,) each variable's standard deviation in the network's space.
         num_variables: V.
 
     Raises:
         NothingToScoreError: every target is NaN.
     """
-    total, count = crps_sums(predicted, target, variable, spread, num_variables)
+    total, count = crps_sums(predicted, target, variable, std, num_variables)
     return balance(total, count), means(total, count).detach()
 
 
 def crps_sums(
-    predicted: Predictive, target: Tensor, variable: Tensor, spread: Tensor, num_variables: int
+    predicted: Predictive, target: Tensor, variable: Tensor, std: Tensor, num_variables: int
 ) -> tuple[Tensor, Tensor]:
-    """Each variable's sum of CRPS over its scored cells and the number of those cells, (V,) each; as `balanced_crps`.
+    """Return each variable's sum of CRPS over its scored cells, (V,), and the number of those cells, (V,).
 
-    Sums of several processes add up, as their means do not.
+    The arguments are those of `balanced_crps`. Sums of several processes can be added, their means cannot.
     """
     scored = ~torch.isnan(target)
     crps = predicted.crps(torch.where(scored, target, torch.zeros_like(target)))
-    crps = torch.where(scored, crps / spread[variable].unsqueeze(-1), torch.zeros_like(crps))
+    crps = torch.where(scored, crps / std[variable].unsqueeze(-1), torch.zeros_like(crps))
     which = F.one_hot(variable, num_variables).to(crps.dtype)  # (B, Q, V)
     total = torch.einsum("bq,bqv->v", crps.sum(-1), which)
     return total, torch.einsum("bq,bqv->v", scored.sum(-1).to(crps.dtype), which)
 
 
 def balance(total: Tensor, count: Tensor) -> Tensor:
-    """The mean over the variables present of each one's mean.
+    """Return the mean, over the variables that are present, of each variable's mean.
 
     Raises:
         NothingToScoreError: no variable has a scored cell.
@@ -62,5 +63,5 @@ def balance(total: Tensor, count: Tensor) -> Tensor:
 
 
 def means(total: Tensor, count: Tensor) -> Tensor:
-    """Each variable's mean (V,); NaN where nothing was scored."""
+    """Return each variable's mean (V,); NaN where nothing was scored."""
     return torch.where(count > 0, total / count.clamp(min=1), torch.full_like(total, float("nan")))

@@ -17,7 +17,10 @@ FINAL_RATE = 0.01  # share of the learning rate at the end of the cosine
 
 
 def start_state(network: CrossMAE, settings: TrainingConfig) -> TrainingState:
-    """AdamW, which decays matrices only, and an average of the weights with a memory that grows to `ema_decay`."""
+    """Return the state of a new training: AdamW, which decays matrices only, and an average of the weights.
+
+    The decay of the average grows to `ema_decay`.
+    """
     matrices = [p for p in network.parameters() if p.ndim > 1]
     rest = [p for p in network.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
@@ -27,15 +30,17 @@ def start_state(network: CrossMAE, settings: TrainingConfig) -> TrainingState:
     )
 
     def follow(average: Tensor, current: Tensor, seen: Tensor | int) -> Tensor:
-        decay = min(settings.ema_decay, (1 + int(seen)) / (10 + int(seen)))  # short memory while weights still run
+        decay = min(
+            settings.ema_decay, (1 + int(seen)) / (10 + int(seen))
+        )  # short memory while the weights still change fast
         return average + (1 - decay) * (current - average)
 
     return TrainingState(network, AveragedModel(network, avg_fn=follow), optimizer)
 
 
 def schedule(share: float, warmup: float) -> float:
-    """Learning rate as a share of its peak: linear warm-up, then a cosine to FINAL_RATE."""
+    """Return the learning rate as a share of its peak: linear warm-up, then a cosine to FINAL_RATE."""
     if share < warmup:
         return (share + 1e-3) / (warmup + 1e-3)
-    turn = (share - warmup) / (1 - warmup)
-    return FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * min(turn, 1.0)))
+    progress = (share - warmup) / (1 - warmup)
+    return FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))

@@ -1,4 +1,4 @@
-"""Learning from gappy data: one loop, on one device or on several that share every batch."""
+"""Train on data with gaps: one loop, on one device or on several that share every batch."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ from model.training.optimiser import schedule, start_state
 from model.training.training_log import Log, Progress, require_tensorboard
 
 SAVE_EVERY_S = 60.0
-RECORDS_OF_ERRORS = 3  # in which the first guesses' usual errors are found
+RECORDS_OF_ERRORS = 3  # records in which the usual errors of the first guesses are measured
 
 
 class DivergedError(ArithmeticError):
-    """The loss is no number any more."""
+    """The loss has become NaN or infinite."""
 
 
 @dataclass(frozen=True)
 class Material:
-    """What is learnt from: `held` (T,) bool steps of `cube` are kept apart."""
+    """The training data: a cube, its layout, and the steps that are held out, `held` (T,) bool."""
 
     cube: WaterCube | LazyCube
     layout: Layout
@@ -62,19 +62,19 @@ class Material:
 
     @property
     def seen(self) -> WaterCube | LazyCube:
-        """The cube without the steps kept apart."""
+        """The cube without the held-out steps."""
         cube = self.cube
         return cube.without_steps(self.held) if isinstance(cube, LazyCube) else without_steps(cube, self.held)
 
     def to_score(self) -> tuple[WaterCube, np.ndarray]:
-        """A part of the cube that scores on the steps kept apart can be made in, and which of its steps those are."""
+        """Return a cube for scores on the held-out steps, in memory, and which of its steps are held out."""
         if isinstance(self.cube, LazyCube):
             return self.cube.excerpt(self.held, self.layout.window.steps, IN_MEMORY_VALUES)
         return self.cube, self.held
 
 
 class Losses(NamedTuple):
-    """Of one batch over all devices: what to differentiate here, its value, and each variable's."""
+    """Losses of one batch over all devices: this device's part, the whole loss, and the loss of each variable."""
 
     own: Tensor
     whole: float
@@ -88,15 +88,23 @@ def train(
     resume: bool = False,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Progress]:
-    """Train on the observed cells of `dataset` and leave a run in `folder`; yields after every step.
+    """Train on the observed cells of `dataset` and write a run into `folder`; yield the progress after every step.
 
-    Blocks of time (`held_out`) are kept from training, and the scores there are written at the end. `clock` tells the
-    seconds that the budget counts.
+    Blocks of time (`held_out`) are not used for training; the scores on them are written at the end.
+
+    Args:
+        dataset: the data, with gaps.
+        folder: the run's folder.
+        config: the settings.
+        resume: whether to continue the run in `folder`.
+        clock: gives the seconds that the budget counts.
 
     Raises:
-        ContractError: the data cannot be used. RunError: the folder holds another run, or none to resume.
-        ConfigError: the machine lacks what the settings ask for. DeviceLostError: a device stopped.
-        DivergedError: the loss became no number; the last whole state stays on disk.
+        ContractError: the data cannot be used.
+        RunError: the folder holds another run, or none to resume.
+        ConfigError: the machine lacks what the settings require.
+        DeviceLostError: a device stopped.
+        DivergedError: the loss became NaN or infinite; the last saved state stays on disk.
     """
     if config.training.tensorboard:
         require_tensorboard()
@@ -124,7 +132,7 @@ def _follow(
     resume: bool,
     scratch: Path,
 ) -> None:
-    """The part of device `rank` in a training that `train` leads on the first."""
+    """Take part in a training as device `rank`; `train` runs on the first device."""
     own = scratch / str(rank)
     own.mkdir()
     fabric = join_devices(rank, number, port)
@@ -134,13 +142,17 @@ def _follow(
         for _ in training.steps():
             pass
     except (ConfigError, DivergedError):
-        return  # as on the first device, which says so
+        return  # the first device has the same error and reports it
 
 
 def read_material(dataset: xr.Dataset, layout: Layout | None, config: RunConfig, scratch: Path) -> Material:
-    """What a training with these settings learns from; a `layout` is chosen where not given.
+    """Read the training data.
 
-    `scratch` is a folder for copies of what does not fit in memory.
+    Args:
+        dataset: the data, with gaps.
+        layout: the layout of the run; None chooses one from the data.
+        config: the settings.
+        scratch: folder for copies of data that do not fit in memory.
 
     Raises:
         ContractError: the data cannot be used.
@@ -155,7 +167,7 @@ def read_material(dataset: xr.Dataset, layout: Layout | None, config: RunConfig,
 
 
 def describe(dataset: xr.Dataset, cube: WaterCube | LazyCube) -> TrainingData:
-    """What the data say of themselves, for the model card."""
+    """Return the description of the data for the manifest and the model card."""
     times = cube.time.astype("datetime64[s]").tolist()
     text = {key: str(dataset.attrs.get(key, "")) for key in ("title", "source", "license")}
     return TrainingData(
@@ -169,9 +181,10 @@ def describe(dataset: xr.Dataset, cube: WaterCube | LazyCube) -> TrainingData:
 
 
 class _Training:
-    """One device's part of a training: everything but the gradients' mean is done on each, and comes out the same.
+    """One device's part of a training.
 
-    The first device alone writes, and its clock counts.
+    Every device computes the same, except for its share of each batch. Only the first device writes files; its clock
+    counts.
     """
 
     def __init__(self, material: Material, folder: Path, config: RunConfig, fabric: Fabric) -> None:
@@ -183,7 +196,7 @@ class _Training:
         seen = material.seen
         statistics = choose_statistics(seen, self.layout)
         network.set_statistics(statistics)
-        self.spread = statistics.spread[: len(self.layout.variables), 0]
+        self.std = statistics.std[: len(self.layout.variables), 0]
         self.state = start_state(network.to(fabric.device), self.settings)
         share = self.settings.batch_size // self.settings.devices
         self.sampler = WindowSampler(
@@ -191,13 +204,13 @@ class _Training:
         )
 
     def start(self, resume: bool) -> None:
-        """Take up the state on disk, or the first one."""
+        """Load the state on disk, or initialise a new one."""
         state = self.state
         if resume:
             state.load(self.folder)
         elif self.layout.guesses:
             records = [self.sampler.record(number) for number in reversed(range(RECORDS_OF_ERRORS))]
-            errors = guess_errors(records, self.layout, self.spread)
+            errors = guess_errors(records, self.layout, self.std)
             for network in (state.network, state.averaged):
                 network.set_guess_errors(errors)
         self.network, self.optimizer = self.fabric.setup(state.network, state.optimizer)
@@ -213,7 +226,7 @@ class _Training:
             self.log.held_out = state.checks.loss
 
     def steps(self, clock: Callable[[], float] = time.monotonic) -> Iterator[Progress]:
-        """Train until the budget is used or nothing is gained any more; the last state is saved."""
+        """Train until the budget is used or the held-out loss stops improving; save the last state."""
         state, settings = self.state, self.settings
         before, started, saved = state.seconds, clock(), time.monotonic()
         try:
@@ -230,7 +243,7 @@ class _Training:
                 if time.monotonic() - saved > SAVE_EVERY_S:
                     state.save(self.folder)
                     saved = time.monotonic()
-        except GeneratorExit:  # whoever watches has gone: leave a state to resume from
+        except GeneratorExit:  # the caller has stopped: save a state to resume from
             self._save()
             raise
         finally:
@@ -240,7 +253,7 @@ class _Training:
         self._save()
 
     def finish(self) -> None:
-        """Write the weights to serve, how far to trust their spreads, and their scores on the held-out blocks."""
+        """Write the weights, the calibration of their uncertainty, and their scores on the held-out steps."""
         average, material = self.state.averaged, self.material
         if self.state.checks.exhausted(self.settings.patience):
             load_best(self.folder, average)
@@ -269,21 +282,21 @@ class _Training:
         return losses, rate
 
     def _losses(self, network: nn.Module, batch: Batch) -> Losses:
-        """Sums go over all devices before they become means, so that shares of a batch weigh as the whole does."""
+        """Return the losses of a batch. Sums are taken over all devices before means, as for the whole batch."""
         with torch.autocast(self.fabric.device.type, torch.bfloat16, enabled=self.in_bfloat16):
             predicted = network(batch.tokens, batch.queries)
         device, number = self.fabric.device, len(self.layout.variables)
         target, variable = (torch.from_numpy(a).to(device) for a in (batch.target, batch.queries.variable))
-        spread = self.state.network.encoder.embedding.spread[:number, 0]
+        std = self.state.network.encoder.embedding.spread[:number, 0]
         predicted = predicted._replace(loc=predicted.loc.float(), scale=predicted.scale.float())
-        total, count = crps_sums(predicted, target, variable, spread, number)
+        total, count = crps_sums(predicted, target, variable, std, number)
         all_total, all_count = self._sum(torch.stack([total.detach(), count]))
         own = balance(total * self.fabric.world_size, all_count)  # gradients are averaged over devices
         return Losses(own, float(balance(all_total, all_count)), means(all_total, all_count).tolist())
 
     @torch.no_grad()
     def _check(self, share: float) -> None:
-        """The averaged network on the held-out blocks."""
+        """Score the averaged network on the held-out steps."""
         state = self.state
         losses = [self._losses(state.averaged, batch).whole for batch in self.held_out]
         best = state.checks.add(float(np.mean(losses)), share, state.step)
@@ -293,12 +306,12 @@ class _Training:
                 save_best(self.folder, state.averaged)
 
     def _budget_used(self) -> float:
-        """As the first device sees it."""
+        """Return the share of the budget that is used, as measured on the first device."""
         used = budget_used(self.state, self.config) if self.fabric.is_global_zero else 0.0
         return float(self._sum(torch.tensor(used, dtype=torch.float64, device=self.fabric.device)))
 
     def _sum(self, values: Tensor) -> Tensor:
-        """Over all devices."""
+        """Return the sum over all devices."""
         reduced = self.fabric.all_reduce(values, reduce_op="sum")
         assert isinstance(reduced, Tensor)
         return reduced
@@ -309,5 +322,5 @@ class _Training:
 
 
 def budget_used(state: TrainingState, config: RunConfig) -> float:
-    """The share of steps or minutes used, whichever is more."""
+    """Return the share of the steps or of the minutes that is used, whichever is larger."""
     return max(state.step / config.training.steps, state.seconds / (60 * config.training.minutes))

@@ -1,4 +1,4 @@
-"""What a training tells while it goes: running means, log.csv, and TensorBoard where wanted."""
+"""The log of a training: running means of the losses, log.csv, and TensorBoard files where requested."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 LOG_EVERY = 10  # steps
 LOG, TENSORBOARD = "log.csv", "tensorboard"
-MEMORY = 0.97  # of the running mean, a step
+MEAN_DECAY = 0.97  # weight of the old running mean, in each step
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training is: `share` of its budget used, the running loss, and each variable's."""
+    """The state of a training: the `share` of its budget used, the running loss, and that of each variable."""
 
     step: int
     seconds: float
@@ -31,14 +31,14 @@ class Progress:
 
 
 class Log:
-    """Running means of the loss, and a line of log.csv (and of TensorBoard) every LOG_EVERY steps.
+    """Keeps running means of the losses and writes them to log.csv (and TensorBoard) every LOG_EVERY steps.
 
     Args:
-        folder: of the run.
-        names: of the variables.
-        step: where the run stands; lines beyond it, of a training that was cut off, are dropped.
-        means: running means to continue from, as `means` gives them.
-        tensorboard: write for TensorBoard as well, which must be there.
+        folder: the run's folder.
+        names: names of the variables.
+        step: the step at which the run continues; later lines of an interrupted training are dropped.
+        means: running means to continue from, as the attribute `means` holds them.
+        tensorboard: whether to write for TensorBoard as well, which must be installed.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Log:
         self.writer.writerows([head, *kept])
 
     def add(self, step: int, seconds: float, losses: Sequence[float], rate: float) -> None:
-        """Take in one step's loss, and each variable's."""
+        """Add the loss of one step and those of each variable."""
         self.means = [_running(mean, loss) for mean, loss in zip(self.means, losses, strict=True)]
         if step % LOG_EVERY:
             return
@@ -69,18 +69,18 @@ class Log:
                     self.board.add_scalar(name, value, step)
 
     def progress(self, step: int, seconds: float, share: float) -> Progress:
-        """What whoever watches is told."""
+        """Return the progress that is reported to the caller."""
         return Progress(step, seconds, share, self.means[0], dict(zip(self.names, self.means[1:], strict=True)))
 
     def close(self) -> None:
-        """Leave everything on disk."""
+        """Close the files."""
         self.file.close()
         if self.board is not None:
             self.board.close()
 
 
 def require_tensorboard() -> None:
-    """Check that TensorBoard is there.
+    """Check that TensorBoard is installed.
 
     Raises:
         ConfigError: it is not installed.
@@ -107,4 +107,4 @@ def _lines_up_to(log: Path, step: int) -> list[list[str]]:
 def _running(mean: float, value: float) -> float:
     if math.isnan(mean):
         return value
-    return mean if math.isnan(value) else MEMORY * mean + (1 - MEMORY) * value
+    return mean if math.isnan(value) else MEAN_DECAY * mean + (1 - MEAN_DECAY) * value

@@ -1,4 +1,4 @@
-"""The bench of fills: what methods may see, the report's figures, and a bench that goes on where it stopped."""
+"""The fill benchmark: what methods may see, the report's figures, and a benchmark that continues after a stop."""
 
 from __future__ import annotations
 
@@ -13,8 +13,16 @@ import xarray as xr
 
 from benchmarks import fill
 from benchmarks.fill import CommandFailedError, Plan, bench_run, find_cases
-from benchmarks.fill_cases import figure, listed_results, measure, measure_files, read_case, run_baselines, write_gappy
-from benchmarks.fill_report import CaseResult, Run, geometric_mean, report
+from benchmarks.support.fill_cases import (
+    figure,
+    listed_results,
+    measure,
+    measure_files,
+    read_case,
+    run_baselines,
+    write_gappy,
+)
+from benchmarks.support.fill_report import CaseResult, Run, geometric_mean, report
 from model.baselines.library import ANYWHERE, ON_GRIDS
 from model.gaps.withhold import withhold
 
@@ -33,7 +41,7 @@ def case(dataset: xr.Dataset, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def filled(case: Path, tmp_path: Path) -> Path:
-    """The truth, one too high."""
+    """Return a fill that is the truth plus one."""
     made = read_case(case)
     for name in ("precipitation", "pet", "river_flow"):
         made[name] = made[name].where(made[f"{name}_gap"] == 0, made[f"{name}_truth"] + 1)
@@ -76,34 +84,34 @@ def test_every_baseline_is_run_once_and_kept(
     found = json.loads((folder / "linear_in_time.json").read_text())
     assert figure(found["scores"], "river_flow", "outage") is not None
     assert figure(json.loads((folder / "kriging.json").read_text())["scores"], "river_flow", "outage") is None
-    monkeypatch.setattr("benchmarks.fill_cases.baselines_for", lambda values: pytest.fail("run again"))
+    monkeypatch.setattr("benchmarks.support.fill_cases.baselines_for", lambda values: pytest.fail("run again"))
     run_baselines(tmp_path / "flow.nc", folder)
 
 
-def test_a_bench_goes_on_where_it_stopped(
+def test_a_benchmark_continues_where_it_stopped(
     case: Path, filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said: list[list[str]] = []
+    commands: list[list[str]] = []
 
     def command(label: str, words: list[str], plan: Plan) -> None:
-        said.append(words[2:])
+        commands.append(words[2:])
         if label == "fill":
             Path(words[5]).write_bytes(filled.read_bytes())
 
     monkeypatch.setattr(fill, "_command", command)
     plan = Plan(minutes=0.5, seeds=1, score=None, work=tmp_path, threads=None)
     first = bench_run(case, tmp_path / "data.nc", tmp_path / "run0", 7, plan)
-    assert [words[:2] for words in said] == [
+    assert [words[:2] for words in commands] == [
         ["model", "train"],
         ["export", str(tmp_path / "run0" / "run")],
         ["app", "fill"],
     ]
-    assert said[0][-4:] == ["--minutes", "0.5", "--seed", "7"]
+    assert commands[0][-4:] == ["--minutes", "0.5", "--seed", "7"]
     assert bench_run(case, tmp_path / "data.nc", tmp_path / "run0", 7, plan) == first
-    assert len(said) == 3
+    assert len(commands) == 3
 
 
-def test_a_command_that_fails_ends_the_bench_with_its_words(tmp_path: Path) -> None:
+def test_a_command_that_fails_ends_the_benchmark_with_its_output(tmp_path: Path) -> None:
     plan = Plan(1.0, 1, None, tmp_path, threads=1)
     with pytest.raises(CommandFailedError, match="train ended with 3: no data"):
         fill._command("train", [sys.executable, "-c", "import sys; print('no data'); sys.exit(3)"], plan)
@@ -120,7 +128,7 @@ def scored(rmse: float, **more: float) -> dict[str, Any]:
     return {"rain": {"kinds": kinds, "observed_changed": 0, "unfilled": 0}}
 
 
-def test_the_report_says_what_is_not_reached() -> None:
+def test_the_report_lists_missed_targets() -> None:
     runs = [Run(s, {"train": 60.0}, scored(r, coverage90=0.8, crps=0.3, wet_bias=1.0)) for s, r in ((0, 1.0), (1, 1.4))]
     baselines = {
         "kriging": {"seconds": 2.0, "scores": scored(1.1, crps=0.2)},
@@ -143,7 +151,7 @@ def test_without_a_list_the_best_is_one_of_the_baselines() -> None:
     assert CaseResult("x", [Run(0, {}, scored(1.0))], baselines, {}).best("rain", "cloud") == ("kriging", 0.5)
 
 
-def test_listed_results_are_read_beside_the_case(case: Path) -> None:
+def test_listed_results_are_read_from_the_folder_of_the_case(case: Path) -> None:
     assert listed_results(case) == {}
     listed = {"basin": {"methods": {"saits": {"seconds": 1, "scores": scored(2.0)}}}}
     (case.parent / "results.json").write_text(json.dumps(listed))

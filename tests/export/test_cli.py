@@ -16,7 +16,7 @@ def test_a_run_becomes_a_bundle(
     run: Run, bundle: tuple[Bundle, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "export.precision_gate.to_onnx", lambda _: (bundle[0].encoder, bundle[0].decoder)
+        "export.precision_gate.export_graphs", lambda _: (bundle[0].encoder, bundle[0].decoder)
     )  # traced once
     result = CliRunner().invoke(cli, [str(run.folder), str(tmp_path / "mine"), "--version", "2.0.0"])
     assert result.exit_code == 0, result.output
@@ -28,8 +28,8 @@ def test_a_run_becomes_a_bundle(
     ("run_name", "name", "version", "says"),
     [
         ("none", "mine", "1.0.0", "none is not a finished run"),
-        ("none", "My Bundle", "1.0.0", "'My Bundle' is no name for a bundle"),
-        ("none", "mine", "1", "'1' is no version"),
+        ("none", "My Bundle", "1.0.0", "'My Bundle' cannot name a bundle"),
+        ("none", "mine", "1", "'1' is not a version"),
     ],
 )
 def test_what_cannot_be_exported_is_refused_in_one_line(

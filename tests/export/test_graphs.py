@@ -1,4 +1,4 @@
-"""The graphs compute what the network computes, at shapes they never saw; a bundle is refused otherwise."""
+"""The graphs compute what the network computes, at shapes that were not traced; otherwise a bundle is refused."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def assert_same(run: Run, bundle: Bundle, tokens: Tokens, queries: Queries) -> N
     mean, std = run_graphs(bundle.encoder, bundle.decoder)(tokens, queries)
     with torch.inference_mode():
         predicted = run.network(tokens, queries)
-    spread = run.network.encoder.embedding.spread.numpy()[queries.variable]
+    std_of_variable = run.network.encoder.embedding.spread.numpy()[queries.variable]
     for ours, theirs in ((mean, predicted.mean().numpy()), (std, predicted.std().numpy())):
         assert ours.shape == theirs.shape
-        assert (np.abs(ours - theirs) <= 1e-4 * (np.abs(theirs) + spread)).all()
+        assert (np.abs(ours - theirs) <= 1e-4 * (np.abs(theirs) + std_of_variable)).all()
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 2), (1, 200, 90), (3, 40, 11), (3, 1, 1), (5, 77, 130)])
@@ -69,7 +69,7 @@ def test_one_cell_visible_is_enough(run: Run, bundle: BundleAt) -> None:
     assert_same(run, bundle[0], replace(tokens, valid=valid), queries)
 
 
-def test_padding_in_a_batch_changes_no_answer(run: Run, bundle: BundleAt) -> None:
+def test_padding_in_a_batch_changes_no_prediction(run: Run, bundle: BundleAt) -> None:
     tokens, queries = random_batch(run.network, 3, 50, 20, seed=3)
     graphs = run_graphs(bundle[0].encoder, bundle[0].decoder)
     together = graphs(tokens, queries)[0]
@@ -121,11 +121,11 @@ def test_inputs_are_those_of_the_manifest(bundle: BundleAt) -> None:
         (bundle[0].decoder, bundle[0].manifest.decoder),
     ):
         graph = onnx.load_from_string(content).graph
-        for tensors, wanted in ((graph.input, spec.inputs), (graph.output, spec.outputs)):
-            assert [t.name for t in tensors] == [w.name for w in wanted]
-            for tensor, want in zip(tensors, wanted, strict=True):
+        for tensors, expected in ((graph.input, spec.inputs), (graph.output, spec.outputs)):
+            assert [t.name for t in tensors] == [e.name for e in expected]
+            for tensor, spec_of_tensor in zip(tensors, expected, strict=True):
                 dims = [d.dim_param or d.dim_value for d in tensor.type.tensor_type.shape.dim]
-                assert dims == list(want.dims)
+                assert dims == list(spec_of_tensor.dims)
 
 
 def test_graphs_of_another_network_are_refused(run: Run, bundle: BundleAt) -> None:
@@ -140,7 +140,7 @@ def test_a_refused_export_leaves_the_old_bundle(
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "manifest.json").write_text("old")
-    monkeypatch.setattr("export.precision_gate.to_onnx", lambda _: (bundle[0].encoder, bundle[0].decoder))
+    monkeypatch.setattr("export.precision_gate.export_graphs", lambda _: (bundle[0].encoder, bundle[0].decoder))
     other = replace(run, network=CrossMAE(run.layout, run.config.network).eval())
     with pytest.raises(ParityError, match="differ by"):
         write_bundle(other, folder, "1.0.0")
@@ -148,7 +148,7 @@ def test_a_refused_export_leaves_the_old_bundle(
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]
 
 
-def test_the_bundle_says_what_it_is(run: Run, bundle: BundleAt) -> None:
+def test_the_bundle_describes_itself(run: Run, bundle: BundleAt) -> None:
     content = json.loads((bundle[1] / "manifest.json").read_text())
     assert content["name"] == "tiny" and content["version"] == "1.2.3"
     assert content["parity"]["max_relative_difference"] <= 1e-4
@@ -157,5 +157,5 @@ def test_the_bundle_says_what_it_is(run: Run, bundle: BundleAt) -> None:
     assert "precipitation" in card and "## Skill" in card and "## Limits" in card
 
 
-def test_the_bundle_says_how_far_its_graphs_are_optimised(bundle: tuple[Bundle, Path]) -> None:
+def test_the_bundle_records_how_its_graphs_are_optimised(bundle: tuple[Bundle, Path]) -> None:
     assert bundle[0].manifest.optimised.level == "extended"

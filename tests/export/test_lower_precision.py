@@ -32,7 +32,7 @@ SHIPPED = Path("bundles/lez-daily")
 CPU = Runtime("cpu", 1)
 LOUD = -20.0  # times the last layer's first weights, which are near 0
 ROW = Skill(variable="rain", gap="clouds", cells=1000, rmse=2.0, bias=0.0, crps=1.0, coverage90=0.9)
-# Of a value's magnitude plus its variable's spread: half has 11 bits, and 8 bits some layers one after the other.
+# Relative to a value plus its variable's standard deviation: half precision has 11 bits, and errors of 8 bits add up.
 LIMITS: dict[Dtype, float] = {"float16": 5e-3, "int8": 5e-2}
 
 
@@ -57,9 +57,9 @@ def variant(request: pytest.FixtureRequest, variants: dict[str, BundleAt]) -> Bu
 def difference(run: Run, one: Bundle, other: Bundle) -> float:
     tokens, queries = random_batch(run.network, 3, 64, 40, seed=5)
     real = np.arange(40)[None, :] < queries.length[:, None]
-    spread = run.network.encoder.embedding.spread.numpy()[queries.variable]
+    std = run.network.encoder.embedding.spread.numpy()[queries.variable]
     pairs = zip(*(run_graphs(b.encoder, b.decoder)(tokens, queries) for b in (one, other)), strict=True)
-    return max(float((np.abs(a - b) / (np.abs(b) + spread))[real].max()) for a, b in pairs)
+    return max(float((np.abs(a - b) / (np.abs(b) + std))[real].max()) for a, b in pairs)
 
 
 def test_lower_precision_is_near_float32_and_not_the_same(run: Run, bundle: BundleAt, variant: BundleAt) -> None:
@@ -92,25 +92,25 @@ def test_half_is_in_the_blocks_and_nowhere_else(run: Run, variants: dict[str, Bu
         full = {w.name for w in weights if w.data_type == onnx.TensorProto.FLOAT and len(w.dims) > 1}
         assert half and all(".blocks." in name for name in half)
         assert not any(".blocks." in name for name in full)
-    told = [t for t in bundle.manifest.encoder.outputs if t.name.startswith("memory_")]
-    assert told and {t.dtype for t in told} == {"float16"}
+    memory = [t for t in bundle.manifest.encoder.outputs if t.name.startswith("memory_")]
+    assert memory and {t.dtype for t in memory} == {"float16"}
     assert {t.dtype for t in bundle.manifest.decoder.outputs} == {"float32"}
 
 
-def test_batch_neighbours_change_no_answer_of_int8(run: Run, variants: dict[str, BundleAt]) -> None:
+def test_other_samples_of_a_batch_change_no_prediction_of_int8(run: Run, variants: dict[str, BundleAt]) -> None:
     bundle = variants["int8"][0]
     graphs = run_graphs(bundle.encoder, bundle.decoder)
     tokens, queries = random_batch(run.network, 1, 40, 12, seed=3)
     wild, others = random_batch(run.network, 1, 40, 12, seed=4)
-    wild = replace(wild, values=wild.values * 1000)  # scales of a batch would follow these
+    wild = replace(wild, values=wild.values * 1000)  # scales taken from the batch would change with these
     alone = graphs(tokens, queries)
-    beside = graphs(_stacked(stack_tokens, tokens, wild), _stacked(stack_queries, queries, others))
-    for one, two in zip(alone, beside, strict=True):
+    together = graphs(_stacked(stack_tokens, tokens, wild), _stacked(stack_queries, queries, others))
+    for one, two in zip(alone, together, strict=True):
         np.testing.assert_allclose(two[0], one[0], rtol=1e-4, atol=1e-5)
 
 
 def test_each_precision_is_served(variant: BundleAt, caplog: pytest.LogCaptureFixture) -> None:
-    load_model(variant[0], CPU)  # fills a window, and refuses what is not finite
+    load_model(variant[0], CPU)  # fills a window and refuses values that are not finite
     assert ("is for GPUs" in caplog.text) == (variant[0].manifest.precision.dtype == "float16")
 
 
@@ -183,7 +183,9 @@ def test_good_scales_are_accepted_and_broken_ones_refused_with_nothing_written(
 ) -> None:
     plain, int8 = bundle[0], variants["int8"][0]
     graphs = [_wider(g) if broken else g for g in (int8.encoder, int8.decoder)]
-    monkeypatch.setattr("export.precision_gate.to_onnx", lambda _: (plain.encoder, _loud(plain.decoder)))  # traced once
+    monkeypatch.setattr(
+        "export.precision_gate.export_graphs", lambda _: (plain.encoder, _loud(plain.decoder))
+    )  # traced once
     monkeypatch.setattr("export.precision_gate.quantise", lambda *_: (graphs[0], _loud(graphs[1])))
     monkeypatch.setattr(
         "export.precision_gate.check_parity", lambda *_, **__: plain.manifest.parity
@@ -204,31 +206,31 @@ def test_good_scales_are_accepted_and_broken_ones_refused_with_nothing_written(
 def test_without_data_lower_precision_is_refused(run: Run, tmp_path: Path, dtype: Dtype) -> None:
     result = CliRunner().invoke(cli, [str(run.folder), str(tmp_path / "mine"), "--precision", dtype])
     assert result.exit_code == 2
-    assert f"{dtype} is judged on held-out steps: name what was trained on with --data" in result.output
+    assert f"{dtype} is judged on held-out steps: give the training data with --data" in result.output
     assert not (tmp_path / "mine").exists()
     with pytest.raises(PrecisionError, match="none is given"):
         write_bundle(run, tmp_path / "mine", "1.0.0", dtype)
 
 
 def test_a_run_that_holds_out_nothing_cannot_be_judged(run: Run) -> None:
-    settings = replace(run.config, training=replace(run.config.training, held_out=0.0))
+    settings = run.config.updated(training=run.config.training.updated(held_out=0.0))
     with pytest.raises(PrecisionError, match="holds out no steps"):
         in_lower_precision(replace(run, config=settings), "int8", small_basin())
 
 
 def test_a_network_whose_variables_keep_apart_has_no_lower_precision(run: Run) -> None:
-    settings = replace(run.config, network=replace(run.config.network, fusion="none"))
+    settings = run.config.updated(network=run.config.network.updated(fusion="none"))
     with pytest.raises(PrecisionError, match="joint fusion"):
         in_lower_precision(replace(run, config=settings), "int8", small_basin())
 
 
 def _stacked(stack: Callable[[list], Any], *batches: Tokens | Queries) -> Any:
-    """Batches of one as one batch."""
+    """Return batches of one sample as one batch."""
     return stack([type(b)(**{name: value[0] for name, value in vars(b).items()}) for b in batches])
 
 
 def _loud_run(run: Run, folder: Path) -> Path:
-    """The run with a last layer as weighty as after a long training, so that what the blocks say is heard."""
+    """Return the run with a last layer as large as after a long training, so that the blocks have an effect."""
     shutil.copytree(run.folder, folder)
     network = copy.deepcopy(run.network)
     with torch.no_grad():
@@ -238,12 +240,12 @@ def _loud_run(run: Run, folder: Path) -> Path:
 
 
 def _loud(graph: bytes) -> bytes:
-    """The decoder's graph of such a run."""
+    """Return the decoder's graph of such a run."""
     return _changed(graph, lambda name: "head.out" in name and "weight" in name, LOUD)
 
 
 def _wider(graph: bytes) -> bytes:
-    """The graph with quantised layers that take what they are given for 40 times as wide as it is."""
+    """Return the graph with quantised layers whose input scales are 40 times too large."""
     nodes = onnx.load_from_string(graph).graph.node
     scales = {node.input[1] for node in nodes if node.op_type == "QuantizeLinear"}
     return _changed(graph, lambda name: name in scales, 40)

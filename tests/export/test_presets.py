@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,7 @@ from tests.export.conftest import small_basin
 @pytest.mark.parametrize("name", ["water_fm_small", "plan_a", "crossmae", "crossmae_wfm"])
 def test_a_preset_goes_from_training_to_the_server(name: str, tmp_path: Path) -> None:
     preset = choose_preset(name)
-    config = replace(preset, training=replace(preset.training, steps=3, batch_size=2))
+    config = preset.updated(training=preset.training.updated(steps=3, batch_size=2))
     for _ in train(small_basin(), tmp_path / "run", config):
         pass
     run = read_run(tmp_path / "run")

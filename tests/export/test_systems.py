@@ -9,7 +9,7 @@ import onnx
 import pytest
 import torch
 
-from export.graphs import graph_specs, to_onnx
+from export.graphs import export_graphs, graph_specs
 from export.optimise import optimise
 from export.parity import check_parity, random_batch, run_graphs
 from hydrofill.layout import Layout
@@ -19,18 +19,18 @@ from tests.model.conftest import TINY
 
 SYSTEMS: dict[str, tuple[NetworkConfig, bool]] = {
     "crossmae": (TINY, False),
-    "plan_a": (replace(TINY, memory="pooled"), False),
-    "water_fm_small": (replace(TINY, memory="pooled", decoder="full"), False),
-    "crossmae_wfm": (replace(TINY, feature_layers=(0, 1), use_input=True), False),
+    "plan_a": (TINY.updated(memory="pooled"), False),
+    "water_fm_small": (TINY.updated(memory="pooled", decoder="full"), False),
+    "crossmae_wfm": (TINY.updated(feature_layers=(0, 1), use_input=True), False),
     "all at once": (
-        replace(TINY, fusion="pooled", static="film", feature_layers=(0, 1), decoder_self_attention=True),
+        TINY.updated(fusion="pooled", static="film", feature_layers=(0, 1), decoder_self_attention=True),
         True,
     ),
-    "fusion none, static add": (replace(TINY, fusion="none", static="add"), True),
+    "fusion none, static add": (TINY.updated(fusion="none", static="add"), True),
 }
 
 
-READY = ["memory_key_0", "memory_value_0", "memory_key_1", "memory_value_1"]  # of two decoder layers
+MEMORY = ["memory_key_0", "memory_value_0", "memory_key_1", "memory_value_1"]  # of two decoder layers
 
 
 @pytest.mark.slow
@@ -39,20 +39,20 @@ def test_graphs_of_every_system_equal_the_network(layout: Layout, system: str) -
     torch.manual_seed(0)
     config, guesses = SYSTEMS[system]
     network = CrossMAE(layout.model_copy(update={"guesses": guesses}), config).eval()
-    parity = check_parity(network, *to_onnx(network))
+    parity = check_parity(network, *export_graphs(network))
     assert parity.max_relative_difference <= 1e-4
 
 
 @pytest.mark.parametrize(
     ("system", "outputs", "more_inputs"),
     [
-        ("crossmae", READY, set()),
-        ("plan_a", READY, set()),
+        ("crossmae", MEMORY, set()),
+        ("plan_a", MEMORY, set()),
         ("water_fm_small", ["memory"], {"memory", "length", "query_length"}),
-        ("crossmae_wfm", READY, set()),
+        ("crossmae_wfm", MEMORY, set()),
         (
             "all at once",
-            [*READY, "memory_length", "memory_variable"],
+            [*MEMORY, "memory_length", "memory_variable"],
             {"query_length", "query_guess", "query_guessed", "query_distance"},
         ),
     ],
@@ -69,7 +69,7 @@ def test_graphs_take_and_give_only_what_their_system_needs(
 
 def test_attention_by_lengths_alone_is_fused_and_has_no_mask(layout: Layout) -> None:
     network = CrossMAE(layout.model_copy(update={"guesses": False}), TINY).eval()
-    for graph, number in zip(to_onnx(network), (TINY.depth, TINY.decoder_depth), strict=True):
+    for graph, number in zip(export_graphs(network), (TINY.depth, TINY.decoder_depth), strict=True):
         nodes = [n for n in onnx.load_from_string(graph).graph.node if n.op_type == "MultiHeadAttention"]
         assert len(nodes) == number
         assert all(len([name for name in node.input if name]) == 3 for node in nodes)  # queries, keys, values
@@ -77,11 +77,11 @@ def test_attention_by_lengths_alone_is_fused_and_has_no_mask(layout: Layout) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("system", ["crossmae", "crossmae_wfm", "water_fm_small"])
-def test_what_lies_in_padding_changes_no_bit(layout: Layout, system: str) -> None:
+def test_values_in_padding_change_no_bit(layout: Layout, system: str) -> None:
     torch.manual_seed(0)
     config, _ = SYSTEMS[system]
     network = CrossMAE(layout.model_copy(update={"guesses": False}), config).eval()
-    encoder, decoder = (optimise(graph) for graph in to_onnx(network))
+    encoder, decoder = (optimise(graph) for graph in export_graphs(network))
     tokens, queries = random_batch(network, 4, 130, 36, seed=5)
     padding = np.arange(130)[None, :] >= tokens.length[:, None]
     assert padding.any()

@@ -21,8 +21,8 @@ def water(dataset: xr.Dataset, layout: Layout) -> WaterCube:
     return read_dataset(dataset, layout).cube
 
 
-def made(layout: Layout, water: WaterCube, config: NetworkConfig = TINY) -> CrossMAE:
-    """An untrained network that knows what is usual in `water`, always the same."""
+def untrained(layout: Layout, water: WaterCube, config: NetworkConfig = TINY) -> CrossMAE:
+    """Return an untrained network with the statistics of `water`, always the same."""
     torch.manual_seed(0)
     network = CrossMAE(layout, config)
     network.set_statistics(choose_statistics(water, layout))
@@ -31,7 +31,7 @@ def made(layout: Layout, water: WaterCube, config: NetworkConfig = TINY) -> Cros
 
 @pytest.fixture
 def network(water: WaterCube, layout: Layout) -> CrossMAE:
-    return made(layout, water)
+    return untrained(layout, water)
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
-"""Settings are checked when made; what is unknown or impossible is refused in one line."""
+"""Settings are checked when they are made; unknown and impossible settings are refused in one line."""
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -28,24 +29,31 @@ def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("training: {epochs: 3}", r"unknown key \['epochs'\] in training"),
+        ("training: {epochs: 3}", "in training: unknown key 'epochs', expected some of batch_size"),
         ("optimiser: {}", r"unknown part \['optimiser'\]"),
         ("network: {embed_dim: 100, num_heads: 3}", "embed_dim 100 is not a multiple of num_heads 3"),
         ("network: {depth: 0}", "depth must be above 0"),
-        ("network: {depth: two}", "network.depth must be int, got 'two'"),
-        ("network: {depth: true}", "network.depth must be int"),
+        ("network: {depth: two}", "in network: depth must be a whole number, got 'two'"),
+        ("network: {depth: true}", "in network: depth must be a whole number, got True"),
+        ("training: {steps: '12'}", "in training: steps must be a whole number, got '12'"),
+        ("training: {minutes: .nan}", "minutes must be above 0, got nan"),
+        (
+            "network: {depth: 0, embed_dim: x}",
+            "embed_dim must be a whole number, got 'x'; depth must be above 0, got 0",
+        ),
+        ("network: {fusion: late}", "fusion must be 'joint', 'pooled' or 'none', got 'late'"),
         ("masking: {mask_ratio: [0.9, 0.1]}", "mask_ratio must be"),
-        ("masking: {mask_ratio: 0.5}", "masking.mask_ratio must be tuple"),
+        ("masking: {mask_ratio: 0.5}", "in masking: mask_ratio must be a list, got 0.5"),
         ("masking: {kinds: [rain]}", r"kinds of gap are not known: \['rain'\]"),
         ("masking: {kinds: []}", "kinds must name at least one"),
         ("masking: {kept_mask_ratio: 0}", "kept_mask_ratio must be above 0"),
-        ("masking: {variable_absent: 2}", "variable_absent must lie in"),
+        ("masking: {variable_absent: 2}", "variable_absent must be at most 1, got 2"),
         ("training: {minutes: 0}", "minutes must be above 0"),
-        ("training: {ema_decay: 1}", "ema_decay must lie in"),
+        ("training: {ema_decay: 1}", "ema_decay must be below 1, got 1"),
         ("tokens: {window_steps: 0}", "window_steps must be at least 1"),
-        ("tokens: {guesses: 1}", "tokens.guesses must be bool"),
+        ("tokens: {guesses: 1}", "in tokens: guesses must be true or false, got 1"),
         ("training: 3", "training must be a mapping"),
-        ("[1, 2]", "must hold the parts"),
+        ("[1, 2]", "must hold some of the parts"),
         ("{", "cannot be read as YAML"),
     ],
 )
@@ -54,6 +62,24 @@ def test_a_bad_setting_is_refused_by_name(tmp_path: Path, text: str, says: str) 
     with pytest.raises(ConfigError, match=says) as refusal:
         read_config(tmp_path / "config.yaml")
     assert "\n" not in str(refusal.value)
+
+
+def test_a_changed_setting_is_checked_too() -> None:
+    assert TrainingConfig().updated(steps=3) == TrainingConfig(steps=3)
+    with pytest.raises(ConfigError, match="steps must be above 0, got 0"):
+        TrainingConfig().updated(steps=0)
+    with pytest.raises(ConfigError, match="unknown key 'epochs'"):
+        TrainingConfig().updated(epochs=3)
+
+
+def test_settings_travel_to_another_process() -> None:
+    config = RunConfig(network=NetworkConfig(feature_layers=(0, 1)))
+    assert pickle.loads(pickle.dumps(config)) == config
+
+
+def test_precision_may_be_written_without_quotes(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("training: {precision: 32}")
+    assert read_config(tmp_path / "config.yaml").training.precision == "32"
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -1,69 +1,72 @@
-"""How large a simulated world is, and for how long its water is followed."""
+"""Settings of the simulator: grid, climate and number of days."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from typing import Annotated, Self
 
 import numpy as np
+from pydantic import Field, field_validator, model_validator
 
 from hydrofill.constants import YEAR_DAYS
-from model.config import ConfigError
+from model.config import ConfigError, Count, Positive, Settings
 
-MAX_GRID_CELLS = 4_000_000  # cells: weather alone would take tens of seconds a day beyond that
+MAX_GRID_CELLS = 4_000_000  # beyond that the weather alone takes tens of seconds a day
 
 
-@dataclass(frozen=True, kw_only=True)
-class SimulationConfig:
-    """Size and climate; the defaults make two years of a small coast in a few seconds.
+class SimulationConfig(Settings):
+    """Size, climate and length of a simulation. The defaults give two years of a small coast in a few seconds.
 
-    `y_first_m` and `x_first_m` are the centre of the first cell, rows go north. Land is the highest `land_share` of
-    cells or, with `land_patches`, as much as lies in exactly that many patches of `patch_cells` x `patch_cells`.
-    Catchments hold at least `smallest_catchment` cells. Days before the start fill the stores (`spin_up_days`).
+    Attributes:
+        y_first_m: northing of the centre of the first row, metres; rows go north.
+        x_first_m: easting of the centre of the first column, metres.
+        south_latitude: latitude of the first row, degrees north.
+        land_share: share of the cells that is land, the highest cells; not used with `land_patches`.
+        land_patches: number of patches of `patch_cells` x `patch_cells` that hold land.
+        highest_m: elevation of the highest cell, metres.
+        sites: number of river gauges.
+        smallest_catchment: smallest number of cells that drain through a gauge.
+        spin_up_days: days that are simulated before the start to fill the stores of water.
+        sea_level_degc: mean air temperature at sea level in the first row, degrees Celsius.
     """
 
     rows: int = 40
     columns: int = 30
-    cell_km: float = 5.0
+    cell_km: Positive = 5.0
     y_first_m: float = 2_500.0
     x_first_m: float = 2_500.0
-    south_latitude: float = 50.0
-    land_share: float = 0.5
+    south_latitude: Annotated[float, Field(ge=-60, le=60)] = 50.0
+    land_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
     land_patches: int | None = None
-    patch_cells: int = 10
-    highest_m: float = 1_100.0
-    sites: int = 12
-    smallest_catchment: int = 4
+    patch_cells: Count = 10
+    highest_m: Positive = 1_100.0
+    sites: Count = 12
+    smallest_catchment: Count = 4
     start: str = "2000-01-01"
-    days: int = 731
-    spin_up_days: int = 240
-    mean_rain_mm_day: float = 3.2
+    days: Count = 731
+    spin_up_days: Annotated[int, Field(ge=0)] = 240
+    mean_rain_mm_day: Positive = 3.2
     sea_level_degc: float = 10.5
 
-    def __post_init__(self) -> None:
-        for name in ("cell_km", "highest_m", "sites", "smallest_catchment", "days", "mean_rain_mm_day", "patch_cells"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} must be above 0, got {getattr(self, name)}")
-        if self.spin_up_days < 0:
-            raise ConfigError(f"spin_up_days must be at least 0, got {self.spin_up_days}")
+    @model_validator(mode="after")
+    def _check_grid(self) -> Self:
         if self.rows < 4 or self.columns < 4 or self.rows * self.columns > MAX_GRID_CELLS:
             raise ConfigError(
-                f"rows x columns must lie in 4 x 4 to {MAX_GRID_CELLS} cells, got {self.rows} x {self.columns}"
+                f"rows x columns must be 4 x 4 to {MAX_GRID_CELLS} cells, got {self.rows} x {self.columns}"
             )
-        if not 0 < self.land_share < 1:
-            raise ConfigError(f"land_share must lie in (0, 1), got {self.land_share}")
-        if not -60 <= self.south_latitude <= 60:
-            raise ConfigError(f"south_latitude must lie in [-60, 60], got {self.south_latitude}")
         patches = -(-self.rows // self.patch_cells) * -(-self.columns // self.patch_cells)
         if self.land_patches is not None and not 0 < self.land_patches < patches:
-            raise ConfigError(f"land_patches must lie in 1 to {patches - 1}, got {self.land_patches}")
-        self._check_start()
+            raise ConfigError(f"land_patches must be 1 to {patches - 1}, got {self.land_patches}")
+        return self
 
-    def _check_start(self) -> None:
+    @field_validator("start")
+    @classmethod
+    def _check_start(cls, value: str) -> str:
         try:
-            np.datetime64(self.start, "D")
+            np.datetime64(value, "D")
         except ValueError as error:
-            raise ConfigError(f"start must be a date such as 2000-01-01, got {self.start!r}") from error
+            raise ConfigError(f"start must be a date such as 2000-01-01, got {value!r}") from error
+        return value
 
     @property
     def time(self) -> np.ndarray:
@@ -96,10 +99,10 @@ PRESETS: Mapping[str, SimulationConfig] = {"small": SimulationConfig(), "gb": GR
 
 
 def choose_config(preset: str, years: float | None = None, days: int | None = None) -> SimulationConfig:
-    """A preset, over so many mean years or days where given.
+    """Return a preset, with its length in mean years or in days where given.
 
     Raises:
-        ConfigError: no such preset, or both years and days.
+        ConfigError: no preset has that name, or both years and days are given.
     """
     if preset not in PRESETS:
         raise ConfigError(f"no preset is called {preset!r}; there are {', '.join(PRESETS)}")
@@ -107,4 +110,4 @@ def choose_config(preset: str, years: float | None = None, days: int | None = No
         raise ConfigError("give years or days, not both")
     if years is not None:
         days = round(years * YEAR_DAYS)
-    return PRESETS[preset] if days is None else replace(PRESETS[preset], days=days)
+    return PRESETS[preset] if days is None else PRESETS[preset].updated(days=days)

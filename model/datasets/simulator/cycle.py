@@ -1,4 +1,4 @@
-"""The water cycle, day after day, with its books kept in float64."""
+"""The daily water cycle and its water balance, in float64."""
 
 from __future__ import annotations
 
@@ -8,19 +8,27 @@ import numpy as np
 from scipy import sparse
 
 from model.datasets.simulator.config import SimulationConfig
-from model.datasets.simulator.drainage import SEA, Drainage, choose_gauges, drain, fill_hollows
+from model.datasets.simulator.drainage import SEA, Drainage, choose_gauges, drain, fill_depressions
 from model.datasets.simulator.land import Soil, Stores, balance_day, half_full
 from model.datasets.simulator.routing import Channels, to_flow
 from model.datasets.simulator.terrain import Terrain, build_terrain
 from model.datasets.simulator.weather import WeatherMachine
 
-ROOT_DEPTH_MM = 1000.0  # of the soil whose moisture is told
-WILTING = 0.10  # m3 m-3: water that plants cannot take, beside the capacity
+ROOT_DEPTH_MM = 1000.0  # depth of the soil whose moisture is given
+WILTING = 0.10  # m3 m-3: water that plants cannot take up; the capacity comes on top of it
 
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """What does not change: land without hollows, its rivers, gauges as places in their cells, catchments (N, n)."""
+    """The land, its rivers and its gauges, which do not change.
+
+    Attributes:
+        config: the settings.
+        terrain: the land, without depressions.
+        drainage: the rivers over the n land cells.
+        gauges: (N,) positions of the gauges in `drainage.cells`.
+        catchments: (N, n) sparse, 1 where a cell drains through a gauge.
+    """
 
     config: SimulationConfig
     terrain: Terrain
@@ -29,17 +37,17 @@ class World:
     catchments: sparse.csr_array
 
     def on_land(self, field: np.ndarray) -> np.ndarray:
-        """A field (H, W) as its land cells (n,) float64."""
+        """Return the land cells of a field (H, W), (n,) float64."""
         return field.ravel()[self.drainage.cells].astype(np.float64)
 
     def mean_over_catchments(self, cells: np.ndarray) -> np.ndarray:
-        """Land cells (n,) as means over each catchment, (N,)."""
+        """Return the mean of land cells (n,) over each catchment, (N,)."""
         return (self.catchments @ cells) / self.catchments.sum(axis=1)
 
 
 @dataclass(frozen=True, eq=False)
 class Balance:
-    """Water of N areas over a whole simulation, each (N,) float64, mm over the area; `outflow` leaves by the river."""
+    """The water balance of N areas over a whole simulation, each (N,) float64, mm; `outflow` leaves by the river."""
 
     precipitation: np.ndarray
     evaporation: np.ndarray
@@ -49,13 +57,13 @@ class Balance:
 
     @property
     def residual(self) -> np.ndarray:
-        """(N,) mm that were lost (> 0) or made (< 0); nothing but rounding."""
+        """Water that was lost (> 0) or created (< 0), (N,) mm; only rounding errors."""
         return self.precipitation - self.evaporation - self.outflow - (self.stored_after - self.stored_before)
 
 
 @dataclass(eq=False)
 class Ledger:
-    """Sums over `days` of each land cell, (n,) float64 mm: rain, evaporation, the channel's outflow; and stores."""
+    """The water balance of each land cell, (n,) float64 mm: sums over `days`, and the stored water before and after."""
 
     world: World
     precipitation: np.ndarray
@@ -68,17 +76,17 @@ class Ledger:
 
     @classmethod
     def opened(cls, world: World, stores: Stores) -> Ledger:
-        """Books on the first morning."""
+        """Return an empty ledger for the first day."""
         rain, evaporation, outflow, potential = np.zeros((4, len(world.drainage.cells)))
         return cls(world, rain, evaporation, outflow, potential, stores.total(), stores.total())
 
     def of_catchments(self) -> Balance:
-        """The balance of each gauge's catchment, in the order of the sites."""
+        """Return the balance of each gauge's catchment, in the order of the sites."""
         size = self.world.catchments.sum(axis=1)
         return self._balance(self.world.catchments, self.outflow[self.world.gauges] / size)
 
     def of_land(self) -> Balance:
-        """The balance of all land, (1,): what leaves it runs into the sea."""
+        """Return the balance of all land, (1,); its outflow runs into the sea."""
         n = len(self.precipitation)
         to_sea = self.outflow[self.world.drainage.downstream == SEA].sum(keepdims=True)
         return self._balance(sparse.csr_array(np.ones((1, n))), to_sea / n)
@@ -94,7 +102,7 @@ class Ledger:
 
 @dataclass(frozen=True, eq=False)
 class SimulatedRecord:
-    """Some days of truth, float32, without gaps: grids (T, H, W), NaN at sea, and series (T, N)."""
+    """Some days of simulated data without gaps, float32: grids (T, H, W), NaN at sea, and series (T, N)."""
 
     time: np.ndarray
     precipitation: np.ndarray
@@ -105,21 +113,21 @@ class SimulatedRecord:
 
 
 def build_world(config: SimulationConfig, seed: int) -> World:
-    """The land, its rivers and its gauges.
+    """Return a random land with its rivers and gauges.
 
     Raises:
-        ConfigError: the land has fewer catchments than sites are asked for.
+        ConfigError: the land has fewer catchments than the requested number of sites.
     """
     terrain_rng, gauge_rng = (np.random.default_rng([seed, stream]) for stream in (0, 1))
     terrain = build_terrain(config, terrain_rng)
-    terrain = terrain.with_elevation(fill_hollows(terrain.elevation), config.cell_m)
+    terrain = terrain.with_elevation(fill_depressions(terrain.elevation), config.cell_m)
     drainage = drain(terrain.elevation, config.cell_m)
     gauges = choose_gauges(drainage, config.sites, config.smallest_catchment, gauge_rng)
     return World(config, terrain, drainage, gauges, drainage.catchments(gauges))
 
 
 class WaterCycle:
-    """The state of the water, which `advance` moves on; the same world and seed give the same days."""
+    """The state of the water, one day after another; the same world and seed give the same days."""
 
     def __init__(self, world: World, seed: int) -> None:
         self.world, config, terrain = world, world.config, world.terrain
@@ -135,7 +143,7 @@ class WaterCycle:
         self.ledger = Ledger.opened(world, self.stores)
 
     def advance(self, days: int) -> SimulatedRecord:
-        """The next days."""
+        """Simulate the next days."""
         config, time = self.world.config, self.today + np.arange(days)
         grids = np.full((3, days, config.rows * config.columns), np.nan, np.float32)
         series = np.empty((2, days, config.sites), np.float32)
@@ -149,7 +157,7 @@ class WaterCycle:
         return SimulatedRecord(time.astype("datetime64[ns]"), *shaped, *series)
 
     def _day(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Rain mm, temperature degC, evaporation mm and outflow mm of each land cell, (n,), on the day that passes."""
+        """Simulate one day: rain mm, temperature degC, evaporation mm and outflow mm of each land cell, (n,) each."""
         since_new_year = (self.today - self.today.astype("datetime64[Y]")).astype(int)
         weather = self.weather.day(float(since_new_year + 1))
         rain, temperature, potential = (

@@ -1,4 +1,4 @@
-"""What the simulated variables are called, measured in and stored as: CF names, units and encodings."""
+"""CF names, units and encodings of the simulated variables."""
 
 from __future__ import annotations
 
@@ -61,19 +61,19 @@ ATTRIBUTES: Mapping[str, Mapping[str, str]] = {
     "site_y": {"standard_name": "projection_y_coordinate", "long_name": "northing of the gauge", "units": "m"},
     "site_x": {"standard_name": "projection_x_coordinate", "long_name": "easting of the gauge", "units": "m"},
 }
-MEANS = {  # attribute of a site: the static field that it is the mean of
+MEANS = {  # site attribute: the static field whose catchment mean it is
     "elevation_mean": "elevation",
     "slope_mean": "slope",
     "soil_capacity_mean": "soil_capacity",
     "woodland_share": "woodland",
     "permeability_mean": "permeability",
 }
-CHUNK_OF_SERIES = (365, 1000)  # days and sites
-CHUNK = (32, 100, 100)  # days, rows, columns stored together: a window of 90 days reads some four of them
+CHUNK_OF_SERIES = (365, 1000)  # days, sites
+CHUNK = (32, 100, 100)  # days, rows, columns; a window of 90 days reads about four chunks
 
 
 def static_fields(world: World, ledger: Ledger) -> xr.Dataset:
-    """Static fields (y, x), site attributes (site) and where everything is; climate as far as the books go."""
+    """Return static fields (y, x), site attributes (site) and coordinates; climate means are over the days so far."""
     config, terrain, cells = world.config, world.terrain, world.drainage.cells
     row, column = np.unravel_index(cells[world.gauges], terrain.land.shape)
     fields = {name: getattr(terrain, name) for name in MEANS.values()}
@@ -99,13 +99,13 @@ def static_fields(world: World, ledger: Ledger) -> xr.Dataset:
 
 
 def describe(dataset: xr.Dataset, config: SimulationConfig, seed: int) -> xr.Dataset:
-    """The dataset with CF attributes and the encodings that it is written with."""
+    """Return the dataset with CF attributes and with the encodings for files."""
     for name, variable in dataset.variables.items():
         variable.attrs.update(ATTRIBUTES[str(name)])
         if variable.ndim > 1 and "time" in variable.dims:
             wanted = CHUNK if variable.ndim == 3 else CHUNK_OF_SERIES
             chunk = tuple(min(c, n) for c, n in zip(wanted, variable.shape, strict=True))
-            # Chunks as NetCDF and as Zarr call them; Zarr compresses by itself.
+            # `chunksizes` is for NetCDF, `chunks` for Zarr, which compresses by default.
             variable.encoding = {"chunksizes": chunk, "chunks": chunk, "zlib": True, "complevel": 1, "shuffle": True}
     dataset["time"].encoding = {"units": f"days since {config.start}", "dtype": "int64"}
     return dataset.assign_attrs(

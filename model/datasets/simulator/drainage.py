@@ -1,4 +1,4 @@
-"""Where water runs: every land cell to a lower neighbour, down to the sea; and the gauges on the way."""
+"""Drainage: every land cell drains to a lower neighbour, down to the sea; and the choice of gauges."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from scipy import sparse
 
 from model.config import ConfigError
 
-MIN_FALL_M = 0.05  # from a cell to the next, so that filled hollows drain
+MIN_FALL_M = 0.05  # from a cell to the next, so that filled depressions drain
 NEIGHBOURS = [(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1) if (a, b) != (0, 0)]
 SEA = -1
 
 
 @dataclass(frozen=True, eq=False)
 class Drainage:
-    """Land cells from the highest to the lowest, (n,): `cells` flat grid indices, `reach` metres to the next cell.
+    """The n land cells from the highest to the lowest.
 
-    `downstream` (n,) is the place in `cells` that each drains to, always further on, or `SEA`.
+    Attributes:
+        cells: (n,) flat indices into the grid.
+        downstream: (n,) position in `cells` of the cell that each drains to, always a later one, or `SEA`.
+        reach: (n,) metres to that cell.
     """
 
     cells: np.ndarray
@@ -28,26 +31,32 @@ class Drainage:
 
     @property
     def inflow(self) -> sparse.csr_array:
-        """(n, n): times outflows (n,) gives what runs into each cell from above."""
+        """Sparse matrix (n, n) that turns outflows (n,) into the inflows of each cell from upstream."""
         above = np.flatnonzero(self.downstream != SEA)
         ones = np.ones(len(above))
         return sparse.csr_array((ones, (self.downstream[above], above)), shape=(len(self.cells),) * 2)
 
     def upstream_cells(self) -> np.ndarray:
-        """How many cells drain through each one, itself among them, (n,) int."""
+        """Return the number of cells that drain through each cell, including itself, (n,) int."""
         count = np.ones(len(self.cells), np.int64)
-        for cell, below in enumerate(self.downstream):  # from the top down: what comes later is complete
+        for cell, below in enumerate(
+            self.downstream
+        ):  # from the highest cell down: all cells upstream have been counted
             if below != SEA:
                 count[below] += count[cell]
         return count
 
     def catchments(self, gauges: np.ndarray) -> sparse.csr_array:
-        """(N, n): 1 where a cell drains through a gauge; `gauges` (N,) are places in `cells`, all different."""
+        """Return the catchments (N, n), 1 where a cell drains through a gauge.
+
+        Args:
+            gauges: (N,) positions in `cells`, all different.
+        """
         number = np.full(len(self.cells), -1)
         number[gauges] = np.arange(len(gauges))
         rows, columns = [], []
         cell = at = np.arange(len(self.cells))
-        while len(cell):  # every cell walks down to the sea, all at once
+        while len(cell):  # follow all cells downstream to the sea at once
             met = number[at] >= 0
             rows.append(number[at[met]])
             columns.append(cell[met])
@@ -57,10 +66,10 @@ class Drainage:
         return sparse.csr_array((np.ones(len(index[0])), index), shape=(len(gauges), len(self.cells)))
 
 
-def fill_hollows(elevation: np.ndarray) -> np.ndarray:
-    """The relief (H, W) raised so that every cell has a lower neighbour; NaN is sea, at 0 m.
+def fill_depressions(elevation: np.ndarray) -> np.ndarray:
+    """Return the elevation (H, W) raised so that every cell has a lower neighbour; NaN is sea, at 0 m.
 
-    Source: Barnes et al. 2014, Comput. Geosci. 62:117, algorithm 3 (priority-flood with a least fall).
+    Source: Barnes et al. 2014, Comput. Geosci. 62:117, algorithm 3 (priority-flood with a minimum fall).
     """
     rows, columns = elevation.shape
     filled = np.where(np.isnan(elevation), 0.0, np.inf)
@@ -77,7 +86,12 @@ def fill_hollows(elevation: np.ndarray) -> np.ndarray:
 
 
 def drain(filled: np.ndarray, cell_m: float) -> Drainage:
-    """Each land cell's steepest way down over a relief without hollows, (H, W) m, NaN at sea and on all edges."""
+    """Return the drainage along the steepest descent.
+
+    Args:
+        filled: (H, W) elevation without depressions, metres; NaN at sea and on all edges.
+        cell_m: side of a cell, metres.
+    """
     columns = filled.shape[1]
     level = np.nan_to_num(filled)
     steps = [(a * columns + b, np.hypot(a, b) * cell_m) for a, b in NEIGHBOURS]
@@ -92,7 +106,9 @@ def drain(filled: np.ndarray, cell_m: float) -> Drainage:
 
 
 def choose_gauges(drainage: Drainage, number: int, smallest: int, rng: np.random.Generator) -> np.ndarray:
-    """Places of gauges in `drainage.cells`, (N,), from the largest catchment to the smallest; larger ones are likelier.
+    """Choose gauges at random, positions in `drainage.cells` (N,), from the largest catchment to the smallest.
+
+    Larger catchments are more likely.
 
     Raises:
         ConfigError: there are fewer catchments of at least `smallest` cells.
@@ -101,7 +117,7 @@ def choose_gauges(drainage: Drainage, number: int, smallest: int, rng: np.random
     possible = np.flatnonzero(size >= smallest)
     if len(possible) < number:
         raise ConfigError(
-            f"the land has {len(possible)} catchments of {smallest} cells or more, {number} sites asked for"
+            f"the land has {len(possible)} catchments of {smallest} cells or more, {number} sites requested"
         )
     weight = np.sqrt(size[possible])
     chosen = rng.choice(possible, number, replace=False, p=weight / weight.sum())

@@ -1,39 +1,40 @@
-"""Gaps as sensors have them, cut out of a simulated truth."""
+"""Remove from simulated data what real sensors would miss."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
-from model.config import ConfigError
+from model.config import Settings, ShareBelowOne
 from model.datasets.simulator.cycle import SimulatedRecord
 from model.gaps.masks import clouds, gauge_outages, swaths, whole_frames
 
+RunLength = Annotated[float, Field(ge=1)]
 
-@dataclass(frozen=True, kw_only=True)
-class GapConfig:
-    """Shares of values that are missing, by cause, and the mean lengths of runs in days.
 
-    Satellites see no soil under clouds and beside their swath; all grids lose whole frames; gauges fail for weeks;
-    and the gauges' records begin later than the grids, by a share of all days.
+class GapConfig(Settings):
+    """Shares of the values that are missing, by cause, and mean lengths of gaps in days.
+
+    Attributes:
+        soil_clouds: share of soil moisture that clouds hide from the satellite.
+        soil_swaths: share of soil moisture outside the satellite's swath.
+        frames: share of days on which a grid is missing as a whole; drawn for each grid.
+        frame_run: mean length of those gaps.
+        outages: share of days on which a gauge gives nothing.
+        outage_run: mean length of those outages.
+        flow_starts: share of all days that pass before the records of river flow begin.
     """
 
-    soil_clouds: float = 0.35
-    soil_swaths: float = 0.15
-    frames: float = 0.03
-    frame_run: float = 2.0
-    outages: float = 0.12
-    outage_run: float = 15.0
-    flow_starts: float = 0.15
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not field.name.endswith("_run") and not 0 <= value < 1:
-                raise ConfigError(f"{field.name} must lie in [0, 1), got {value}")
-            if field.name.endswith("_run") and value < 1:
-                raise ConfigError(f"{field.name} must be at least 1, got {value}")
+    soil_clouds: ShareBelowOne = 0.35
+    soil_swaths: ShareBelowOne = 0.15
+    frames: ShareBelowOne = 0.03
+    frame_run: RunLength = 2.0
+    outages: ShareBelowOne = 0.12
+    outage_run: RunLength = 15.0
+    flow_starts: ShareBelowOne = 0.15
 
 
 NO_GAPS = GapConfig(soil_clouds=0, soil_swaths=0, frames=0, outages=0, flow_starts=0)
@@ -42,7 +43,7 @@ NO_GAPS = GapConfig(soil_clouds=0, soil_swaths=0, frames=0, outages=0, flow_star
 def cut_gaps(
     record: SimulatedRecord, first_day: int, all_days: int, gaps: GapConfig, rng: np.random.Generator
 ) -> SimulatedRecord:
-    """The record with gaps; it starts on the simulation's day `first_day` of `all_days`."""
+    """Return the record with gaps; its first day is day `first_day` of the `all_days` of the simulation."""
     n_time, height, width = record.precipitation.shape
     grid = (n_time, height, width)
     lost = [whole_frames(rng, n_time, gaps.frames, gaps.frame_run)[:, None, None] for _ in range(3)]

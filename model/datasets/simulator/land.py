@@ -1,4 +1,4 @@
-"""A day's water in each land cell's soil and ground: what falls evaporates, is kept or runs off."""
+"""The daily water balance of soil and groundwater in each land cell."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-RUNOFF_SHAPE = 2.5  # the wetter the soil, the more of the rain runs off: HBV's beta (Bergstrom 1992, SMHI RH 4)
-STRESS = 0.55  # share of the capacity below which plants lack water (FAO 56, table 22: p = 0.45 for grass and crops)
-DRAIN_MM_DAY, DRAIN_SHAPE = 1.2, 4.0  # percolation of a full soil, and how fast it falls as the soil dries
-QUICK_DAYS = 1.6  # e-folding time of flow over and just below the ground
+RUNOFF_SHAPE = 2.5  # exponent of runoff against soil wetness: HBV's beta (Bergstrom 1992, SMHI RH 4)
+STRESS = (
+    0.55  # share of the capacity below which water limits evaporation (FAO 56, table 22: p = 0.45 for grass and crops)
+)
+DRAIN_MM_DAY, DRAIN_SHAPE = 1.2, 4.0  # percolation of a full soil, and the exponent of its decrease as the soil dries
+QUICK_DAYS = 1.6  # e-folding time of quick flow over and just below the ground
 SLOW_DAYS = (25.0, 140.0)  # of groundwater, from tight to permeable rock
 
 
 @dataclass(frozen=True, eq=False)
 class Soil:
-    """What a cell's water depends on, each (n,) float64: capacity mm, woodland and permeability as shares."""
+    """Properties of the soil, each (n,) float64: capacity mm, woodland and permeability as shares."""
 
     capacity: np.ndarray
     woodland: np.ndarray
@@ -24,7 +26,7 @@ class Soil:
 
 @dataclass(frozen=True, eq=False)
 class Stores:
-    """Water in each cell, (n,) float64 mm: in the soil, on its quick way, in the ground, in the channel."""
+    """Water stored in each cell, (n,) float64 mm: soil, quick flow, groundwater, channel."""
 
     soil: np.ndarray
     quick: np.ndarray
@@ -32,13 +34,13 @@ class Stores:
     channel: np.ndarray
 
     def total(self) -> np.ndarray:
-        """All of it, (n,) mm."""
+        """Return the sum of all stores, (n,) mm."""
         return self.soil + self.quick + self.ground + self.channel
 
 
 @dataclass(frozen=True, eq=False)
 class Day:
-    """What one day did to the soil and the ground, (n,) mm: stores after it, and what evaporated and ran off."""
+    """One day of the balance, (n,) mm: the stores after it, the evaporation and the runoff."""
 
     stores: Stores
     evaporation: np.ndarray
@@ -46,15 +48,21 @@ class Day:
 
 
 def half_full(soil: Soil) -> Stores:
-    """Somewhere to start from."""
+    """Return stores to start from: soils half full."""
     nothing = np.zeros_like(soil.capacity)
     return Stores(0.5 * soil.capacity, nothing, np.full_like(nothing, 20.0), nothing)
 
 
 def balance_day(stores: Stores, rain: np.ndarray, potential: np.ndarray, soil: Soil) -> Day:
-    """One day of rain and potential evaporation, (n,) float64 mm; the channel is left to `routing`.
+    """Return one day of the balance; channels are left to `routing`.
 
-    Evaporation is limited by energy (`potential`, more over woods) and by water (the soil's, below `STRESS`).
+    Evaporation is limited by energy (`potential`, more over woodland) and by soil water (below `STRESS`).
+
+    Args:
+        stores: water stored before the day.
+        rain: (n,) float64 mm.
+        potential: (n,) float64 mm of potential evaporation.
+        soil: properties of the soil.
     """
     direct = rain * (stores.soil / soil.capacity) ** RUNOFF_SHAPE
     water = stores.soil + rain - direct

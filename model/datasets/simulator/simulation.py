@@ -1,4 +1,4 @@
-"""A simulated water cycle as CF datasets: in memory, or written to a file block by block."""
+"""Simulate a water cycle as a CF dataset, in memory or written to a file block by block."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from model.datasets.simulator.gaps import NO_GAPS, GapConfig, cut_gaps
 
 Progress = Callable[[str, int, int], None]
 
-BLOCK_CELLS = 6_000_000  # of one variable held at once: some 25 MB, and ten times that while gaps are drawn
+BLOCK_CELLS = 6_000_000  # values of one variable in memory: about 25 MB, and ten times that while gaps are drawn
 DYNAMIC = ("precipitation", "soil_moisture", "temperature", "evaporation", "river_flow")
 SERIES = ("evaporation", "river_flow")
 
 
 @dataclass(frozen=True, eq=False)
 class Simulation:
-    """What was simulated, float32 and perhaps gappy, and the books of its water, float64 and complete."""
+    """A simulated dataset, float32 and possibly with gaps, and its complete water balance, float64."""
 
     dataset: xr.Dataset
     ledger: Ledger
@@ -35,16 +35,16 @@ class Simulation:
 def simulate(
     config: SimulationConfig, seed: int, gaps: GapConfig = NO_GAPS, progress: Progress | None = None
 ) -> Simulation:
-    """A simulated water cycle as one dataset in memory.
+    """Simulate a water cycle as one dataset in memory.
 
     Args:
         config: size, climate and days.
         seed: the same seed gives the same data, bit for bit.
-        gaps: what sensors miss; nothing where not given.
+        gaps: shares of the values that are missing; none by default.
         progress: called with (what, done, total).
 
     Raises:
-        ConfigError: the land has fewer catchments than sites are asked for.
+        ConfigError: the land has fewer catchments than the requested number of sites.
     """
     world = build_world(config, seed)
     cycle = WaterCycle(world, seed)
@@ -56,9 +56,9 @@ def simulate(
 def write_simulation(
     out: Path, config: SimulationConfig, seed: int, gaps: GapConfig = NO_GAPS, progress: Progress | None = None
 ) -> Ledger:
-    """Writes the same dataset to a NetCDF file or, where the name ends in .zarr, a Zarr store.
+    """Write the same dataset to a NetCDF file or, where the name ends in .zarr, to a Zarr store.
 
-    Memory holds one block of days at a time, however many there are. The file appears when it is complete.
+    One block of days is in memory at a time. The file appears when it is complete.
 
     Raises:
         ConfigError: as `simulate`, or the name ends in neither .nc nor .zarr.
@@ -77,7 +77,7 @@ def write_simulation(
 
 
 def _records(cycle: WaterCycle, seed: int, gaps: GapConfig, progress: Progress | None) -> Iterator[SimulatedRecord]:
-    """Blocks of days, gaps cut; blocks depend on the size of the grid alone, so that gaps do as well."""
+    """Yield blocks of days with gaps. Blocks, and with them the gaps, depend on the size of the grid alone."""
     config = cycle.world.config
     block = max(1, BLOCK_CELLS // (config.rows * config.columns))
     for first in range(0, config.days, block):
@@ -96,7 +96,7 @@ def _dynamic(record: SimulatedRecord) -> xr.Dataset:
 
 def _add_to_zarr(path: Path, block: xr.Dataset, first: bool) -> None:
     if first:
-        block.to_zarr(path, mode="w", zarr_format=2)  # format 3 does not specify texts
+        block.to_zarr(path, mode="w", zarr_format=2)  # format 3 does not specify text
         return
     fixed = [n for n, v in block.variables.items() if "time" not in v.dims]
     of_sites = [n for n, v in block.data_vars.items() if v.dims == ("site",)]

@@ -1,4 +1,4 @@
-"""The lie of the land: coast, hills, soil and woods."""
+"""Random terrain: coast, elevation, soil and woodland."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from model.datasets.simulator.config import SimulationConfig
 from model.datasets.simulator.noise import rough_field
 
-COAST_ROUGHNESS = 0.4  # standard deviation of the noise on an island that rises by 1 from its rim to its middle
+COAST_ROUGHNESS = 0.4  # standard deviation of the noise added to an island of height 1
 FRACTAL_SLOPE = 3.6  # power spectra of topography fall as k**-3 to k**-4 (Turcotte 1997, Fractals and Chaos, ch. 7)
 SOIL_CAPACITY_MM = (70.0, 220.0)  # plant-available water of British soils over 1 m (HOST classes)
 
@@ -32,12 +32,12 @@ class Terrain:
     permeability: np.ndarray
 
     def with_elevation(self, elevation: np.ndarray, cell_m: float) -> Terrain:
-        """The same land with another relief, and the slopes that go with it."""
+        """Return the same land with another elevation and its slopes."""
         return replace(self, elevation=elevation, slope=_slope(elevation, cell_m))
 
 
 def build_terrain(config: SimulationConfig, rng: np.random.Generator) -> Terrain:
-    """A coast-lined land with hills; the outermost cells are sea, so that every river ends in the grid."""
+    """Return a random island with hills; the outermost cells are sea, so that every river ends inside the grid."""
     shape = (config.rows, config.columns)
     height = _island(shape) + COAST_ROUGHNESS * rough_field(shape, FRACTAL_SLOPE, rng)
     height[[0, -1], :] = height[:, [0, -1]] = -np.inf
@@ -63,7 +63,7 @@ def build_terrain(config: SimulationConfig, rng: np.random.Generator) -> Terrain
 
 
 def patch_maxima(field: np.ndarray, side: int) -> np.ndarray:
-    """The highest value of each patch of `side` x `side` cells, (patches,), row by row."""
+    """Return the highest value of each patch of `side` x `side` cells, (patches,), row by row."""
     rows, columns = (-(-n // side) for n in field.shape)
     padded = np.full((rows * side, columns * side), -np.inf)
     padded[: field.shape[0], : field.shape[1]] = field
@@ -71,13 +71,13 @@ def patch_maxima(field: np.ndarray, side: int) -> np.ndarray:
 
 
 def _island(shape: tuple[int, int]) -> np.ndarray:
-    """An oval, (H, W), 1 in its middle and falling outwards; it leans as it goes north."""
+    """Return a tilted oval (H, W), 1 in its middle and decreasing outwards."""
     v, u = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
     return 1 - ((u + 0.3 * v) / 0.55) ** 2 - (v / 0.95) ** 2
 
 
 def _sea_level(height: np.ndarray, config: SimulationConfig) -> float:
-    """Halfway between the lowest land and the highest sea that give the wanted number of patches or cells."""
+    """Return the sea level, halfway between lowest land and highest sea, for the requested amount of land."""
     if config.land_patches is not None:
         falling = np.sort(patch_maxima(height, config.patch_cells))[::-1]
         wanted = config.land_patches
@@ -88,7 +88,7 @@ def _sea_level(height: np.ndarray, config: SimulationConfig) -> float:
 
 
 def _relief(above: np.ndarray, land: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Elevation (H, W) as a share of the highest: plains, and ridges that are higher in the north-west."""
+    """Return the elevation (H, W) as a share of the highest: plains, and ridges that are higher in the north-west."""
     shape = above.shape
     ridges = 1 - np.abs(rough_field(shape, 3.0, rng)) / 1.5
     north_west = np.add.outer(np.linspace(-0.5, 0.5, shape[0]), np.linspace(0.5, -0.5, shape[1]))
@@ -99,16 +99,16 @@ def _relief(above: np.ndarray, land: np.ndarray, rng: np.random.Generator) -> np
 
 
 def _share(field: np.ndarray) -> np.ndarray:
-    """A Gaussian field as numbers in (0, 1)."""
+    """Return a Gaussian field mapped to (0, 1)."""
     return 1 / (1 + np.exp(-1.7 * field))
 
 
 def _slope(elevation: np.ndarray, cell_m: float) -> np.ndarray:
-    """Steepness (H, W) in m/m by central differences, the sea at 0 m; NaN at sea."""
+    """Return the slope (H, W) in m/m by central differences, the sea at 0 m; NaN at sea."""
     north, east = np.gradient(np.nan_to_num(elevation), cell_m)
     return np.where(np.isnan(elevation), np.nan, np.hypot(north, east))
 
 
 def smooth_relief(elevation: np.ndarray, cells: float) -> np.ndarray:
-    """Elevation (H, W) as the air feels it: the sea at 0 m, smoothed over so many cells."""
+    """Return the elevation (H, W), the sea at 0 m, smoothed with a Gaussian of this number of cells."""
     return gaussian_filter(np.nan_to_num(elevation), cells)

@@ -19,7 +19,7 @@ from model.data.windows import Batch, WindowSampler
 from model.run_folder import read_run
 from model.training.losses import balanced_crps
 from model.training.train import train
-from tests.model.conftest import made
+from tests.model.conftest import untrained
 
 MISSING = 0.6
 PLAIN, POISON = np.float32(-9999.0), np.float32(3e33)  # what stands in the file where a value is missing
@@ -45,7 +45,7 @@ def files(dataset: xr.Dataset, rng: np.random.Generator, tmp_path: Path) -> dict
 def test_runs_are_the_same_to_the_bit_whatever_the_file_holds_in_missing_cells(
     files: dict[str, Path], tiny_run: RunConfig, tmp_path: Path
 ) -> None:
-    config = replace(tiny_run, training=replace(tiny_run.training, steps=6))
+    config = tiny_run.updated(training=tiny_run.training.updated(steps=6))
     curves = {k: [p.loss for p in train(open_sources([f]), tmp_path / k, config)] for k, f in files.items()}
     assert curves["plain"] == curves["poison"]
     plain, poison = (read_run(tmp_path / kind) for kind in ("plain", "poison"))
@@ -79,8 +79,8 @@ def test_loss_and_gradients_are_the_same_to_the_bit_whatever_arrays_hold_in_miss
     files: dict[str, Path], guesses: bool
 ) -> None:
     cube = read_dataset(open_sources([files["plain"]])).cube
-    layout = choose_layout(cube, "m", replace(RunConfig().tokens, guesses=guesses))
-    network = made(layout, cube)
+    layout = choose_layout(cube, "m", RunConfig().tokens.updated(guesses=guesses))
+    network = untrained(layout, cube)
     plain = WindowSampler(cube, layout, MaskingConfig(), batch_size=3, seed=0).batch(0)
     number = len(layout.variables)
     results = []
@@ -97,7 +97,7 @@ def test_loss_and_gradients_are_the_same_to_the_bit_whatever_arrays_hold_in_miss
 
 def test_only_observed_cells_are_visible_and_only_hidden_observed_ones_are_scored(files: dict[str, Path]) -> None:
     cube = read_dataset(open_sources([files["poison"]])).cube
-    layout = choose_layout(cube, "m", replace(RunConfig().tokens, guesses=False))
+    layout = choose_layout(cube, "m", RunConfig().tokens.updated(guesses=False))
     sampler = WindowSampler(cube, layout, MaskingConfig(), batch_size=4, seed=0)
     observed = np.concatenate([v.values[v.valid] for v in cube.variables.values()])
     for number in range(4):

@@ -66,7 +66,7 @@ def test_statistics_come_from_observed_cells_only(dataset: xr.Dataset) -> None:
     statistics = choose_statistics(cube, layout)
     rain = dataset.precipitation.values
     np.testing.assert_allclose(statistics.center[0], np.nanmean(np.sqrt(rain)), rtol=1e-5)
-    np.testing.assert_allclose(statistics.spread[1], np.nanstd(dataset.pet.values), rtol=1e-5)
+    np.testing.assert_allclose(statistics.std[1], np.nanstd(dataset.pet.values), rtol=1e-5)
     np.testing.assert_allclose(statistics.center[4, 0], 141)
 
 

@@ -1,4 +1,4 @@
-"""Samples from the wheel's data files: a tiny wheel made by hand, and once the real one."""
+"""Samples from the wheel's data files: a small wheel made by hand, and once the real one."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pytest
 import tifffile
 import xarray as xr
 
-from model.data.rasters import Grid, read_raster
 from model.datasets import samples
+from model.datasets.rasters import Grid, read_raster
 from model.datasets.samples import (
     SAMPLES,
     WHEEL_NAME,
@@ -54,7 +54,7 @@ def geotiff(
 
 
 def mesh() -> bytes:
-    """The right column of a 2 x 2 grid drains southwards."""
+    """Return a mesh in which the right column of a 2 x 2 grid drains southwards."""
     with io.BytesIO() as file:
         with h5py.File(file, "w") as h5:
             group = h5.create_group("mesh")
@@ -174,7 +174,7 @@ def test_a_written_sample_reads_back_with_its_metadata(dataset: xr.Dataset, tmp_
         assert all("units" in raw[name].attrs for name in raw.variables if name not in ("crs", "site"))
 
 
-def test_progress_tells_what_is_read() -> None:
+def test_progress_reports_what_is_read() -> None:
     content, calls = io.BytesIO(), []
     with zipfile.ZipFile(content, "w") as archive:
         for name, data in daily_files().items():
@@ -199,7 +199,7 @@ def one_line(error: pytest.ExceptionInfo[SampleUnavailableError]) -> str:
     return str(error.value)
 
 
-def test_an_unknown_sample_is_named_beside_the_known() -> None:
+def test_an_unknown_sample_is_refused_with_the_known_names() -> None:
     with pytest.raises(SampleUnavailableError, match=r"'lese'.*cance, lez"):
         build_sample("lese")
 

@@ -1,4 +1,4 @@
-"""The simulated water cycle: water is kept, weather looks like weather, rivers run to the sea."""
+"""The simulated water cycle conserves water, has plausible weather, and its rivers run to the sea."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 
 from model.datasets.simulator.config import PRESETS
 from model.datasets.simulator.cycle import build_world
-from model.datasets.simulator.drainage import SEA, drain, fill_hollows
+from model.datasets.simulator.drainage import SEA, drain, fill_depressions
 from model.datasets.simulator.land import Soil, balance_day, half_full
 from model.datasets.simulator.noise import DriftingField
 from model.datasets.simulator.routing import Channels, to_flow
 from model.datasets.simulator.simulation import Simulation, simulate
 from model.datasets.simulator.weather import extraterrestrial_radiation
 
-FEW_DAYS = replace(PRESETS["small"], days=50, spin_up_days=20)
+FEW_DAYS = PRESETS["small"].updated(days=50, spin_up_days=20)
 
 
 @pytest.fixture(scope="module")
@@ -24,16 +24,16 @@ def small() -> Simulation:
     return simulate(PRESETS["small"], seed=1)
 
 
-def rain_on_land(made: Simulation) -> np.ndarray:
-    """(T, n) mm a day."""
-    rain = made.dataset["precipitation"].values
+def rain_on_land(simulation: Simulation) -> np.ndarray:
+    """Return the rain of land cells (T, n), mm per day."""
+    rain = simulation.dataset["precipitation"].values
     return rain[:, ~np.isnan(rain).all(axis=0)]
 
 
-# Water is kept.
+# Water is conserved.
 
 
-def test_every_catchment_keeps_its_water(small: Simulation) -> None:
+def test_every_catchment_conserves_water(small: Simulation) -> None:
     balance = small.ledger.of_catchments()
     assert balance.residual.shape == (12,)
     assert (np.abs(balance.residual) < 1e-9 * balance.precipitation).all()
@@ -47,8 +47,8 @@ def test_all_runoff_of_the_land_reaches_the_sea(small: Simulation) -> None:
     assert 0.2 < balance.outflow[0] / balance.precipitation[0] < 0.9
 
 
-def test_dataset_tells_the_same_balance_as_the_books(small: Simulation) -> None:
-    """What is published closes too, to the precision of float32."""
+def test_dataset_has_the_same_balance_as_the_ledger(small: Simulation) -> None:
+    """The balance of the float32 dataset closes as well, to its precision."""
     data, balance = small.dataset, small.ledger.of_catchments()
     volume_mm = data["river_flow"].astype(np.float64).sum("time") * 86_400 / (data["area"] * 1e6) * 1000
     np.testing.assert_allclose(volume_mm, balance.outflow, rtol=1e-5)
@@ -96,10 +96,10 @@ def test_every_land_cell_drains_downhill_to_the_sea() -> None:
     assert (at == SEA).all()
 
 
-def test_hollow_is_filled_to_its_rim_and_no_higher() -> None:
+def test_depression_is_filled_to_its_rim_and_no_higher() -> None:
     relief = np.full((5, 5), np.nan)
     relief[1:4, 1:4] = [[9, 9, 9], [9, 1, 4], [9, 9, 9]]
-    filled = fill_hollows(relief)
+    filled = fill_depressions(relief)
     assert filled[2, 3] == 4.0
     assert filled[2, 2] == pytest.approx(4.05)
     drainage = drain(filled, 1000.0)

@@ -1,9 +1,8 @@
-"""What comes out of a simulation: counts, CF variables, gaps, files written in blocks, and what is refused."""
+"""The results of a simulation: counts, CF variables, gaps, files written in blocks, and refused settings."""
 
 from __future__ import annotations
 
 import tracemalloc
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from model.datasets.simulator.gaps import NO_GAPS, GapConfig
 from model.datasets.simulator.simulation import simulate, write_simulation
 from model.datasets.simulator.terrain import patch_maxima
 
-FEW_DAYS = replace(PRESETS["small"], days=50, spin_up_days=20)
+FEW_DAYS = PRESETS["small"].updated(days=50, spin_up_days=20)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +50,7 @@ def test_same_seed_makes_the_same_data_and_another_seed_does_not() -> None:
 
 
 def test_more_days_begin_with_the_same_days() -> None:
-    short, long = simulate(FEW_DAYS, 5).dataset, simulate(replace(FEW_DAYS, days=60), 5).dataset
+    short, long = simulate(FEW_DAYS, 5).dataset, simulate(FEW_DAYS.updated(days=60), 5).dataset
     for name in simulation.DYNAMIC:
         np.testing.assert_array_equal(long[name].values[:50], short[name].values)
 
@@ -117,7 +116,7 @@ def test_memory_does_not_grow_with_the_days(tmp_path: Path, monkeypatch: pytest.
     peaks = []
     for days in (40, 160):
         tracemalloc.start()
-        write_simulation(tmp_path / "water.nc", replace(FEW_DAYS, days=days), 5)
+        write_simulation(tmp_path / "water.nc", FEW_DAYS.updated(days=days), 5)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.3 * peaks[0]
@@ -127,30 +126,30 @@ def test_memory_does_not_grow_with_the_days(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"days": 0}, "days must be above 0, got 0"),
         ({"spin_up_days": -1}, "spin_up_days must be at least 0"),
         ({"rows": 3}, "rows x columns"),
-        ({"land_share": 1.0}, "land_share must lie in"),
-        ({"south_latitude": 80.0}, "south_latitude must lie in"),
-        ({"land_patches": 12}, "land_patches must lie in 1 to 11, got 12"),
+        ({"land_share": 1.0}, "land_share must be below 1"),
+        ({"south_latitude": 80.0}, "south_latitude must be at most 60"),
+        ({"land_patches": 12}, "land_patches must be 1 to 11, got 12"),
         ({"start": "spring"}, "start must be a date"),
     ],
 )
-def test_impossible_world_is_refused_by_name(settings: dict[str, object], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
-        replace(SimulationConfig(), **settings)  # type: ignore[arg-type]
+def test_impossible_world_is_refused_by_name(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        SimulationConfig().updated(**settings)
 
 
 def test_more_sites_than_catchments_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"the land has \d+ catchments of 4 cells or more, 500 sites asked for"):
-        build_world(replace(FEW_DAYS, sites=500), seed=1)
+    with pytest.raises(ConfigError, match=r"the land has \d+ catchments of 4 cells or more, 500 sites requested"):
+        build_world(FEW_DAYS.updated(sites=500), seed=1)
 
 
-@pytest.mark.parametrize(("settings", "said"), [({"outages": 1.0}, "outages"), ({"frame_run": 0.5}, "frame_run")])
-def test_impossible_gaps_are_refused(settings: dict[str, float], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+@pytest.mark.parametrize(("settings", "message"), [({"outages": 1.0}, "outages"), ({"frame_run": 0.5}, "frame_run")])
+def test_impossible_gaps_are_refused(settings: dict[str, float], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         GapConfig(**settings)
 
 

@@ -13,7 +13,7 @@ CASES = [(1.0, 0.5), (0.2, 1.0), (-1.0, 0.7), (4.0, 0.3), (9.0, 0.05)]
 
 
 def predictive(loc: float, scale: float, censored: bool) -> Predictive:
-    """In float64, so that the reference and not the rounding is compared."""
+    """Return a distribution in float64, so that rounding does not matter."""
     loc_, scale_ = (torch.tensor(x, dtype=torch.float64) for x in (loc, scale))
     return Predictive(loc_, scale_, torch.tensor(censored))
 
@@ -28,7 +28,7 @@ def test_censored_moments_are_those_of_samples(loc: float, scale: float) -> None
 
 
 @pytest.mark.parametrize("loc", [-3.2, -3.0, -2.0, -1.0, 0.0, 1.0])
-def test_single_precision_keeps_the_spread_of_a_nearly_dry_cell(loc: float) -> None:
+def test_single_precision_keeps_the_std_of_a_nearly_dry_cell(loc: float) -> None:
     z = np.linspace(0, 12, 1_200_001)
     density = np.exp(-0.5 * (z - loc) ** 2) / np.sqrt(2 * np.pi)
     mean, square = (np.trapezoid(z**power * density, z) for power in (2, 4))

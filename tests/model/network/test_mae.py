@@ -1,4 +1,4 @@
-"""The network sees what is visible, answers what is asked, and mixes nothing up; the plain loop is its oracle."""
+"""The network depends on visible cells alone and keeps samples apart; a plain loop computes the expected output."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hydrofill.tokens import Queries, Tokenised, Tokens, stack_queries, stack_to
 from model.network.heads import PatchHead
 from model.network.layers import CrossBlock, EncoderBlock
 from model.network.mae import CrossMAE
-from tests.model.conftest import made
+from tests.model.conftest import untrained
 
 ALL = range(len(GUESSES))
 
@@ -25,7 +25,7 @@ CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}  # float32 through six bloc
 
 
 def windows(cube: WaterCube, layout: Layout, steps: tuple[int, ...] = (8, 5, 3)) -> list[Tokenised]:
-    """Windows of unequal lengths, so of unequal numbers of tokens and queries."""
+    """Return windows of unequal lengths, so of unequal numbers of tokens and queries."""
     every = slice(0, None)
     return [tokenise(cube.window(slice(i, i + n), every, every), layout) for i, n in enumerate(steps)]
 
@@ -36,7 +36,7 @@ def predict(network: CrossMAE, batch: list[Tokenised]) -> tuple[Tensor, Tensor]:
         return predicted.mean(), predicted.std()
 
 
-def test_mean_and_spread_are_physical(network: CrossMAE, water: WaterCube, layout: Layout) -> None:
+def test_mean_and_std_are_physical(network: CrossMAE, water: WaterCube, layout: Layout) -> None:
     mean, std = predict(network, windows(water, layout))
     assert torch.isfinite(mean).all() and torch.isfinite(std).all()
     assert (std > 0).all()
@@ -79,7 +79,7 @@ def test_permuting_the_batch_permutes_the_reply(network: CrossMAE, water: WaterC
         torch.testing.assert_close(turned[place, :n], mean[i, :n], **CLOSE)
 
 
-def test_samples_of_unequal_lengths_answer_as_they_do_alone(
+def test_samples_of_unequal_lengths_are_predicted_as_they_are_alone(
     network: CrossMAE, water: WaterCube, layout: Layout
 ) -> None:
     batch = windows(water, layout)
@@ -93,7 +93,7 @@ def test_samples_of_unequal_lengths_answer_as_they_do_alone(
         torch.testing.assert_close(std[row, :n], alone_std[0], **CLOSE)
 
 
-def test_an_answer_does_not_depend_on_what_else_is_asked(network: CrossMAE, water: WaterCube, layout: Layout) -> None:
+def test_a_prediction_does_not_depend_on_other_queries(network: CrossMAE, water: WaterCube, layout: Layout) -> None:
     window = windows(water, layout)[0]
     names = ("variable", "place", "requested", "guess", "guessed", "distance")
     few = Queries(**{n: getattr(window.queries, n)[3:5] for n in names}, length=np.array(2))
@@ -144,7 +144,7 @@ def test_any_variable_may_be_absent(network: CrossMAE, water: WaterCube, layout:
     assert torch.isfinite(mean).all()
 
 
-def test_each_variable_hears_the_others(network: CrossMAE, water: WaterCube, layout: Layout) -> None:
+def test_each_variable_depends_on_the_others(network: CrossMAE, water: WaterCube, layout: Layout) -> None:
     window = water.window(slice(0, 8), slice(0, None), slice(0, None))
     wetter = window.with_values({"precipitation": window.variables["precipitation"].values + 5})
     requested = {"river_flow": np.isnan(window.variables["river_flow"].values)}
@@ -155,7 +155,7 @@ def test_each_variable_hears_the_others(network: CrossMAE, water: WaterCube, lay
 @pytest.mark.parametrize("guesses", [True, False])
 def test_the_batched_network_is_the_plain_loop(water: WaterCube, layout: Layout, guesses: bool) -> None:
     layout = layout.model_copy(update={"guesses": guesses})
-    network = made(layout, water)
+    network = untrained(layout, water)
     batch = windows(water, layout)
     mean, std = predict(network, batch)
     for row, window in enumerate(batch):
@@ -168,7 +168,7 @@ def test_the_batched_network_is_the_plain_loop(water: WaterCube, layout: Layout,
 
 
 def loop_encode(network: CrossMAE, tokens: Tokens, i: int) -> Tensor:
-    """One token's embedding, cell by cell, from architecture: standard scores, flags, type weights, place."""
+    """Return one token's embedding, cell by cell: standard scores, flags, type weights, place."""
     embedding, kind = network.encoder.embedding, int(tokens.variable[i])
     n_cells = tokens.values.shape[1]
     row = torch.zeros(embedding.token_types, 2 * n_cells + 1)
@@ -184,7 +184,7 @@ def loop_encode(network: CrossMAE, tokens: Tokens, i: int) -> Tensor:
 
 @torch.inference_mode()
 def loop_attend(network: CrossMAE, tokens: list[Tensor]) -> list[Tensor]:
-    """The encoder's blocks, one token and one head at a time."""
+    """Compute the encoder's blocks, one token and one head at a time."""
     for block in network.encoder.blocks:
         assert isinstance(block, EncoderBlock)
         normed = [block.norm1(t) for t in tokens]
@@ -198,7 +198,7 @@ def loop_attend(network: CrossMAE, tokens: list[Tensor]) -> list[Tensor]:
 
 @torch.inference_mode()
 def loop_decode(network: CrossMAE, memory: list[Tensor], queries: Queries, q: int) -> tuple[Tensor, Tensor]:
-    """One query's cells: mask token, place and guesses, cross-attention block by block, the head cell by cell."""
+    """Predict one query: mask token, place and guesses, cross-attention block by block, the head cell by cell."""
     decoder, embedding, kind = network.decoder, network.encoder.embedding, int(queries.variable[q])
     x = network.queries.mask_token.weight[kind] + network.queries.place(torch.from_numpy(queries.place[q]))
     cells = [loop_cell(network, queries, q, cell) for cell in range(queries.requested.shape[1])]
@@ -225,7 +225,7 @@ def loop_decode(network: CrossMAE, memory: list[Tensor], queries: Queries, q: in
 
 
 class LoopCell(NamedTuple):
-    """What is known of one cell: standard scores of the guesses there are, how wrong each usually is, distances."""
+    """One cell: standard scores of the guesses that exist, their usual errors, distances."""
 
     there: set[int]
     scores: dict[int, Tensor]
@@ -234,7 +234,7 @@ class LoopCell(NamedTuple):
     anchor: Tensor
 
     def mixed(self, values: dict[int, Tensor], logits: Tensor | None = None) -> Tensor:
-        """The mean of values, weighed by the fourth power of the guesses' errors and, where given, learnt logits."""
+        """Return the mean of values, weighted by errors to the power of minus four and, where given, learnt logits."""
         odds = {g: (self.errors[g] ** -4) * (logits[g].exp() if logits is not None else 1) for g in self.scores}
         total = sum(odds.values(), torch.tensor(0.0))
         return sum((odds[g] * values[g] for g in self.scores), torch.tensor(0.0)) / total
@@ -260,7 +260,7 @@ def loop_cell(network: CrossMAE, queries: Queries, q: int, cell: int) -> LoopCel
 
 
 def loop_features(cell: LoopCell) -> Tensor:
-    """Guesses as asinh of ten times their difference from the anchor, which there are, distances, anchor, spreads."""
+    """Return the features of a cell: asinh of ten times guess minus anchor, flags, distances, anchor, errors."""
     relative = torch.tensor([float(10 * (cell.scores[g] - cell.anchor)) if g in cell.there else 0.0 for g in ALL])
     there = torch.tensor([float(g in cell.there) for g in ALL])
     middle = cell.mixed(cell.scores)
@@ -270,7 +270,7 @@ def loop_features(cell: LoopCell) -> Tensor:
 
 
 def loop_head(network: CrossMAE, answer: Tensor, kind: int, number: int, cell: LoopCell | None) -> Tensor:
-    """One cell's location and scale: from its own guesses, or from its variable's row of weights."""
+    """Return one cell's location and scale, from its guesses or from its variable's row of weights."""
     head = network.head
     if isinstance(head, PatchHead) or cell is None:
         assert isinstance(head, PatchHead)

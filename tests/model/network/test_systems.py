@@ -1,4 +1,4 @@
-"""Every system that the configuration can name runs, mixes nothing up, and differs as its name says."""
+"""Every system that the configuration can name runs, keeps samples apart, and differs as its name says."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from model.config import PRESETS, ConfigError, NetworkConfig, choose_preset
 from model.network.fusion import may_read
 from model.network.layers import EncoderBlock, LayerMemories, WeightedFeatureMaps
 from model.network.mae import CrossMAE
-from tests.model.conftest import TINY, made
+from tests.model.conftest import TINY, untrained
 
 CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
 SYSTEMS: dict[str, NetworkConfig] = {
     "crossmae": TINY,
-    "plan_a": replace(TINY, memory="pooled"),
-    "water_fm_small": replace(TINY, memory="pooled", decoder="full"),
-    "crossmae_wfm": replace(TINY, feature_layers=(0, 1)),
-    "wfm with input": replace(TINY, feature_layers=(1,), use_input=True),
-    "queries read each other": replace(TINY, decoder_self_attention=True),
-    "fusion none": replace(TINY, fusion="none"),
-    "fusion pooled": replace(TINY, fusion="pooled"),
-    "static add": replace(TINY, static="add"),
-    "static film": replace(TINY, static="film"),
-    "static none": replace(TINY, static="none"),
-    "all at once": replace(TINY, fusion="pooled", static="film", feature_layers=(0, 1), use_input=True),
+    "plan_a": TINY.updated(memory="pooled"),
+    "water_fm_small": TINY.updated(memory="pooled", decoder="full"),
+    "crossmae_wfm": TINY.updated(feature_layers=(0, 1)),
+    "wfm with input": TINY.updated(feature_layers=(1,), use_input=True),
+    "queries read each other": TINY.updated(decoder_self_attention=True),
+    "fusion none": TINY.updated(fusion="none"),
+    "fusion pooled": TINY.updated(fusion="pooled"),
+    "static add": TINY.updated(static="add"),
+    "static film": TINY.updated(static="film"),
+    "static none": TINY.updated(static="none"),
+    "all at once": TINY.updated(fusion="pooled", static="film", feature_layers=(0, 1), use_input=True),
 }
 
 
@@ -48,11 +48,11 @@ def predict(network: CrossMAE, batch: list[Tokenised]) -> Tensor:
 
 @pytest.mark.parametrize("system", SYSTEMS)
 @pytest.mark.parametrize("guesses", [True, False])
-def test_samples_of_unequal_lengths_answer_as_they_do_alone(
+def test_samples_of_unequal_lengths_are_predicted_as_they_are_alone(
     water: WaterCube, layout: Layout, system: str, guesses: bool
 ) -> None:
     layout = layout.model_copy(update={"guesses": guesses})
-    network, batch = made(layout, water, SYSTEMS[system]), windows(water, layout)
+    network, batch = untrained(layout, water, SYSTEMS[system]), windows(water, layout)
     together = predict(network, batch)
     assert torch.isfinite(together).all()
     for row, window in enumerate(batch):
@@ -62,10 +62,10 @@ def test_samples_of_unequal_lengths_answer_as_they_do_alone(
 
 @pytest.mark.parametrize("system", SYSTEMS)
 @pytest.mark.parametrize("batch", [slice(0, 1), slice(0, 3)])
-def test_groups_and_whole_batches_read_as_the_masks_of_an_exported_graph_say(
+def test_groups_give_the_result_of_the_masks_of_an_exported_graph(
     water: WaterCube, layout: Layout, system: str, batch: slice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network, chosen = made(layout, water, SYSTEMS[system]), windows(water, layout)[batch]
+    network, chosen = untrained(layout, water, SYSTEMS[system]), windows(water, layout)[batch]
     here = predict(network, chosen)
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
     torch.testing.assert_close(here, predict(network, chosen), **CLOSE)
@@ -73,7 +73,7 @@ def test_groups_and_whole_batches_read_as_the_masks_of_an_exported_graph_say(
 
 def test_a_variable_absent_from_one_sample_of_a_batch_spoils_none(water: WaterCube, layout: Layout) -> None:
     for system in ("fusion none", "fusion pooled"):
-        network, window = made(layout, water, SYSTEMS[system]), windows(water, layout)[0]
+        network, window = untrained(layout, water, SYSTEMS[system]), windows(water, layout)[0]
         blind = water.with_values({"pet": np.full((20, 7, 5), np.nan, np.float32)})
         blind = replace(blind, domain={"pet": np.ones((7, 5), bool)}, variables={
             n: blind.variables[n] for n in ("precipitation", "pet")
@@ -88,7 +88,7 @@ def test_a_variable_absent_from_one_sample_of_a_batch_spoils_none(water: WaterCu
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_every_weight_is_used(water: WaterCube, layout: Layout, system: str) -> None:
-    network, batch = made(layout, water, SYSTEMS[system]), windows(water, layout)
+    network, batch = untrained(layout, water, SYSTEMS[system]), windows(water, layout)
     predicted = network(stack_tokens([w.tokens for w in batch]), stack_queries([w.queries for w in batch]))
     (predicted.loc.square().sum() + predicted.scale.square().sum()).backward()
     unused = [name for name, weight in network.named_parameters() if weight.grad is None]
@@ -96,8 +96,8 @@ def test_every_weight_is_used(water: WaterCube, layout: Layout, system: str) -> 
 
 
 @pytest.mark.parametrize("system", ["fusion none", "fusion pooled", "crossmae", "plan_a"])
-def test_fusion_says_whether_variables_hear_each_other(water: WaterCube, layout: Layout, system: str) -> None:
-    network = made(layout, water, SYSTEMS[system])
+def test_fusion_sets_whether_variables_depend_on_each_other(water: WaterCube, layout: Layout, system: str) -> None:
+    network = untrained(layout, water, SYSTEMS[system])
     window = water.window(slice(4, 12), slice(0, None), slice(0, None))
     wetter = window.with_values({"precipitation": window.variables["precipitation"].values + 5})
     requested = {"river_flow": np.isnan(window.variables["river_flow"].values)}
@@ -105,21 +105,21 @@ def test_fusion_says_whether_variables_hear_each_other(water: WaterCube, layout:
     assert torch.equal(here, there) == (system == "fusion none")
 
 
-@pytest.mark.parametrize(("system", "hears"), [("static none", False), ("static add", True), ("static film", True)])
-def test_static_attributes_reach_the_answer_only_where_told(
-    water: WaterCube, layout: Layout, system: str, hears: bool
+@pytest.mark.parametrize(("system", "used"), [("static none", False), ("static add", True), ("static film", True)])
+def test_static_attributes_affect_predictions_only_where_configured(
+    water: WaterCube, layout: Layout, system: str, used: bool
 ) -> None:
-    network = made(layout, water, SYSTEMS[system])
+    network = untrained(layout, water, SYSTEMS[system])
     steeper = water.with_values({n: water.variables[n].values + 1 for n in ("slope", "area")})
     here, there = (predict(network, windows(w, layout)) for w in (water, steeper))
-    assert torch.equal(here, there) != hears
+    assert torch.equal(here, there) != used
 
 
 @pytest.mark.parametrize("system", ["static add", "static film"])
 def test_attributes_of_one_place_stay_there(water: WaterCube, layout: Layout, system: str) -> None:
-    config = replace(SYSTEMS[system], depth=1)
-    network = made(layout, water, config)
-    with torch.no_grad():  # no attention: what a token becomes is then its own affair
+    config = SYSTEMS[system].updated(depth=1)
+    network = untrained(layout, water, config)
+    with torch.no_grad():  # without attention a token depends on itself alone
         for block in network.encoder.blocks:
             assert isinstance(block, EncoderBlock)
             block.attn.proj.weight.zero_()
@@ -144,9 +144,9 @@ def test_attributes_of_one_place_stay_there(water: WaterCube, layout: Layout, sy
     np.testing.assert_array_equal(changed, first & grids)
 
 
-def test_an_answer_depends_on_what_else_is_asked_only_where_told(water: WaterCube, layout: Layout) -> None:
+def test_a_prediction_depends_on_other_queries_only_where_configured(water: WaterCube, layout: Layout) -> None:
     for system in SYSTEMS:
-        network, window = made(layout, water, SYSTEMS[system]), windows(water, layout)[0]
+        network, window = untrained(layout, water, SYSTEMS[system]), windows(water, layout)[0]
         names = ("variable", "place", "requested", "guess", "guessed", "distance")
         few = replace(window.queries, **{n: getattr(window.queries, n)[3:5] for n in names}, length=np.array(2))
         whole, part = predict(network, [window])[0, 3:5], predict(network, [replace(window, queries=few)])[0]
@@ -155,7 +155,10 @@ def test_an_answer_depends_on_what_else_is_asked_only_where_told(water: WaterCub
 
 
 def test_a_pooled_memory_is_one_token(water: WaterCube, layout: Layout) -> None:
-    network, tokens = made(layout, water, SYSTEMS["plan_a"]), stack_tokens([w.tokens for w in windows(water, layout)])
+    network, tokens = (
+        untrained(layout, water, SYSTEMS["plan_a"]),
+        stack_tokens([w.tokens for w in windows(water, layout)]),
+    )
     with torch.inference_mode():
         memory = network.encode(
             *network.tensors(tokens.values, tokens.valid, tokens.variable, tokens.place, tokens.length)
@@ -164,7 +167,7 @@ def test_a_pooled_memory_is_one_token(water: WaterCube, layout: Layout) -> None:
 
 
 def test_a_query_with_nothing_to_read_is_finite(water: WaterCube, layout: Layout) -> None:
-    network = made(layout, water, SYSTEMS["fusion none"])
+    network = untrained(layout, water, SYSTEMS["fusion none"])
     alone = replace(water, variables={n: water.variables[n] for n in ("precipitation", "pet")})
     blind = alone.with_values({"pet": np.full((20, 7, 5), np.nan, np.float32)})
     blind = replace(blind, domain={"pet": np.ones((7, 5), bool)})
@@ -178,8 +181,8 @@ def test_readers_keep_to_their_variable_and_static_tokens() -> None:
 
 
 def test_weighted_feature_maps_start_as_published(water: WaterCube, layout: Layout) -> None:
-    config = replace(SYSTEMS["crossmae_wfm"], depth=12, feature_layers=tuple(range(12)), decoder_depth=12)
-    memories = made(layout, water, config).encoder.memories
+    config = SYSTEMS["crossmae_wfm"].updated(depth=12, feature_layers=tuple(range(12)), decoder_depth=12)
+    memories = untrained(layout, water, config).encoder.memories
     assert isinstance(memories, LayerMemories) and isinstance(memories.wfm, WeightedFeatureMaps)
     assert float(memories.wfm.linear.weight.detach().std()) == pytest.approx(12**-0.5, rel=0.2)
 
@@ -188,7 +191,7 @@ def test_weighted_feature_maps_start_as_published(water: WaterCube, layout: Layo
 def test_every_preset_is_a_system(water: WaterCube, layout: Layout, name: str) -> None:
     preset = choose_preset(name)
     shaped = layout.model_copy(update={"guesses": preset.tokens.guesses})
-    assert torch.isfinite(predict(made(shaped, water, preset.network), windows(water, shaped))).all()
+    assert torch.isfinite(predict(untrained(shaped, water, preset.network), windows(water, shaped))).all()
 
 
 @pytest.mark.parametrize(
@@ -199,8 +202,8 @@ def test_every_preset_is_a_system(water: WaterCube, layout: Layout, name: str) -
         ({"memory": "pooled", "use_input": True}, "memory pooled goes with fusion joint"),
         ({"feature_layers": (7,)}, r"feature_layers \[7\] are not among the 3 layers"),
         ({"feature_layers": (1, 1)}, "feature_layers names a layer twice"),
-        ({"fusion": "late"}, "fusion must be one of joint, pooled, none, got 'late'"),
-        ({"static": "sum"}, "static must be one of"),
+        ({"fusion": "late"}, "fusion must be 'joint', 'pooled' or 'none', got 'late'"),
+        ({"static": "sum"}, "static must be 'token', 'add', 'film' or 'none'"),
     ],
 )
 def test_a_system_that_cannot_be_is_refused(settings: dict[str, Any], says: str) -> None:

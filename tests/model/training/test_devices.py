@@ -1,10 +1,9 @@
-"""Several devices learn what one learns from the whole batch; precision is what was asked for."""
+"""Several devices learn what one device learns from the whole batch; the precision is the requested one."""
 
 from __future__ import annotations
 
 import os
 import signal
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -31,13 +30,13 @@ NO_CLIPPING = 1e9
 
 
 def shared(config: RunConfig, **settings: object) -> RunConfig:
-    """The run on two devices, clipping nothing, so that the optimiser's first moment is the gradient."""
-    training = replace(config.training, devices=2, batch_size=4, clip_norm=NO_CLIPPING, held_out=0.0)
-    return replace(config, training=replace(training, **settings))  # type: ignore[arg-type]
+    """Return the run on two devices without clipping, so that the optimiser's first moment is the gradient."""
+    training = config.training.updated(devices=2, batch_size=4, clip_norm=NO_CLIPPING, held_out=0.0)
+    return config.updated(training=training.updated(**settings))
 
 
 def whole_batch(sampler: WindowSampler, other: WindowSampler, number: int) -> list[Example]:
-    """What two processes draw for one batch, unpadded and in one list."""
+    """Return what two processes draw for one batch, unpadded and in one list."""
     examples = []
     for part in (sampler, other):
         part.batch(number)
@@ -49,7 +48,7 @@ def test_two_processes_give_the_gradients_of_one(
     dataset: xr.Dataset, water: WaterCube, tiny_run: RunConfig, tmp_path: Path
 ) -> None:
     config = shared(tiny_run, steps=1, seed=1)
-    told = [p.loss for p in train(dataset, tmp_path / "run", config)]
+    losses = [p.loss for p in train(dataset, tmp_path / "run", config)]
     layout = read_layout(tmp_path / "run")
     samplers = [WindowSampler(water, layout, config.masking, 2, config.training.seed, rank) for rank in (0, 1)]
     examples = whole_batch(samplers[0], samplers[1], 0)
@@ -63,15 +62,15 @@ def test_two_processes_give_the_gradients_of_one(
         guess_errors(
             [samplers[0].record(n) for n in range(RECORDS_OF_ERRORS)],
             layout,
-            statistics.spread[: len(layout.variables), 0],
+            statistics.std[: len(layout.variables), 0],
         )
     )
     batch = stack_examples(examples)
-    spread = network.encoder.embedding.spread[: len(layout.variables), 0]
+    std = network.encoder.embedding.spread[: len(layout.variables), 0]
     requested, target = torch.from_numpy(batch.queries.variable), torch.from_numpy(batch.target)
-    loss, _ = balanced_crps(network(batch.tokens, batch.queries), target, requested, spread, len(layout.variables))
+    loss, _ = balanced_crps(network(batch.tokens, batch.queries), target, requested, std, len(layout.variables))
     loss.backward()
-    assert told[0] == pytest.approx(float(loss.detach()), rel=1e-5)
+    assert losses[0] == pytest.approx(float(loss.detach()), rel=1e-5)
     state = load_file(tmp_path / "run" / "state.safetensors")
     matrices = [p for p in network.parameters() if p.ndim > 1]
     ordered = matrices + [p for p in network.parameters() if p.ndim <= 1]
@@ -114,7 +113,7 @@ def test_a_process_that_stops_ends_the_training_in_one_line(
 def test_parts_of_a_batch_are_of_like_length_and_not_the_same(
     water: WaterCube, tiny_run: RunConfig, tmp_path: Path, dataset: xr.Dataset
 ) -> None:
-    list(train(dataset, tmp_path / "run", replace(tiny_run, training=replace(tiny_run.training, steps=1))))
+    list(train(dataset, tmp_path / "run", tiny_run.updated(training=tiny_run.training.updated(steps=1))))
     layout = read_layout(tmp_path / "run")
     samplers = [WindowSampler(water, layout, tiny_run.masking, 8, 0, rank) for rank in (0, 1)]
     lengths = [[float(s.batch(n).tokens.length.mean()) for n in range(8)] for s in samplers]
@@ -124,11 +123,11 @@ def test_parts_of_a_batch_are_of_like_length_and_not_the_same(
 
 def test_more_devices_than_there_are_samples_in_a_batch_are_refused(tiny_run: RunConfig) -> None:
     with pytest.raises(ConfigError, match="batch_size 2 is not a multiple of devices 3"):
-        replace(tiny_run.training, devices=3)
+        tiny_run.training.updated(devices=3)
 
 
 @pytest.mark.parametrize(("precision", "half"), [("auto", False), ("32", False), ("bf16", True)])
-def test_a_processor_computes_in_bfloat16_only_where_told(precision: str, half: bool) -> None:
+def test_a_processor_computes_in_bfloat16_only_where_configured(precision: str, half: bool) -> None:
     assert computes_in_bfloat16(precision, torch.device("cpu")) == half
 
 
@@ -143,7 +142,7 @@ def test_a_device_without_bfloat16_refuses_it(monkeypatch: pytest.MonkeyPatch) -
 
 def test_bfloat16_learns_nearly_the_same(dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path) -> None:
     def curve(precision: Literal["32", "bf16"]) -> list[Progress]:
-        config = replace(tiny_run, training=replace(tiny_run.training, precision=precision, steps=4))
+        config = tiny_run.updated(training=tiny_run.training.updated(precision=precision, steps=4))
         return list(train(dataset, tmp_path / precision, config))
 
     full, half = curve("32"), curve("bf16")

@@ -1,8 +1,7 @@
-"""A training ends when the held-out blocks gain nothing any more, and keeps the weights of its best check."""
+"""A training stops when the held-out loss stops improving, and keeps the weights of its best check."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,19 +22,19 @@ from model.training.train import train
 
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stopping, "STEPS_BETWEEN", 2)
+    monkeypatch.setattr(stopping, "MIN_STEPS_BETWEEN", 2)
 
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fixture's record is short."""
-    monkeypatch.setattr(stopping, "FEWEST_STEPS", 4)
+    monkeypatch.setattr(stopping, "MIN_STEPS", 4)
 
 
 def hopeless(tiny_run: RunConfig, **settings: float) -> RunConfig:
-    """Steps so short that nothing is gained."""
-    training = replace(tiny_run.training, steps=40, learning_rate=1e-7, warmup=0.0, ema_decay=0.0, held_out=0.3)
-    return replace(tiny_run, training=replace(training, **settings))  # type: ignore[arg-type]
+    """Return settings with so small a learning rate that nothing improves."""
+    training = tiny_run.training.updated(steps=40, learning_rate=1e-7, warmup=0.0, ema_decay=0.0, held_out=0.3)
+    return tiny_run.updated(training=training.updated(**settings))
 
 
 def test_patience_is_a_share_of_the_budget() -> None:
@@ -78,15 +77,15 @@ def test_there_is_nothing_to_stop_by_without_held_out_values(
     held[:4] = True
     assert held_out_batches(without_steps(water, held), held, layout, tiny_run, 0) == []
     assert held_out_batches(water, held, layout, tiny_run, 0) != []
-    held[3] = False  # what a frame or two say is chance
+    held[3] = False  # too few steps: their loss is mostly chance
     assert held_out_batches(water, held, layout, tiny_run, 0) == []
     held[3] = True
-    patient = replace(tiny_run, training=replace(tiny_run.training, patience=1.0))
+    patient = tiny_run.updated(training=tiny_run.training.updated(patience=1.0))
     assert held_out_batches(water, held, layout, patient, 0) == []
 
 
 @pytest.mark.usefixtures("often")
-def test_a_training_without_gain_stops_and_keeps_its_best(
+def test_a_training_without_improvement_stops_and_keeps_its_best(
     dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path
 ) -> None:
     steps = [p.step for p in train(dataset, tmp_path / "run", hopeless(tiny_run, patience=0.3))]

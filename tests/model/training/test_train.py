@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +33,12 @@ def test_a_run_leaves_all_that_an_export_needs(dataset: xr.Dataset, tiny_run: Ru
 
 
 def test_the_loss_falls(dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path) -> None:
-    longer = replace(
-        tiny_run,
-        tokens=replace(tiny_run.tokens, guesses=False),  # with guesses it starts low
-        training=replace(tiny_run.training, steps=160, batch_size=4, learning_rate=3e-3),
+    longer = tiny_run.updated(
+        tokens=tiny_run.tokens.updated(guesses=False),  # with guesses it starts low
+        training=tiny_run.training.updated(steps=160, batch_size=4, learning_rate=3e-3),
     )
-    told = losses(tmp_path / "run", dataset, longer)
-    assert told[-1] < 0.9 * np.mean(told[:10])
+    found = losses(tmp_path / "run", dataset, longer)
+    assert found[-1] < 0.9 * np.mean(found[:10])
 
 
 def test_a_resumed_run_is_the_uninterrupted_one(dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path) -> None:
@@ -96,7 +94,7 @@ def test_a_run_with_a_part_missing_or_broken_is_refused(
 
 
 def test_a_loss_that_is_no_number_stops_the_run(dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path) -> None:
-    wild = replace(tiny_run, training=replace(tiny_run.training, learning_rate=1e20, warmup=0.0))
+    wild = tiny_run.updated(training=tiny_run.training.updated(learning_rate=1e20, warmup=0.0))
     with pytest.raises(DivergedError, match=r"the loss is .* at step"):
         losses(tmp_path / "run", dataset, wild)
 

@@ -1,11 +1,10 @@
-"""What a training tells: log.csv continues where it was cut off; TensorBoard is written where wanted and there."""
+"""log.csv continues where a training was interrupted; TensorBoard files are written where requested and possible."""
 
 from __future__ import annotations
 
 import csv
 import math
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,7 +41,7 @@ def test_lines_beyond_the_state_are_dropped(tmp_path: Path) -> None:
 
 
 def test_a_resumed_log_is_the_uninterrupted_one(dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path) -> None:
-    config = replace(tiny_run, training=replace(tiny_run.training, steps=22))
+    config = tiny_run.updated(training=tiny_run.training.updated(steps=22))
     whole = [p.loss for p in train(dataset, tmp_path / "whole", config)]
     parts = []
     for progress in train(dataset, tmp_path / "parts", config):
@@ -60,15 +59,15 @@ def test_tensorboard_that_is_not_there_is_refused_before_anything_is_written(
 ) -> None:
     monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
     monkeypatch.setitem(sys.modules, "tensorboard", None)
-    wanted = replace(tiny_run, training=replace(tiny_run.training, tensorboard=True))
+    requested = tiny_run.updated(training=tiny_run.training.updated(tensorboard=True))
     with pytest.raises(ConfigError, match="tensorboard is not installed: pip install"):
-        list(train(dataset, tmp_path / "run", wanted))
+        list(train(dataset, tmp_path / "run", requested))
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.filterwarnings("ignore")  # of a package that is not ours
-def test_tensorboard_is_written_where_wanted(dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path) -> None:
+def test_tensorboard_is_written_where_requested(dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
-    wanted = replace(tiny_run, training=replace(tiny_run.training, tensorboard=True))
-    list(train(dataset, tmp_path / "run", wanted))
+    requested = tiny_run.updated(training=tiny_run.training.updated(tensorboard=True))
+    list(train(dataset, tmp_path / "run", requested))
     assert list((tmp_path / "run" / "tensorboard").glob("events.*"))

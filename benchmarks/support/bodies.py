@@ -1,11 +1,10 @@
-"""Requests of any size on the shipped bundle's grid, in every form, and what the engine alone answers to them."""
+"""Requests on the shipped bundle's grid in every media type, and the engine's own results for them."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import msgspec
@@ -14,6 +13,7 @@ import xarray as xr
 
 from app.codecs.negotiation import CODECS
 from app.service import prepare_body
+from benchmarks.support.harness import BUNDLE, THREADS
 from hydrofill.bundle import read_bundle
 from hydrofill.cf.netcdf import netcdf_bytes
 from hydrofill.filling import FillOptions, PreparedFill
@@ -21,22 +21,20 @@ from hydrofill.inference.graphs import Runtime
 from hydrofill.inference.model import Model, load_model
 from hydrofill.layout import Layout
 
-BUNDLE = Path("bundles/lez-daily")
-THREADS = 2
-FORMS = NPZ, NETCDF, JSON = "application/x-npz", "application/x-netcdf", "application/json"
+MEDIA_TYPES = NPZ, NETCDF, JSON = "application/x-npz", "application/x-netcdf", "application/json"
 RAIN, PET = "precipitation", "pet"
 
 
 @dataclass(frozen=True)
 class Body:
-    """A request."""
+    """A request body and its media type."""
 
-    form: str
+    media_type: str
     content: bytes
 
 
 def open_model() -> Model:
-    """The shipped bundle, alone."""
+    """Open the shipped bundle without a server."""
     return load_model(read_bundle(BUNDLE), Runtime("cpu", THREADS))
 
 
@@ -49,7 +47,7 @@ def gappy(
     missing: float = 0.4,
     names: Sequence[str] = (RAIN, PET),
 ) -> xr.Dataset:
-    """Made-up values on a corner of the model's grid, a share of them missing."""
+    """Return random values on a corner of the model's grid, with a share of them missing."""
     rng, place = np.random.default_rng(seed), layout.place
     data = {}
     for name in names:
@@ -66,14 +64,14 @@ def gappy(
     return xr.Dataset(data, axes)
 
 
-def body_of(data: xr.Dataset, form: str) -> Body:
-    """`data` as a request."""
-    if form == NETCDF:
-        return Body(form, netcdf_bytes(data))
-    if form == NPZ:
+def body_of(data: xr.Dataset, media_type: str) -> Body:
+    """Encode `data` as a request."""
+    if media_type == NETCDF:
+        return Body(media_type, netcdf_bytes(data))
+    if media_type == NPZ:
         content = io.BytesIO()
         np.savez(content, allow_pickle=False, **{str(name): v.values for name, v in data.variables.items()})
-        return Body(form, content.getvalue())
+        return Body(media_type, content.getvalue())
     fields = {}
     for name, variable in data.data_vars.items():
         values = variable.values.astype(object)
@@ -81,29 +79,29 @@ def body_of(data: xr.Dataset, form: str) -> Body:
         fields[str(name)] = {"units": "mm day-1", "values": values.tolist()}
     times = [f"{time}Z" for time in np.datetime_as_string(data["time"].values, unit="s")]
     axes = {"y": data["y"].values.tolist(), "x": data["x"].values.tolist()}
-    return Body(form, msgspec.json.encode({"time": times, **axes, "fields": fields}))
+    return Body(media_type, msgspec.json.encode({"time": times, **axes, "fields": fields}))
 
 
 def read_body(model: Model, body: Body) -> PreparedFill:
     """Read a request as the server does."""
-    return prepare_body(CODECS[body.form].decode(body.content, None), model.layout, FillOptions())
+    return prepare_body(CODECS[body.media_type].decode(body.content, None), model.layout, FillOptions())
 
 
 def engine_alone(model: Model, body: Body) -> dict[str, np.ndarray]:
-    """V, V_std, V_flag as the engine gives them without a server."""
+    """Return V, V_std and V_flag of each variable V as the engine computes them without a server."""
     prepared = read_body(model, body)
     outcome = model.run(prepared.reading.cube, prepared.names)
     filled = prepared.write(outcome.filled, model.provenance)
     return {str(name): variable.values for name, variable in filled.data_vars.items()}
 
 
-def answered(reply: httpx.Response) -> dict[str, np.ndarray]:
-    """The same of a reply in any form, float32."""
-    form = reply.headers["content-type"]
-    if form == NETCDF:
+def arrays_of(reply: httpx.Response) -> dict[str, np.ndarray]:
+    """Return the same arrays from a reply of any media type."""
+    media_type = reply.headers["content-type"]
+    if media_type == NETCDF:
         with xr.open_dataset(io.BytesIO(reply.content), engine="h5netcdf") as data:
             return {str(name): variable.values for name, variable in data.data_vars.items()}
-    if form == NPZ:
+    if media_type == NPZ:
         with np.load(io.BytesIO(reply.content), allow_pickle=False) as loaded:
             return {name: loaded[name] for name in loaded.files}
     arrays = {}
@@ -115,6 +113,6 @@ def answered(reply: httpx.Response) -> dict[str, np.ndarray]:
 
 
 def is_right(reply: httpx.Response, expected: dict[str, np.ndarray]) -> bool:
-    """Whether a reply holds the expected numbers, each to the last bit."""
-    given = answered(reply)
+    """Return whether a reply holds the expected arrays, identical to the bit."""
+    given = arrays_of(reply)
     return all(name in given and np.array_equal(given[name], v, equal_nan=True) for name, v in expected.items())

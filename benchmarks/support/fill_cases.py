@@ -1,6 +1,7 @@
-"""A case's files and measures: what a method may see, what it is scored by, and the baselines run beside it.
+"""The files and scores of a case: the data that a method may see, its scores, and the baselines.
 
-`python -m benchmarks.fill_cases CASE.nc FOLDER` runs every baseline on a case, a JSON each, those done before left.
+`python -m benchmarks.support.fill_cases CASE.nc FOLDER` runs every baseline on a case and writes a JSON file for each;
+baselines that have a file are not run again.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 import xarray as xr
 
-from hydrofill.paths import written_whole
+from benchmarks.support.harness import save_json
 from model.baselines.library import ANYWHERE, ON_GRIDS, baselines_for
 from model.evaluation.metrics.cases import ALL_KINDS, score_case, times_of
 
@@ -25,25 +26,25 @@ Measures = dict[str, Any]  # variable -> {kinds: {kind: {measure: value}}, obser
 
 
 def read_case(path: Path) -> xr.Dataset:
-    """The case in memory; times decoded."""
+    """Read a case into memory, with decoded times."""
     with xr.open_dataset(path, engine="h5netcdf") as opened:
         return opened.load()
 
 
 def names_of(case: xr.Dataset) -> list[str]:
-    """The case's variables: those with a `_gap` beside them."""
+    """Return the names of the case's variables: those that have a `_gap`."""
     return [str(name).removesuffix("_gap") for name in case.data_vars if str(name).endswith("_gap")]
 
 
 def write_gappy(case_path: Path, target: Path) -> None:
-    """Writes what a method may see: everything but truths and kinds of gap."""
+    """Write what a method may see: all of the case except the truth and the kinds of gap."""
     case = read_case(case_path)
     target.parent.mkdir(parents=True, exist_ok=True)
     case.drop_vars([str(n) for n in case.data_vars if str(n).endswith(SECRET)]).to_netcdf(target, engine="h5netcdf")
 
 
 def measure(case: xr.Dataset, filled: xr.Dataset) -> Measures:
-    """Measures by variable and kind of gap, by this library's metrics."""
+    """Return the measures of a fill by variable and kind of gap, from this library's metrics."""
     scored = score_case(case, filled, {})
     made: Measures = {
         name: {"kinds": {}, "observed_changed": changed, "unfilled": scored.unfilled[name]}
@@ -55,10 +56,16 @@ def measure(case: xr.Dataset, filled: xr.Dataset) -> Measures:
 
 
 def measure_files(case_path: Path, filled_path: Path, score: Path | None) -> Measures:
-    """`measure` of files; where a scorer is given, its figures stand in the place of ours, which must agree.
+    """Return the measures of a filled file; figures of a scorer, where given, replace the library's.
+
+    Args:
+        case_path: the case.
+        filled_path: the filled file.
+        score: a program that is called as PATH CASE.nc FILLED.nc --json; None uses the library alone.
 
     Raises:
-        ValueError: scorer and library differ. CalledProcessError: the scorer refuses the files.
+        ValueError: the RMSE of scorer and library differ.
+        CalledProcessError: the scorer refuses the files.
     """
     made = measure(read_case(case_path), read_case(filled_path))
     if score is None:
@@ -76,7 +83,7 @@ def measure_files(case_path: Path, filled_path: Path, score: Path | None) -> Mea
 
 
 def run_baselines(case_path: Path, folder: Path) -> None:
-    """Every baseline on every variable that it suits, one JSON of seconds and measures each."""
+    """Run every baseline on every variable that it suits and write a JSON file of its seconds and measures."""
     case = read_case(case_path)
     gappy = {name: case[name] for name in names_of(case)}
     folder.mkdir(parents=True, exist_ok=True)
@@ -87,18 +94,18 @@ def run_baselines(case_path: Path, folder: Path) -> None:
         filled, started = case[list(gappy)].copy(), time.perf_counter()
         for name, variable in gappy.items():
             method = baselines_for(variable.values).get(label)
-            if method is None:  # no method for series: left as it is, so without figures
+            if method is None:  # the method is not for series: it stays unfilled and has no figures
                 continue
             made = method(variable.values, times_of(case, name))
             filled[name] = variable.copy(data=made.values)
             if made.std is not None:
                 filled[f"{name}_std"] = variable.copy(data=made.std)
         seconds = time.perf_counter() - started
-        save(target, {"seconds": seconds, "scores": measure(case, filled)})
+        save_json(target, {"seconds": seconds, "scores": measure(case, filled)})
 
 
 def listed_results(case_path: Path) -> Mapping[str, Measures]:
-    """By method, the measures that `results.json` beside the case lists for it; none where there is no such file."""
+    """Return the measures of each method in `results.json` in the case's folder; empty where there is no such file."""
     file = case_path.parent / "results.json"
     if not file.exists():
         return {}
@@ -107,20 +114,14 @@ def listed_results(case_path: Path) -> Mapping[str, Measures]:
 
 
 def figure(measures: Measures, variable: str, kind: str, name: str = "rmse") -> float | None:
-    """One figure; None where a method has none."""
+    """Return one figure, None where the method has none."""
     value = measures.get(variable, {}).get("kinds", {}).get(kind, {}).get(name)
     return None if value is None else float(value)
 
 
 def rows_of(measures: Measures) -> list[tuple[str, str]]:
-    """Every variable and kind of gap, all kinds together left out."""
+    """Return all pairs of variable and kind of gap, without the row for all kinds together."""
     return [(name, kind) for name, of in measures.items() for kind in of["kinds"] if kind != ALL_KINDS]
-
-
-def save(path: Path, content: object) -> None:
-    """Writes JSON in one step: a file that is there is whole."""
-    with written_whole(path) as partial:
-        partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

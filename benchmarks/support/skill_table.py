@@ -1,4 +1,4 @@
-"""Results of trainings as tables: errors by kind of gap, and how far systems lie apart beside what seeds do."""
+"""Tables of trainings: errors by kind of gap, and differences between systems against those between seeds."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmarks.harness import markdown_table
 from benchmarks.skill import BASE, Result
+from benchmarks.support.harness import table_of
 
 GAPS = ("clouds", "squares", "swaths", "frames", "outages")
 ALL = "all"
@@ -16,17 +16,17 @@ Measure = Callable[[dict[str, Any]], float]
 
 
 def rmse(row: dict[str, Any]) -> float:
-    """In units of the error of filling with the cell's mean, so that variables can be averaged."""
+    """Return the RMSE over that of the cell's mean, so that variables can be averaged."""
     return float(row["rmse"]) / float(row["mean_rmse"])
 
 
 def crps(row: dict[str, Any]) -> float:
-    """In the same units."""
+    """Return the CRPS over the RMSE of the cell's mean."""
     return float(row["crps"]) / float(row["mean_rmse"])
 
 
 def by_gap(results: Sequence[Result]) -> str:
-    """A row a system: RMSE / CRPS by kind of gap, means over variables and seeds."""
+    """Return a table with a row for each system: RMSE / CRPS by kind of gap, means over variables and seeds."""
     rows = []
     for system in dict.fromkeys(r.run.system for r in results):
         own = [r for r in results if r.run.system == system]
@@ -37,11 +37,11 @@ def by_gap(results: Sequence[Result]) -> str:
             means = [statistics.mean(_of(r, gap, m) for r in own) for m in (rmse, crps)]
             row[gap] = " / ".join(f"{value:.3f}" for value in means)
         rows.append(row)
-    return markdown_table(list(rows[0]), rows) if rows else "No run is finished."
+    return table_of(rows) if rows else "No run is finished."
 
 
 def against_base(results: Sequence[Result]) -> str:
-    """A row a system: its error over that of crossmae with the same seed, in per cent more; the spread is of seeds."""
+    """Return a table of each system's error against crossmae with the same seed, in per cent: mean and range."""
     rows = []
     base = {r.run.seed: r for r in results if r.run.system == BASE}
     for system in dict.fromkeys(r.run.system for r in results):
@@ -53,10 +53,10 @@ def against_base(results: Sequence[Result]) -> str:
             more = [100 * (_of(r, ALL, measure) / _of(base[r.run.seed], ALL, measure) - 1) for r in own]
             row[name] = f"{statistics.mean(more):+.1f} % ({min(more):+.1f} to {max(more):+.1f})"
         rows.append(row)
-    return markdown_table(["system", "RMSE", "CRPS"], rows) if rows else "No pair is finished."
+    return table_of(rows) if rows else "No pair is finished."
 
 
 def _of(result: Result, gap: str, measure: Measure) -> float:
-    """The mean over variables (and, for ALL, over their kinds of gap) of a measure; rows without a baseline are out."""
+    """Return the mean of a measure over variables (for ALL, also over kinds of gap) that have a baseline."""
     rows = [r for r in result.skill if gap in (ALL, r["gap"]) and r["mean_rmse"]]
     return statistics.mean(measure(r) for r in rows) if rows else math.nan

@@ -1,6 +1,7 @@
-"""The same two graphs behind LitServe: `python -m benchmarks.litserve_app PORT`; needs the extra litserve.
+"""The same two graphs behind LitServe, for comparison: `python -m benchmarks.support.litserve_app PORT`.
 
-LitServe takes JSON, so the npz travels as base64. Reading, filling and writing are hydrofill's own.
+It needs the extra litserve. LitServe takes JSON, so the npz is sent as base64. Reading, filling and writing are
+hydrofill's own.
 """
 
 from __future__ import annotations
@@ -13,26 +14,26 @@ from typing import Any
 import litserve
 import numpy as np
 
-from benchmarks.bodies import NPZ, Body, engine_alone, open_model
+from benchmarks.support.bodies import NPZ, Body, engine_alone, open_model
 
 
 class Fill(litserve.LitAPI):  # type: ignore[misc, unused-ignore]
-    """One request at a time, as one device allows."""
+    """Fills one request at a time."""
 
     def setup(self, device: str) -> None:  # noqa: ARG002 (as LitServe calls it)
-        """Opens the bundle."""
+        """Open the bundle."""
         self.model = open_model()
 
     def decode_request(self, request: dict[str, str], **_: Any) -> Body:
-        """The npz."""
+        """Return the npz of a request."""
         return Body(NPZ, base64.b64decode(request["npz"]))
 
     def predict(self, x: Body, **_: Any) -> dict[str, np.ndarray]:
-        """The filled variables."""
+        """Return the filled variables."""
         return engine_alone(self.model, x)
 
     def encode_response(self, output: dict[str, np.ndarray], **_: Any) -> dict[str, str]:
-        """The npz."""
+        """Return the npz of a reply as base64."""
         content = io.BytesIO()
         np.savez(content, allow_pickle=False, **output)
         return {"npz": base64.b64encode(content.getvalue()).decode()}

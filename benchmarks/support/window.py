@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from hydrofill.cube import DIMS, Sites, Variable, WaterCube
 from hydrofill.layout import Layout
 
-BUNDLE = Path("bundles/lez-daily")
 MISSING = 0.5
 
 
 def full_window(layout: Layout, columns: int | None = None) -> WaterCube:
-    """A window as large as the model's, or `columns` wide, with half of every variable missing."""
+    """Return a window of the model's size, or `columns` wide, with half of every variable missing."""
     rng, place, window = np.random.default_rng(0), layout.place, layout.window
     time = np.datetime64("2012-08-01", "ns") + np.arange(window.steps) * np.timedelta64(round(place.step_s), "s")
     y = place.y_origin + place.y_spacing * np.arange(window.rows)

@@ -1,4 +1,7 @@
-"""What HTTP alone costs: reads a body, answers as many bytes as it is asked for: `python -m benchmarks.echo PORT`."""
+"""A server that measures the cost of HTTP alone: `python -m benchmarks.support.echo PORT`.
+
+It reads the request's body and replies with the number of bytes that the header X-Reply-Bytes gives.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ SIZE = "X-Reply-Bytes"
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers one request."""
+    """Answer one request."""
     request = Request(scope, receive)
     await request.body()
     await Response(bytes(int(request.headers.get(SIZE, "0"))))(scope, receive, send)

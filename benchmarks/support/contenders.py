@@ -1,10 +1,9 @@
-"""The design's network on every runtime it is compared on: encoder and decoder as functions without arguments."""
+"""The design's network on every runtime that is compared: encoder and decoder as functions without arguments."""
 
 from __future__ import annotations
 
 import copy
 import io
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,10 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from export.graphs import OPSET, to_onnx
+from benchmarks.support.harness import THREADS
+from export.graphs import export_graphs, trace
 from export.lower_precision import quantise
 from export.optimise import optimise
-from export.parity import random_batch
+from export.parity import encoder_feed, random_batch
 from hydrofill.constants import DAY_S
 from hydrofill.inference.graphs import LEVELS, QUERIES_PER_RUN
 from hydrofill.layout import Layout, Patch, Place, VariableSpec, WindowSize
@@ -29,8 +29,7 @@ from model.network.fusion import Memory
 from model.network.mae import CrossMAE
 
 STEPS, ROWS, COLUMNS, SIDE = 90, 290, 180, 10  # the design's window and patch
-VISIBLE, QUERIES = 2115, 6345  # of 90 x 94 land patches, 75 % hidden
-THREADS = 2
+VISIBLE, QUERIES = 2115, 6345  # 90 x 94 land patches, of which 75 % are hidden
 DESIGN = NetworkConfig(
     embed_dim=256, depth=6, num_heads=4, decoder_dim=128, decoder_depth=4, decoder_num_heads=2
 )  # heads 64 wide
@@ -40,17 +39,17 @@ Work = Callable[[], object]
 
 @dataclass(frozen=True)
 class Pair:
-    """Encoder and decoder of one contender, each ready to run on the same window."""
+    """Encoder and decoder of one contender, prepared to run on the same window."""
 
     encode: Work
     decode: Work
 
 
 def design_layout() -> Layout:
-    """One gridded variable on the design's grid, without first guesses."""
-    warmth = VariableSpec(name="temperature", kind="grid", units="degC")  # the graph does the work of rain all the same
+    """Return a layout of one gridded variable on the design's grid, without first guesses."""
+    temperature = VariableSpec(name="temperature", kind="grid", units="degC")
     return Layout(
-        variables=(warmth,),
+        variables=(temperature,),
         patch=Patch(rows=SIDE, columns=SIDE, steps=8),
         window=WindowSize(steps=STEPS, rows=ROWS, columns=COLUMNS),
         place=Place(rows=ROWS, columns=COLUMNS, step_s=DAY_S),
@@ -59,26 +58,27 @@ def design_layout() -> Layout:
 
 
 def design_network(config: NetworkConfig = DESIGN) -> CrossMAE:
-    """Untrained: time does not depend on the weights."""
+    """Return an untrained network: computing time does not depend on the weights."""
     torch.manual_seed(0)
     return CrossMAE(design_layout(), config).eval()
 
 
 def work(config: NetworkConfig, cells: int, visible: int, queries: int) -> tuple[float, float]:
-    """Floating-point operations of encoder and cross decoder: matrix products of layers and attention, nothing else.
+    """Return the floating-point operations of encoder and cross decoder.
 
-    A token is embedded by its own type's weights alone; keys and values of the memory count for the encoder's graph.
+    Only the matrix products of linear layers and attention are counted. A token is embedded by the weights of its own
+    type. The keys and values of the memory count for the encoder, whose graph computes them.
     """
     D, d, L, Q = config.embed_dim, config.decoder_dim, visible, queries
     layer = 2 * L * (4 + 2 * config.mlp_ratio) * D * D + 4 * L * L * D
-    ready = config.decoder_depth * 2 * L * D * 2 * d
-    encoder = 2 * L * (2 * cells + 1) * D + config.depth * layer + ready
+    keys_and_values = config.decoder_depth * 2 * L * D * 2 * d
+    encoder = 2 * L * (2 * cells + 1) * D + config.depth * layer + keys_and_values
     block = 2 * Q * (2 + 2 * config.mlp_ratio) * d * d + 4 * Q * L * d
     return encoder, config.decoder_depth * block + 2 * Q * d * 2 * cells
 
 
 def session(graph: bytes, level: str, threads: int = THREADS) -> onnxruntime.InferenceSession:
-    """As the server opens it."""
+    """Open a graph as the server does."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.graph_optimization_level = LEVELS[level]
@@ -87,31 +87,31 @@ def session(graph: bytes, level: str, threads: int = THREADS) -> onnxruntime.Inf
 
 
 def our_graphs(network: CrossMAE) -> tuple[bytes, bytes]:
-    """The graphs of a bundle."""
-    encoder, decoder = to_onnx(network)
+    """Export and optimise the graphs as for a bundle."""
+    encoder, decoder = export_graphs(network)
     return optimise(encoder), optimise(decoder)
 
 
 def ours(graphs: tuple[bytes, bytes], tokens: Tokens, queries: Queries, chunk: int = QUERIES_PER_RUN) -> Pair:
-    """The graphs of a bundle, queries in chunks."""
+    """Return the graphs of a bundle, with queries in chunks."""
     first, second = (session(graph, "extended") for graph in graphs)
     return _chunked(first, second, tokens, queries, chunk)
 
 
 def int8(network: CrossMAE, tokens: Tokens, queries: Queries) -> Pair:
-    """The graphs of an int8 bundle, their ranges those of this very window."""
-    encoder, decoder = (optimise(graph) for graph in quantise(*to_onnx(network), [(tokens, queries)]))
+    """Return the graphs of an int8 bundle, with ranges taken from this window."""
+    encoder, decoder = (optimise(graph) for graph in quantise(*export_graphs(network), [(tokens, queries)]))
     return ours((encoder, decoder), tokens, queries)
 
 
 def plain(graphs: tuple[bytes, bytes], tokens: Tokens, queries: Queries) -> Pair:
-    """A plain export as ONNX Runtime opens it by default, all queries at once."""
+    """Return a plain export, opened by ONNX Runtime with its defaults, all queries at once."""
     first, second = (session(graph, "none") for graph in graphs)
     return _chunked(first, second, tokens, queries, queries.variable.shape[1])
 
 
 def eager(network: CrossMAE, tokens: Tokens, queries: Queries) -> Pair:
-    """torch, as training evaluates."""
+    """Return the torch network, as training evaluates it."""
     given, requested = _as_tensors(network, tokens, queries)
     with torch.inference_mode():
         memory = network.encode(*given)
@@ -121,7 +121,7 @@ def eager(network: CrossMAE, tokens: Tokens, queries: Queries) -> Pair:
 
 
 def compiled(network: CrossMAE, tokens: Tokens, queries: Queries) -> Pair:
-    """torch.compile at these very shapes."""
+    """Return the network compiled by torch.compile for these shapes."""
     given, requested = _as_tensors(network, tokens, queries)
     encode = torch.compile(network.encode, dynamic=False)
     decode = torch.compile(lambda memory, requested: _moments(network.decode(memory, requested)), dynamic=False)
@@ -131,7 +131,7 @@ def compiled(network: CrossMAE, tokens: Tokens, queries: Queries) -> Pair:
 
 
 def openvino(graphs: tuple[bytes, bytes], tokens: Tokens, queries: Queries) -> Pair:
-    """A plain export, which OpenVINO reads; it knows no contributed operators. Shapes dynamic, as ONNX Runtime's."""
+    """Return a plain export in OpenVINO, which has no fused operators, with dynamic shapes as in ONNX Runtime."""
     import openvino as ov
 
     core = ov.Core()
@@ -141,14 +141,14 @@ def openvino(graphs: tuple[bytes, bytes], tokens: Tokens, queries: Queries) -> P
     wanted = {port.get_any_name() for port in first.inputs}
     given = {name: values for name, values in given.items() if name in wanted}
     memory = first(given)[0]
-    requested = {"memory": memory, "length": tokens.length, **_asked_arrays(queries)}
+    requested = {"memory": memory, "length": tokens.length, **_query_arrays(queries)}
     names = {port.get_any_name() for port in second.inputs}
     requested = {name: values for name, values in requested.items() if name in names}
     return Pair(lambda: first(given), lambda: second(requested))
 
 
 def batch(network: CrossMAE, visible: int = VISIBLE, queries: int = QUERIES, size: int = 1) -> tuple[Tokens, Queries]:
-    """Random windows, all of full length."""
+    """Return random windows, all of full length."""
     made = [random_batch(network, 1, visible, queries, seed) for seed in range(size)]
 
     def joined(parts: Sequence[Tokens] | Sequence[Queries]) -> dict[str, np.ndarray]:
@@ -158,7 +158,7 @@ def batch(network: CrossMAE, visible: int = VISIBLE, queries: int = QUERIES, siz
 
 
 def plain_graphs(network: CrossMAE) -> tuple[bytes, bytes]:
-    """`torch.onnx.export` of the network as it is: memory between the graphs, masks, no optimisation."""
+    """Export the network as it is: with masks, the memory passed between the graphs, not optimised."""
     network = copy.deepcopy(network)
     tokens, queries = random_batch(network, 2, 7, 5, seed=0)
     given, requested = _as_tensors(network, tokens, queries)
@@ -166,11 +166,11 @@ def plain_graphs(network: CrossMAE) -> tuple[bytes, bytes]:
         memory = network.encode(*given).tokens
     size, visible, queried = Dim("batch", min=1), Dim("visible", min=1), Dim("queries", min=1)
     token_dims = tuple({0: size, 1: visible} if t.ndim > 1 else {0: size} for t in given)
-    asked_dims = ({0: size, 1: visible}, {0: size}, {0: size, 1: queried}, {0: size, 1: queried})
+    query_dims = ({0: size, 1: visible}, {0: size}, {0: size, 1: queried}, {0: size, 1: queried})
     first = _export(_PlainEncoder(network), given, token_dims, TOKEN_INPUTS, ["memory"])
     read = (memory, given[4], requested.variable, requested.place)
     names = ("memory", "length", "query_variable", "query_place")
-    return first, _export(_PlainDecoder(network), read, asked_dims, names, ["mean", "std"])
+    return first, _export(_PlainDecoder(network), read, query_dims, names, ["mean", "std"])
 
 
 class _PlainEncoder(nn.Module):
@@ -197,25 +197,12 @@ class _PlainDecoder(nn.Module):
 def _export(
     graph: nn.Module,
     examples: Sequence[Tensor],
-    dims: tuple[Mapping[int, Dim], ...],
-    names: Sequence[str],
-    answers: Sequence[str],
+    dims: Sequence[Mapping[int, Dim]],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
 ) -> bytes:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            graph.eval(),
-            tuple(examples),
-            dynamo=True,
-            dynamic_shapes=(dims,),
-            input_names=list(names),
-            output_names=list(answers),
-            opset_version=OPSET,
-            verbose=False,
-        )
-    assert program is not None
     content = io.BytesIO()
-    onnx.save_model(program.model_proto, content)
+    onnx.save_model(trace(graph, examples, dims, inputs, outputs), content)
     return content.getvalue()
 
 
@@ -227,17 +214,17 @@ def _chunked(
     chunk: int,
 ) -> Pair:
     names = [output.name for output in first.get_outputs()]
-    given = {i.name: getattr(tokens, i.name) for i in first.get_inputs()}
-    told = dict(zip(names, first.run(names, given), strict=True)) | {"length": tokens.length}
+    given = encoder_feed(first, tokens)
+    memory = dict(zip(names, first.run(names, given), strict=True)) | {"length": tokens.length}
     inputs = [i.name for i in second.get_inputs()]
     feeds = []
     for start in range(0, queries.variable.shape[1], chunk):
-        part = {n: v[:, start : start + chunk] if v.ndim > 1 else v for n, v in _asked_arrays(queries).items()}
-        feeds.append({name: told[name] if name in told else part[name] for name in inputs})
+        part = {n: v[:, start : start + chunk] if v.ndim > 1 else v for n, v in _query_arrays(queries).items()}
+        feeds.append({name: memory[name] if name in memory else part[name] for name in inputs})
     return Pair(lambda: first.run(names, given), lambda: [second.run(["mean", "std"], feed) for feed in feeds])
 
 
-def _asked_arrays(queries: Queries) -> dict[str, np.ndarray]:
+def _query_arrays(queries: Queries) -> dict[str, np.ndarray]:
     return {f"query_{name}": getattr(queries, name) for name in vars(queries)}
 
 

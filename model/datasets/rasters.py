@@ -1,4 +1,4 @@
-"""GeoTIFF files as float32 arrays on one grid, NaN = missing."""
+"""Read GeoTIFF files as float32 arrays on one grid, NaN where missing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import tifffile
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
-MISSING_CODE = np.float32(-99.0)  # smash's "no data", used whatever the file's own code is
+MISSING_CODE = np.float32(-99.0)  # smash's "no data", used in addition to the file's own code
 
 # Source: GeoTIFF 1.1 (OGC 19-008r4), annex C and requirement class 7; GDAL's tag for no data.
 TAG_PIXEL_SCALE, TAG_TIEPOINT, TAG_GEO_KEYS, TAG_NODATA = 33550, 33922, 34735, 42113
@@ -45,13 +45,13 @@ class Grid:
 
 @dataclass(frozen=True, eq=False)
 class Raster:
-    """Values (H, W) float32, NaN = missing, and the grid they lie on."""
+    """Values (H, W) float32, NaN where missing, and their grid."""
 
     values: Floats
     grid: Grid
 
     def on(self, grid: Grid) -> Floats:
-        """The values on another grid of the same cells, (H, W); NaN where this raster does not reach.
+        """Return the values on another grid of the same cells, (H, W), NaN outside this raster.
 
         Raises:
             ValueError: the cells of the two grids do not coincide.
@@ -70,10 +70,10 @@ class Raster:
 
 
 def read_raster(content: bytes) -> Raster:
-    """The first image of a GeoTIFF; its own no-data code and `MISSING_CODE` become NaN.
+    """Read the first image of a GeoTIFF; its own no-data code and `MISSING_CODE` become NaN.
 
-    Half of the Cance rain files give the centre of the first cell and say so (PixelIsPoint), the others
-    its corner: both are the same grid, and reading the tie point alone would move them by half a cell.
+    Half of the Cance rain files give the centre of the first cell (PixelIsPoint), the others its corner. Both are the
+    same grid; reading the tie point alone would move it by half a cell.
     """
     with tifffile.TiffFile(io.BytesIO(content)) as tiff:
         page = tiff.pages.first
@@ -93,7 +93,7 @@ def read_raster(content: bytes) -> Raster:
 
 @contextmanager
 def quiet_tifffile() -> Iterator[None]:
-    """Inside, tifffile does not warn about no-data codes that it cannot cast; we read them ourselves."""
+    """Silence tifffile's warnings about no-data codes that it cannot cast; they are read here."""
     logger = logging.getLogger("tifffile")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -104,6 +104,6 @@ def quiet_tifffile() -> Iterator[None]:
 
 
 def _raster_type(keys: tuple[int, ...]) -> int | None:
-    """Value of GTRasterTypeGeoKey in a GeoKeyDirectory: rows of (key, location, count, value) after a header row."""
+    """Return the value of GTRasterTypeGeoKey in a GeoKeyDirectory, whose rows are (key, location, count, value)."""
     rows = [keys[i : i + 4] for i in range(4, len(keys), 4)]
     return next((row[3] for row in rows if row[0] == KEY_RASTER_TYPE), None)

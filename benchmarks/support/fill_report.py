@@ -1,4 +1,4 @@
-"""What a bench of fills found, as Markdown: every baseline beside ours, ratios to the best, calibration, seconds."""
+"""The report of the fill benchmark as Markdown: scores of all methods, ratios to the best, calibration, seconds."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.fill_cases import Measures, figure, rows_of
-from benchmarks.harness import markdown_table
+from benchmarks.support.fill_cases import Measures, figure, rows_of
+from export.markdown import markdown_table
 
-TOO_HIGH = 1.05  # ratio to the best method
+MAX_RATIO = 1.05  # ratio to the best method above which a row is listed
 COVERAGE = (0.87, 0.93)
 WET_BIAS = (0.9, 1.1)
 KRIGING = "kriging"
@@ -29,7 +29,7 @@ class Run:
 
 @dataclass(frozen=True)
 class CaseResult:
-    """A case: our runs, the baselines by name ({seconds, scores}), and what other methods are listed with."""
+    """A case: runs of hydrofill, baselines by name ({seconds, scores}), and listed scores of other methods."""
 
     name: str
     runs: Sequence[Run]
@@ -38,38 +38,39 @@ class CaseResult:
 
     @property
     def rows(self) -> list[tuple[str, str]]:
-        """Variables and kinds of gap."""
+        """Pairs of variable and kind of gap."""
         return rows_of(self.runs[0].scores)
 
     def ours(self, variable: str, kind: str, measure: str = "rmse") -> list[float]:
-        """A measure of every run that has it."""
+        """Return a measure of every run that has it."""
         found = (figure(run.scores, variable, kind, measure) for run in self.runs)
         return [value for value in found if value is not None]
 
     def best(self, variable: str, kind: str) -> tuple[str, float]:
-        """The listed method with the smallest RMSE; of the baselines here where none is listed."""
+        """Return the method with the smallest RMSE, of the listed methods, or of the baselines where none is listed."""
         known = self.listed or {name: of["scores"] for name, of in self.baselines.items()}
         found = {name: figure(scores, variable, kind) for name, scores in known.items()}
         name, value = min(((n, v) for n, v in found.items() if v is not None), key=lambda item: item[1])
         return name, value
 
     def ratio(self, variable: str, kind: str) -> float:
-        """Mean RMSE of the runs over the best's."""
+        """Return the mean RMSE of the runs over that of the best method."""
         return statistics.fmean(self.ours(variable, kind)) / self.best(variable, kind)[1]
 
     def baseline(self, name: str, variable: str, kind: str, measure: str = "rmse") -> float | None:
-        """A baseline's figure here."""
+        """Return one figure of a baseline, None where there is none."""
         return figure(self.baselines[name]["scores"], variable, kind, measure) if name in self.baselines else None
 
 
 def report(cases: Sequence[CaseResult], minutes: float, seeds: int, where: str) -> str:
-    """The whole page."""
+    """Return the whole page."""
     parts = [
         "# Fill quality",
         f"Written by `make bench-fill`: {minutes:g} minutes of training a case, {seeds} seeds; ours is the mean over "
         f"seeds and, after ±, their standard deviation. {where}.",
-        "The best method is the one of the smallest RMSE in `results.json` beside the cases, chosen row by row with "
-        "hindsight; of the baselines here where there is no such file. [recipe.md](recipe.md) says what was tried.",
+        "The best method is the one of the smallest RMSE in `results.json` in the folder of the cases, chosen row "
+        "by row with hindsight; where there is no such file, it is one of the baselines. [recipe.md](recipe.md) says "
+        "what was tried.",
         "## In all",
         _summary(cases),
     ]
@@ -79,15 +80,15 @@ def report(cases: Sequence[CaseResult], minutes: float, seeds: int, where: str) 
 
 
 def geometric_mean(values: Sequence[float]) -> float:
-    """Of numbers above zero."""
+    """Return the geometric mean of positive numbers."""
     return math.exp(statistics.fmean(math.log(value) for value in values))
 
 
 def _summary(cases: Sequence[CaseResult]) -> str:
     ratios = {(c.name, v, k): c.ratio(v, k) for c in cases for v, k in c.rows}
     lines = [f"- Geometric mean of the ratios of RMSE to the best method: {geometric_mean(list(ratios.values())):.3f}."]
-    high = [f"{' '.join(row)} {ratio:.2f}" for row, ratio in ratios.items() if ratio > TOO_HIGH]
-    lines.append(f"- Rows above {TOO_HIGH}: {', '.join(high) or 'none'}.")
+    high = [f"{' '.join(row)} {ratio:.2f}" for row, ratio in ratios.items() if ratio > MAX_RATIO]
+    lines.append(f"- Rows above {MAX_RATIO}: {', '.join(high) or 'none'}.")
     behind = [
         f"{c.name} {v} {k} {statistics.fmean(c.ours(v, k)) / other:.2f}"
         for c in cases
@@ -112,7 +113,7 @@ def _outside(cases: Sequence[CaseResult], measure: str, bounds: tuple[float, flo
 
 
 def _not_sharper(cases: Sequence[CaseResult]) -> list[str]:
-    """Rows whose CRPS is not below that of kriging, listed or our own."""
+    """Return the rows whose CRPS is not below that of kriging, listed or measured."""
     rows = []
     for c in cases:
         kriged = [of for name, of in c.listed.items() if "kriging" in name]
@@ -129,21 +130,21 @@ def _not_sharper(cases: Sequence[CaseResult]) -> list[str]:
 def _rmse_table(case: CaseResult) -> str:
     heads = ["RMSE", *(f"{v} {k}" for v, k in case.rows)]
     rows = [[f"`{name}`", *(_number(case.baseline(name, v, k)) for v, k in case.rows)] for name in case.baselines]
-    rows.append(["**hydrofill**", *(f"**{_spread(case.ours(v, k))}**" for v, k in case.rows)])
+    rows.append(["**hydrofill**", *(f"**{_mean_and_std(case.ours(v, k))}**" for v, k in case.rows)])
     best = [case.best(v, k) for v, k in case.rows]
     rows.append(["best method", *(f"{value:.4g} ({name})" for name, value in best)])
     rows.append(["ratio to it", *(f"{case.ratio(v, k):.2f}" for v, k in case.rows)])
-    return markdown_table(heads, [dict(zip(heads, row, strict=True)) for row in rows])
+    return markdown_table(heads, rows)
 
 
 def _measures_table(case: CaseResult) -> str:
     heads = ["ours", "bias", "in 90 % interval", "CRPS", "CRPS of kriging", "spread/skill", "wet bias", "totals"]
     rows = []
     for v, k in case.rows:
-        values = [_spread(case.ours(v, k, m)) for m in ("bias", "coverage90", "crps")]
-        rest = [_spread(case.ours(v, k, m)) for m in ("spread_skill", "wet_bias", "totals_ratio")]
+        values = [_mean_and_std(case.ours(v, k, m)) for m in ("bias", "coverage90", "crps")]
+        rest = [_mean_and_std(case.ours(v, k, m)) for m in ("spread_skill", "wet_bias", "totals_ratio")]
         rows.append([f"{v} {k}", *values, _number(case.baseline(KRIGING, v, k, "crps")), *rest])
-    return markdown_table(heads, [dict(zip(heads, row, strict=True)) for row in rows])
+    return markdown_table(heads, rows)
 
 
 def _seconds(case: CaseResult) -> str:
@@ -157,7 +158,7 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
-def _spread(values: Sequence[float]) -> str:
+def _mean_and_std(values: Sequence[float]) -> str:
     if not values:
         return ""
     text = f"{statistics.fmean(values):.4g}"
