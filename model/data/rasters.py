@@ -45,13 +45,13 @@ class Grid:
 
 @dataclass(frozen=True, eq=False)
 class Raster:
-    """Values (H, W) float32, NaN = missing, and the grid they lie on."""
+    """Values (H, W) float32, NaN = missing, and their grid."""
 
     values: Floats
     grid: Grid
 
     def on(self, grid: Grid) -> Floats:
-        """The values on another grid of the same cells, (H, W); NaN where this raster does not reach.
+        """Return the values on another grid of the same cells, (H, W); NaN outside this raster.
 
         Raises:
             ValueError: the cells of the two grids do not coincide.
@@ -70,9 +70,9 @@ class Raster:
 
 
 def read_raster(content: bytes) -> Raster:
-    """The first image of a GeoTIFF; its own no-data code and `MISSING_CODE` become NaN.
+    """Read the first image of a GeoTIFF; the file's no-data code and `MISSING_CODE` become NaN.
 
-    Half of the Cance rain files give the centre of the first cell and say so (PixelIsPoint), the others
+    Half of the Cance rain files give the centre of the first cell, marked by PixelIsPoint, the others
     its corner: both are the same grid, and reading the tie point alone would move them by half a cell.
     """
     with tifffile.TiffFile(io.BytesIO(content)) as tiff:
@@ -93,7 +93,7 @@ def read_raster(content: bytes) -> Raster:
 
 @contextmanager
 def quiet_tifffile() -> Iterator[None]:
-    """Inside, tifffile does not warn about no-data codes that it cannot cast; we read them ourselves."""
+    """Silence tifffile about no-data codes that it cannot cast; `read_raster` reads them itself."""
     logger = logging.getLogger("tifffile")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -104,6 +104,6 @@ def quiet_tifffile() -> Iterator[None]:
 
 
 def _raster_type(keys: tuple[int, ...]) -> int | None:
-    """Value of GTRasterTypeGeoKey in a GeoKeyDirectory: rows of (key, location, count, value) after a header row."""
+    """Return GTRasterTypeGeoKey of a GeoKeyDirectory: rows of (key, location, count, value) after a header row."""
     rows = [keys[i : i + 4] for i in range(4, len(keys), 4)]
     return next((row[3] for row in rows if row[0] == KEY_RASTER_TYPE), None)

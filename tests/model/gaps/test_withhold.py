@@ -163,7 +163,7 @@ def test_frames_can_be_all_there_is_to_hide(dataset: xr.Dataset) -> None:
 
 
 def test_a_dataset_without_time_varying_fields_is_refused(dataset: xr.Dataset) -> None:
-    with pytest.raises(StructureError, match="nothing to withhold"):
+    with pytest.raises(StructureError, match="no variable to withhold cells of"):
         withhold(dataset[["slope", "time_bounds"]], seed=1)
 
 
