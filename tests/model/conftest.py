@@ -10,6 +10,7 @@ from hydrofill.cf.dataset import read_dataset
 from hydrofill.cube import WaterCube
 from hydrofill.layout import Layout
 from model.config import MaskingConfig, NetworkConfig, RunConfig, TrainingConfig
+from model.data.cubes import LoadedCube
 from model.data.layout import choose_statistics
 from model.network.mae import CrossMAE
 
@@ -25,7 +26,7 @@ def made(layout: Layout, water: WaterCube, config: NetworkConfig = TINY) -> Cros
     """An untrained network that knows what is usual in `water`, always the same."""
     torch.manual_seed(0)
     network = CrossMAE(layout, config)
-    network.set_statistics(choose_statistics(water, layout))
+    network.set_statistics(choose_statistics(LoadedCube.of(water), layout))
     return network.eval()
 
 
