@@ -15,6 +15,7 @@ from hydrofill.cf.units import Conversion
 from hydrofill.cube import DIMS, Kind, Sites, Variable, WaterCube
 from hydrofill.errors import CoordinateError
 from hydrofill.layout import Layout
+from model.data.cubes import LoadedCube
 from model.data.domain import domain_from_counts
 from model.data.summary import N_SUMS, Summary, summarise, summary_of, sums_of_steps
 
@@ -143,9 +144,9 @@ class LazyCube:
         domain = {n: self.domain[n][y, x] for n in self.of_kind("grid")}
         return WaterCube(part.time, part.y, part.x, part.sites, variables, domain)
 
-    def load(self) -> WaterCube:
+    def load(self) -> LoadedCube:
         """Read all of the cube into memory."""
-        return self.window(*(slice(0, n) for n in self.shape))
+        return LoadedCube.of(self.window(*(slice(0, n) for n in self.shape)))
 
     def excerpt(self, steps: np.ndarray, reach: int, max_values: int) -> tuple[WaterCube, np.ndarray]:
         """Read the chosen (T,) bool steps and those around them; return the part and which of its steps are chosen.

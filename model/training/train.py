@@ -20,7 +20,7 @@ from hydrofill.bundle import TrainingData
 from hydrofill.cube import WaterCube
 from hydrofill.layout import Layout
 from model.config import ConfigError, RunConfig
-from model.data.cubes import Cube, LoadedCube
+from model.data.cubes import Cube
 from model.data.layout import choose_layout, choose_statistics
 from model.data.lazy_cube import IN_MEMORY_VALUES, read_lazily
 from model.data.training_records import guess_errors
@@ -144,8 +144,7 @@ def read_material(dataset: xr.Dataset, layout: Layout | None, config: RunConfig,
         ContractError: the data cannot be used.
     """
     reading = read_lazily(dataset, layout, scratch)
-    fits = reading.cube.size <= IN_MEMORY_VALUES
-    cube: Cube = LoadedCube.of(reading.cube.load()) if fits else reading.cube
+    cube: Cube = reading.cube.load() if reading.cube.size <= IN_MEMORY_VALUES else reading.cube
     layout = layout or choose_layout(cube, reading.grid_units, config.tokens)
     rng = np.random.default_rng(config.training.seed)
     held = held_out_steps(len(cube.time), config.training.held_out, layout.window.steps, rng)

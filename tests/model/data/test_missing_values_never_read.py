@@ -23,7 +23,7 @@ from model.training.train import train
 from tests.model.conftest import made
 
 MISSING = 0.6
-PLAIN, POISON = np.float32(-9999.0), np.float32(3e33)  # what stands in the file where a value is missing
+PLAIN, POISON = np.float32(-9999.0), np.float32(3e33)  # stored in the file where a value is missing
 GAPPY = ("precipitation", "pet", "river_flow")
 
 

@@ -212,7 +212,7 @@ def test_gauge_with_a_series_and_no_attributes_is_named(tmp_path: Path) -> None:
         read_tables(paths, "m")
 
 
-def test_gauge_named_twice_in_a_table_is_named(tmp_path: Path) -> None:
+def test_gauge_with_two_rows_is_named(tmp_path: Path) -> None:
     with pytest.raises(StructureError, match=r"attributes\.csv: a gauge has two rows \(got a\)"):
         read_tables([attributes(tmp_path, gauge_id=["a", "a"])], "m")
 
@@ -251,7 +251,7 @@ def test_series_without_any_known_column_are_refused(tmp_path: Path) -> None:
         read_tables([attributes(tmp_path), tmp_path / "flow_a.csv"], "m")
 
 
-def test_series_of_nobody_are_refused(tmp_path: Path) -> None:
+def test_series_without_a_gauge_are_refused(tmp_path: Path) -> None:
     pd.DataFrame({"date": ["2000-01-01"], "level [m]": [1.0]}).to_csv(tmp_path / "flow.csv", index=False)
     with pytest.raises(StructureError, match=r"flow\.csv: neither a column nor the file's name gives the gauge"):
         read_tables([attributes(tmp_path), tmp_path / "flow.csv"], "m")
@@ -263,7 +263,7 @@ def test_date_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["broken.csv", "broken.parquet"])
-def test_file_that_is_no_table_is_named(tmp_path: Path, name: str) -> None:
+def test_file_that_is_not_a_table_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"\x00\xff\x00")
     with pytest.raises(UnreadableError, match="broken"):
         read_tables([tmp_path / name], "m")
