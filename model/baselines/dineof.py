@@ -1,7 +1,7 @@
-"""Gaps filled by empirical orthogonal functions of the gappy record itself, in the manner of DINEOF.
+"""Gaps filled by empirical orthogonal functions of the gappy record itself, as DINEOF does.
 
-Each cell's mean stands in its gaps at first; a truncated singular value decomposition of the record puts its own values
-there, and again, until they change no more; with one mode, then two, as long as cells withheld for that gain by it.
+Gaps start at each cell's mean. A truncated singular value decomposition of the record replaces them, again and again,
+until they converge. The number of modes grows from one for as long as the error on withheld cells falls.
 
 Sources: Beckers and Rixen 2003, J. Atmos. Oceanic Technol. 20:1839; Alvera-Azcarate et al. 2005, Ocean Modelling
 9:325; cloud-shaped cells for cross-validation: Beckers et al. 2006, Ocean Sci. 2:183; the filter in time:
@@ -25,30 +25,25 @@ Singles = npt.NDArray[np.float32]
 Cells = npt.NDArray[np.bool_]
 
 MAX_MODES = 30
-ROUNDS = 100  # at most, of decomposing and putting back, for each number of modes
-CONVERGED = 1e-3  # of the standard deviation: a smaller change of the gaps ends the rounds, as DINEOF's own default
-PATIENCE = 3  # numbers of modes without gain after which no more are tried
-WITHHELD = 0.03  # share of the seen values that choose the number of modes
-MIN_FRAMES = 3  # that give values for the choice: one may be like no other
+MAX_ROUNDS = 100  # of decomposing and replacing, for each number of modes
+CONVERGED = 1e-3  # of the standard deviation: a smaller change of the gaps ends the rounds, as in DINEOF itself
+PATIENCE = 3  # numbers of modes without a smaller error, after which no more are tried
+WITHHELD = 0.03  # share of the observed values that choose the number of modes
+MIN_FRAMES = 3  # that values are withheld from: a single frame may be unlike all others
 FILTER_STEPS = 3
-FILTERS = (0.0, 0.1)  # without: whole frames keep their own day; with: a short record gains a memory
+# Diffusions of the record in time that are tried, each 0 (none) to 0.5 a step: without, frames stay independent; with,
+# a short record borrows from neighbouring steps.
+FILTER_STRENGTHS = (0.0, 0.1)
 
 
-def dineof(
-    values: Floats,
-    *,
-    square_root: bool | None = None,
-    filter_strengths: tuple[float, ...] = FILTERS,
-    seed: int = 0,
-) -> Floats:
-    """A copy of (T, H, W) or (T, N) with gaps at what a few modes of the record say; empty frames at the cells' means.
+def dineof(values: Floats, *, square_root: bool | None = None, seed: int = 0) -> Floats:
+    """Return a copy of (T, H, W) or (T, N) with gaps filled from a few modes of the record.
 
-    A cell with nothing observed stays NaN.
+    Empty frames are at the cells' means. A cell with nothing observed stays NaN.
 
     Args:
         values: NaN = missing.
-        square_root: decompose the values' square roots; where not given, if they are like rain.
-        filter_strengths: diffusions of the record in time that are tried, each 0 (none) to 0.5 a step.
+        square_root: decompose the values' square roots; None does so if the values are like rain.
         seed: of the cells withheld to choose the number of modes and the filter.
     """
     root = is_rain_like(values) if square_root is None else square_root
@@ -60,24 +55,24 @@ def dineof(
     record = roots[np.ix_(frames, cells)]
     if record.size:
         mean = filled[np.ix_(frames, cells)]
-        filled[np.ix_(frames, cells)] = mean + _decomposed(record - mean, filter_strengths, np.random.default_rng(seed))
+        filled[np.ix_(frames, cells)] = mean + _decomposed(record - mean, np.random.default_rng(seed))
     filled = np.square(np.maximum(filled, 0)) if root else filled
     return np.where(np.isnan(values), filled.reshape(values.shape), values).astype(values.dtype)
 
 
 def _means_everywhere(values: Singles, observed: Cells) -> Singles:
-    """(T, N) each cell's mean at all steps; NaN where nothing is observed."""
+    """Return (T, N) each cell's mean at all steps; NaN where nothing is observed."""
     number = observed.sum(axis=0)
     total = np.where(observed, values, 0).sum(axis=0, dtype=np.float64)
     mean = np.where(number > 0, total / np.maximum(number, 1), np.nan)
     return np.repeat(mean.astype(np.float32)[None], len(values), axis=0)
 
 
-def _decomposed(anomaly: Singles, strengths: tuple[float, ...], rng: np.random.Generator) -> Singles:
-    """(T, N) anomalies, NaN = missing, as the best modes have them; every frame and cell sees something."""
+def _decomposed(anomaly: Singles, rng: np.random.Generator) -> Singles:
+    """Return the anomalies (T, N) with gaps, NaN, filled from the best modes; no frame and no cell is empty."""
     seen = ~np.isnan(anomaly)
     withheld = choose_withheld(rng, seen)
-    tried = [_Choice.of(anomaly, seen, withheld, strength) for strength in strengths]
+    tried = [_Choice.of(anomaly, seen, withheld, strength) for strength in FILTER_STRENGTHS]
     best = min(tried, key=lambda choice: choice.error)
     whole = np.where(seen, anomaly, best.record).astype(np.float32)
     return whole if best.modes == 0 else _iterate(whole, seen, best.modes, best.strength)
@@ -85,7 +80,10 @@ def _decomposed(anomaly: Singles, strengths: tuple[float, ...], rng: np.random.G
 
 @dataclass(frozen=True, eq=False)
 class _Choice:
-    """How many modes withheld cells ask for at a filter's strength, their mean squared error, the record so made."""
+    """The number of modes with the smallest mean squared error on withheld cells, for one strength of the filter.
+
+    record: (T, N) as filled with these modes.
+    """
 
     strength: float
     modes: int
@@ -110,9 +108,10 @@ class _Choice:
 
 
 def choose_withheld(rng: np.random.Generator, seen: Cells) -> Cells:
-    """(T, N) seen values to choose the number of modes by: the record's own gaps at other times; no frame whole.
+    """Return (T, N) bool: the observed values that the number of modes is chosen by.
 
-    Where it has none to move, values at random.
+    They lie in the record's own gaps moved to other times or, where it has none to move, anywhere. Every frame and cell
+    keeps at least one value.
     """
     wanted = max(1, round(WITHHELD * int(seen.sum())))
     moved = moved_gaps(seen, int(rng.integers(1, max(len(seen), 2)))) & seen
@@ -129,7 +128,7 @@ def choose_withheld(rng: np.random.Generator, seen: Cells) -> Cells:
 
 
 def _iterate(record: Singles, seen: Cells, modes: int, strength: float) -> Singles:
-    """The record with what is not `seen` replaced by its first `modes` modes until that changes no more."""
+    """Return the record with what is not `seen` replaced by its first `modes` modes until it converges."""
     record, gaps = record.copy(), (~seen).astype(np.float32)
     number = float(gaps.sum())
     if number == 0:
@@ -137,7 +136,7 @@ def _iterate(record: Singles, seen: Cells, modes: int, strength: float) -> Singl
     enough = (CONVERGED * float(np.std(record[seen]))) ** 2
     wide = record.shape[0] <= record.shape[1]
     basis, filter_in_time = _leading(record if wide else record.T, modes), _filter(len(record), strength)
-    for _ in range(ROUNDS):
+    for _ in range(MAX_ROUNDS):
         smooth = record if filter_in_time is None else filter_in_time @ record
         sides = smooth if wide else smooth.T
         basis, _ = np.linalg.qr(sides @ (sides.T @ basis))  # one step on from the last round's modes
@@ -150,14 +149,14 @@ def _iterate(record: Singles, seen: Cells, modes: int, strength: float) -> Singl
 
 
 def _leading(sides: Singles, modes: int) -> Singles:
-    """(n, modes): left singular vectors of the (n, m) matrix with the largest values, n <= m."""
+    """Return (n, modes): left singular vectors of the (n, m) matrix with the largest values, n <= m."""
     n = len(sides)
     _, vectors = eigh((sides @ sides.T).astype(np.float64), subset_by_index=(n - modes, n - 1))
     return np.asarray(vectors, np.float32)
 
 
 def _filter(steps: int, strength: float) -> Singles | None:
-    """(T, T) diffusion in time, FILTER_STEPS of `strength`, nothing flowing over the ends; None without any."""
+    """Return (T, T): FILTER_STEPS steps of diffusion in time, with closed ends; None without diffusion."""
     if strength == 0 or steps < 2:
         return None
     once = np.eye(steps)
@@ -168,5 +167,5 @@ def _filter(steps: int, strength: float) -> Singles | None:
 
 
 def _mean_square(errors: Singles) -> float:
-    """0 where there is none."""
+    """Return the mean square of the errors; 0 if there are none."""
     return float(np.mean(np.square(errors))) if errors.size else 0.0

@@ -1,4 +1,4 @@
-"""What a baseline returns, and the steps that several of them share."""
+"""What a baseline returns, and the steps that several baselines share."""
 
 from __future__ import annotations
 
@@ -11,20 +11,17 @@ import numpy.typing as npt
 
 from hydrofill.guesses.interpolation import harmonic
 from model.baselines.in_time import linear_in_time
+from model.data.summary import summary_of
 
 Floats = npt.NDArray[np.floating[Any]]
 Times = npt.NDArray[Any]
 
-SKEWED = 1.5  # skewness from which a non-negative variable is worked on as its square root; as in training
-OFTEN_ZERO = 0.02  # share of zeros that tells a variable with dry spells
-NEAR_ZERO = 0.5  # standard deviations: a minimum closer to zero than this makes zero its floor
-
 
 @dataclass(frozen=True, eq=False)
 class BaselineFill:
-    """A filled copy, (T, H, W) or (T, N) in the variable's units, and its standard deviation where a method has one.
+    """A filled copy, (T, H, W) or (T, N) in the variable's units, and its standard deviation if the method has one.
 
-    Observed values keep their bits. `std` has the shape of `values`, is 0 where observed and NaN where unknown.
+    Observed values keep their bits. `std` has the shape of `values`; it is 0 where observed and NaN where unknown.
     """
 
     values: Floats
@@ -34,16 +31,11 @@ class BaselineFill:
 Baseline = Callable[[Floats, Times], BaselineFill]
 
 
-def then_time(filled: Floats, time: Times) -> Floats:
-    """What is still missing, on the line in time between completed frames; a cell that stays empty stays NaN."""
-    return linear_in_time(filled, time)
-
-
 def completed(filled: Floats, time: Times) -> Floats:
-    """`filled` without missing values, so that all methods are scored on the same cells.
+    """Fill what a method left missing, so that all methods are scored on the same cells.
 
-    What a method left goes to the line in time, then (grids) to the harmonic surface of its frame, then to the mean
-    of all. A record without any value stays missing.
+    Missing values are put on the line in time, then (in grids) on the harmonic surface of their frame, then at the mean
+    of all values. A record without any value stays missing.
     """
     if not np.isnan(filled).any() or np.isnan(filled).all():
         return filled
@@ -54,10 +46,5 @@ def completed(filled: Floats, time: Times) -> Floats:
 
 
 def is_rain_like(values: Floats) -> bool:
-    """Whether zero is the floor of the values (any shape, NaN = missing) and they are skewed or often zero."""
-    seen = values[~np.isnan(values)].astype(np.float64)
-    if seen.size == 0 or seen.min() < 0 or seen.min() > NEAR_ZERO * seen.std():
-        return False
-    anomaly = seen - seen.mean()
-    skewness = float(np.mean(anomaly**3)) / max(float(np.mean(anomaly**2)) ** 1.5, 1e-30)
-    return skewness > SKEWED or float(np.mean(seen == 0)) > OFTEN_ZERO
+    """Return whether the values (T, ...), NaN = missing, are worked on as square roots, by the rule of training."""
+    return summary_of(values).suits_square_root

@@ -1,4 +1,4 @@
-"""Fills of each frame from its own seen cells: inverse distance, harmonic and biharmonic surfaces."""
+"""Fills of each frame from its own observed cells: inverse distance, harmonic and biharmonic surfaces."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from hydrofill.guesses.interpolation import biharmonic, harmonic
 
 Floats = npt.NDArray[np.floating[Any]]
 
-NEAREST = 16  # seen cells that a gap is interpolated from
-POWER = 2.0  # of the distance, as Shepard 1968
+NEAREST = 16  # observed cells that a gap is interpolated from
+POWER = 2.0  # of the distance. Source: Shepard 1968
 
 
 @dataclass(frozen=True, eq=False)
 class Near:
-    """A frame's missing cells and the seen cells nearest to each, in cells.
+    """A frame's missing cells and the K observed cells nearest to each.
 
-    frame: its number. missing: (M, 2) rows and columns. places: (M, K, 2) those of its neighbours. distance: (M, K).
-    values: (M, K) float64.
+    frame: its number. missing: (M, 2) rows and columns. places: (M, K, 2) rows and columns of the neighbours. distance:
+    (M, K) in cells. values: (M, K) float64 of the neighbours.
     """
 
     frame: int
@@ -34,7 +34,7 @@ class Near:
 
 
 def nearest_cells(values: Floats, number: int = NEAREST) -> Iterator[Near]:
-    """The `number` seen cells nearest to each missing cell of (T, H, W), frame by frame; none of empty frames."""
+    """Yield by frame the `number` observed cells nearest to each missing cell of (T, H, W); skip empty frames."""
     seen = ~np.isnan(values)
     for frame in np.flatnonzero(seen.any(axis=(1, 2)) & ~seen.all(axis=(1, 2))):
         there, missing = np.argwhere(seen[frame]), np.argwhere(~seen[frame])
@@ -44,23 +44,25 @@ def nearest_cells(values: Floats, number: int = NEAREST) -> Iterator[Near]:
         yield Near(int(frame), missing, there[index], np.asarray(distance), known[index])
 
 
-def inverse_distance(values: Floats, number: int = NEAREST, power: float = POWER) -> Floats:
-    """A copy of (T, H, W) with gaps at the mean of the nearest seen cells weighted by distance; NaN in empty frames.
+def inverse_distance(values: Floats) -> Floats:
+    """Return a copy of (T, H, W) with gaps at the mean of the nearest observed cells, weighted by distance.
+
+    Empty frames stay NaN.
 
     Source: Shepard 1968, with cells as the unit of distance.
     """
     filled = values.copy()
-    for near in nearest_cells(values, number):
-        weight = near.distance**-power
+    for near in nearest_cells(values):
+        weight = near.distance**-POWER
         filled[near.frame][tuple(near.missing.T)] = (weight * near.values).sum(axis=1) / weight.sum(axis=1)
     return filled
 
 
 def harmonic_in_space(values: Floats) -> Floats:
-    """A copy of (T, H, W) with each frame's gaps on the solution of Laplace's equation; NaN in empty frames."""
+    """Return a copy of (T, H, W), each frame's gaps on the solution of Laplace's equation; NaN in empty frames."""
     return np.where(np.isnan(values), harmonic(values.astype(np.float32)), values).astype(values.dtype)
 
 
 def biharmonic_in_space(values: Floats) -> Floats:
-    """A copy of (T, H, W) with each frame's gaps on the smoothest surface; NaN in empty frames."""
+    """Return a copy of (T, H, W), each frame's gaps on the smoothest surface; NaN in empty frames."""
     return np.where(np.isnan(values), biharmonic(values.astype(np.float32)), values).astype(values.dtype)

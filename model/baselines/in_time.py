@@ -1,4 +1,4 @@
-"""Fills of each cell from its own other values: means, means of the season, lines in time."""
+"""Fills of each cell from the cell's other values: means, seasonal means, lines in time."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from hydrofill.guesses.interpolation import nearest_seen
 Floats = npt.NDArray[np.floating[Any]]
 Times = npt.NDArray[Any]
 
-BINS = 24  # of a year, half a month each: fewer blur the turn of seasons, more hold too few values
+BINS = 24  # of a year, half a month each: fewer bins blur the seasons, more hold too few values
 PRIOR_VALUES = 4.0  # the cell's mean counts as that many values of every bin
 MIN_YEARS = 1.5  # a shorter record cannot tell season from weather
 
 
 def cell_mean(values: Floats) -> Floats:
-    """A copy with each cell's gaps at the mean of its observed values.
+    """Return a copy with each cell's gaps at the mean of its observed values.
 
     Args:
         values: (T, ...), NaN = missing. A cell with nothing observed stays NaN.
@@ -29,10 +29,11 @@ def cell_mean(values: Floats) -> Floats:
 
 
 def seasonal_mean(values: Floats, time: Times) -> Floats:
-    """A copy with each cell's gaps at what is usual there at that time of the year.
+    """Return a copy with each cell's gaps at the cell's mean at that time of the year.
 
-    Half-monthly means, smoothed by 1-2-1 round the year, drawn towards the cell's mean where they rest on few values,
-    linear between. The cell's mean where `time` holds no dates or spans less than a year and a half.
+    The cycle is linear between half-monthly means, which are smoothed by 1-2-1 round the year and drawn towards the
+    cell's mean where they rest on few values. Where `time` holds no dates, or spans less than a year and a half, gaps
+    are at the cell's mean.
 
     Args:
         values: (T, ...), NaN = missing. A cell with nothing observed stays NaN.
@@ -58,16 +59,15 @@ def seasonal_mean(values: Floats, time: Times) -> Floats:
     return np.where(observed, values, line.astype(values.dtype))
 
 
-def linear_in_time(values: Floats, time: Times, max_gap: int | None = None) -> Floats:
-    """A copy with each cell's gaps on the straight line between the observed values before and after.
+def linear_in_time(values: Floats, time: Times) -> Floats:
+    """Return a copy with each cell's gaps on the straight line between the observed values before and after.
 
-    Before the first and after the last observed value it holds the nearest. A cell with nothing observed
-    stays NaN.
+    Gaps before the first and after the last observed value are at the nearest one. A cell with nothing observed stays
+    NaN.
 
     Args:
         values: (T, ...), NaN = missing.
         time: (T,), ascending datetimes or numbers; need not be regular.
-        max_gap: gaps of more steps in a row stay missing; None fills all.
     """
     observed = ~np.isnan(values)
     before, after = nearest_seen(observed)  # (T, ...) row of the nearest observed value; -1 and T where none
@@ -81,13 +81,11 @@ def linear_in_time(values: Floats, time: Times, max_gap: int | None = None) -> F
     start, end = (np.take_along_axis(values, rows, axis=0) for rows in (left, right))
     line = start + weight * (end.astype(np.float64) - start)
     fillable = has_before | has_after
-    if max_gap is not None:
-        fillable &= after - before - 1 <= max_gap
     return np.where(observed, values, np.where(fillable, line, np.nan).astype(values.dtype))
 
 
 def _means(values: Floats, observed: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """Each cell's mean over time, (...); NaN where nothing is observed."""
+    """Return each cell's mean over time, (...); NaN where nothing is observed."""
     n = observed.sum(axis=0)
     total = np.where(observed, values, 0.0).sum(axis=0, dtype=np.float64)
     return np.where(n > 0, total / np.maximum(n, 1), np.nan)

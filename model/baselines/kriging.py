@@ -1,4 +1,4 @@
-"""Local ordinary kriging: the best linear unbiased mix of the nearest seen cells, with its standard deviation."""
+"""Local ordinary kriging: the best linear unbiased mix of the nearest observed cells, and its standard deviation."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ import numpy.typing as npt
 
 from hydrofill.guesses.interpolation import cell_means
 from model.baselines.fill import BaselineFill
-from model.baselines.in_space import NEAREST, Near, nearest_cells
+from model.baselines.in_space import Near, nearest_cells
 from model.baselines.variogram import Variogram, fit_variogram, roughness
 
 Floats = npt.NDArray[np.floating[Any]]
 Doubles = npt.NDArray[np.float64]
 
-JITTER = 1e-9  # of the variance, on the diagonal: two cells that always agree make the system singular
-MAX_SYSTEMS = 20_000  # solved at once: 46 MB of them with 16 neighbours
+JITTER = 1e-9  # of the variance, added to the diagonal: two cells that always agree make the system singular
+MAX_SYSTEMS = 20_000  # solved at once: 46 MB with 16 neighbours
 
 
-def kriging(values: Floats, number: int = NEAREST, variogram: Variogram | None = None) -> BaselineFill:
-    """(T, H, W) with each frame's gaps kriged from its `number` nearest seen cells; NaN in empty frames.
+def kriging(values: Floats) -> BaselineFill:
+    """Krige the gaps of each frame of (T, H, W) from the nearest observed cells; NaN in empty frames.
 
-    One variogram, fitted to all frames where not given; each frame's standard deviations are stretched by how rough
-    the frame is, for a variogram over storms and dry days fits neither.
+    One variogram is fitted to all frames. Each frame's standard deviations are stretched by how rough the frame is,
+    because a variogram over storms and dry days fits neither.
 
     Source: Matheron 1963; Cressie 1993, section 3.2, eqs. 3.2.12 to 3.2.16.
     """
-    variogram = variogram or fit_variogram(values)
+    variogram = fit_variogram(values)
     stretch = np.sqrt(roughness(values))
     filled, std = values.copy(), np.where(np.isnan(values), np.nan, 0.0).astype(values.dtype)
-    for near in nearest_cells(values, number):
+    for near in nearest_cells(values):
         cells = tuple(near.missing.T)
         for first in range(0, len(near.missing), MAX_SYSTEMS):
             part = slice(first, first + MAX_SYSTEMS)
@@ -41,16 +41,16 @@ def kriging(values: Floats, number: int = NEAREST, variogram: Variogram | None =
     return BaselineFill(filled, std)
 
 
-def kriging_of_anomalies(values: Floats, number: int = NEAREST) -> BaselineFill:
-    """`kriging` of what differs from each cell's own mean; NaN in empty frames."""
+def kriging_of_anomalies(values: Floats) -> BaselineFill:
+    """Krige the differences from each cell's own mean; NaN in empty frames."""
     seen = ~np.isnan(values)
     usual = cell_means(values.astype(np.float32), seen)  # (1, H, W)
-    kriged = kriging((values - usual).astype(values.dtype), number)
+    kriged = kriging((values - usual).astype(values.dtype))
     return BaselineFill(np.where(seen, values, kriged.values + usual).astype(values.dtype), kriged.std)
 
 
 def _solve(near: Near, part: slice, variogram: Variogram) -> tuple[Doubles, Doubles]:
-    """Kriged means (M,) and variances (M,) of the missing cells in `part`."""
+    """Return kriged means (M,) and variances (M,) of the missing cells in `part`."""
     places = near.places[part].astype(np.float64)
     between = np.sqrt(((places[:, :, None] - places[:, None]) ** 2).sum(axis=-1))  # (M, K, K)
     n, k = between.shape[:2]

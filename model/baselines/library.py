@@ -1,4 +1,4 @@
-"""The baselines by name: each fills every gap of a grid or of series, so that all are scored on the same cells."""
+"""The baselines by name. Each fills every gap of a grid or of series, so that all are scored on the same cells."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from hydrofill.errors import UnknownVariableError
 from model.baselines.dineof import dineof
-from model.baselines.fill import Baseline, BaselineFill, completed, then_time
+from model.baselines.fill import Baseline, BaselineFill, completed
 from model.baselines.in_space import biharmonic_in_space, harmonic_in_space, inverse_distance
 from model.baselines.in_time import cell_mean, linear_in_time, seasonal_mean
 from model.baselines.kriging import kriging, kriging_of_anomalies
@@ -25,26 +25,26 @@ def _of_time(method: Callable[[Floats, Times], Floats]) -> Baseline:
 
 
 def _of_space(method: Callable[[Floats], Floats]) -> Baseline:
-    """The method within frames, linear in time between completed frames where a frame is empty."""
-    return lambda values, time: BaselineFill(completed(then_time(method(values), time), time))
+    """Return the method within frames, followed by lines in time between completed frames where a frame is empty."""
+    return lambda values, time: BaselineFill(completed(linear_in_time(method(values), time), time))
 
 
 def _of_kriging(method: Callable[[Floats], BaselineFill]) -> Baseline:
-    """As `_of_space`, with a standard deviation where something was kriged."""
+    """Return the method as `_of_space` does, with a standard deviation where cells were kriged."""
 
     def fill(values: Floats, time: Times) -> BaselineFill:
         kriged = method(values)
-        return BaselineFill(completed(then_time(kriged.values, time), time), kriged.std)
+        return BaselineFill(completed(linear_in_time(kriged.values, time), time), kriged.std)
 
     return fill
 
 
 def _dineof_then_time(values: Floats, time: Times) -> Floats:
-    """DINEOF, of square roots for rain-like variables, and empty frames linear in time."""
+    """Fill by DINEOF, of square roots for rain-like variables, and empty frames by lines in time."""
     filled = dineof(values)
     empty = np.isnan(values).reshape(len(values), -1).all(axis=1)
     filled[empty] = np.nan
-    return then_time(filled, time)
+    return linear_in_time(filled, time)
 
 
 ANYWHERE: Mapping[str, Baseline] = {
@@ -62,19 +62,19 @@ ON_GRIDS: Mapping[str, Baseline] = {
     "kriging": _of_kriging(kriging),
     "kriging_of_anomalies": _of_kriging(kriging_of_anomalies),
 }
-CHEAP = ("cell_mean", "linear_in_time")  # those that a second is enough for
+CHEAP = ("cell_mean", "linear_in_time")  # take less than a second
 
 
 def baselines_for(values: Floats) -> dict[str, Baseline]:
-    """The baselines that suit values (T, H, W) or (T, N), cheap ones first."""
+    """Return the baselines that suit values (T, H, W) or (T, N), cheap ones first."""
     return {**ANYWHERE, **ON_GRIDS} if values.ndim == 3 else dict(ANYWHERE)
 
 
 def chosen_methods(words: str) -> tuple[str, ...] | None:
-    """Names of baselines from `all` (None), `none`, or a list with commas between.
+    """Return the names of baselines in `words`: `all` (None), `none`, or names with commas between.
 
     Raises:
-        UnknownVariableError: a name that is none.
+        UnknownVariableError: a name is not that of a baseline.
     """
     if words == "all":
         return None
@@ -82,5 +82,5 @@ def chosen_methods(words: str) -> tuple[str, ...] | None:
     known = [*ANYWHERE, *ON_GRIDS]
     for name in names:
         if name not in known:
-            raise UnknownVariableError("is no baseline", where=name, expected=f"all, none, or some of {known}")
+            raise UnknownVariableError("is not a baseline", where=name, expected=f"all, none, or some of {known}")
     return names

@@ -1,4 +1,4 @@
-"""Gradient boosting on classical first guesses: what can be had of them without a network."""
+"""Gradient boosting on classical first guesses: how good a fill they give without a network."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Floats = npt.NDArray[np.floating[Any]]
 Singles = npt.NDArray[np.float32]
 Hidden = npt.NDArray[np.bool_]
 
-SHIFTS = 3  # times that the data's own gaps are moved
-MAX_ROWS = 150_000  # to learn from; more take longer and change the third digit
+SHIFTS = 3  # how often the data's own gaps are moved to other times
+MAX_ROWS = 150_000  # to learn from; more rows take longer and change the third digit
 TREES, LEAVES, RATE = 300, 63, 0.06
-CLOUDY = 0.25  # share hidden of a record whose own gaps, moved, hide nothing
+HIDDEN_STEP_SHARE = 0.25  # of a record whose own gaps, when moved, hide nothing
 
 
 class StackedUnavailableError(ImportError):
@@ -26,10 +26,10 @@ class StackedUnavailableError(ImportError):
 
 
 def stacked(values: Floats, *, seed: int = 0) -> Floats:
-    """A copy of (T, H, W) or (T, N) with gaps at what boosted trees make of the first guesses and the position.
+    """Return a copy of (T, H, W) or (T, N) with gaps predicted by boosted trees from first guesses and position.
 
-    They learn from observed values that the record's own gaps hide when moved to other times. A record in which
-    nothing can be hidden, or is missing, stays as it is.
+    The trees learn from observed values that the record's own gaps hide when moved to other times. A record in which
+    nothing can be hidden, or nothing is missing, stays as it is.
 
     Raises:
         StackedUnavailableError: scikit-learn is not installed.
@@ -64,15 +64,15 @@ def _learner(seed: int) -> Any:
 
 
 def _examples(rng: np.random.Generator, visible: Singles, root: bool) -> tuple[Singles, Singles]:
-    """Features (R, F) and truths (R,) of values hidden by the record's own gaps moved to other times."""
+    """Return features (R, F) and truths (R,) of values hidden by the record's own gaps moved to other times."""
     seen = ~np.isnan(visible)
     n_time = len(visible)
     rows, truth = [], []
     for shift in rng.permutation(np.arange(1, n_time))[:SHIFTS]:
         hidden = moved_gaps(seen, int(shift)) & seen
         if not hidden.any():
-            hidden = seen & (rng.random(n_time) < CLOUDY).reshape(-1, *(1 for _ in visible.shape[1:]))
-        chosen = _at_most(rng, hidden, MAX_ROWS // SHIFTS)
+            hidden = seen & (rng.random(n_time) < HIDDEN_STEP_SHARE).reshape(-1, *(1 for _ in visible.shape[1:]))
+        chosen = _sample(rng, hidden, MAX_ROWS // SHIFTS)
         left = np.where(hidden, np.float32(np.nan), visible)
         if not chosen.any() or np.isnan(left).all():
             continue
@@ -84,7 +84,7 @@ def _examples(rng: np.random.Generator, visible: Singles, root: bool) -> tuple[S
 
 
 def _features(visible: Singles, cells: Hidden, root: bool) -> Singles:
-    """(R, F) first guesses, distances and position of the `cells` of the record, in its own order."""
+    """Return (R, F): first guesses, distances, position and frame mean of the record's `cells`, in its own order."""
     made = guess(visible, square_root=root)
     position = np.argwhere(cells).astype(np.float32)
     frame_mean = _frame_means(visible)[position[:, 0].astype(int)]
@@ -92,14 +92,14 @@ def _features(visible: Singles, cells: Hidden, root: bool) -> Singles:
 
 
 def _frame_means(visible: Singles) -> Singles:
-    """(T,) mean of what each step sees; NaN where it sees nothing."""
+    """Return (T,) the mean of each step's observed values; NaN where a step has none."""
     flat = visible.reshape(len(visible), -1)
     number = (~np.isnan(flat)).sum(axis=1)
     return np.where(number > 0, np.nansum(flat, axis=1) / np.maximum(number, 1), np.nan).astype(np.float32)
 
 
-def _at_most(rng: np.random.Generator, cells: Hidden, number: int) -> Hidden:
-    """The cells, or `number` of them at random."""
+def _sample(rng: np.random.Generator, cells: Hidden, number: int) -> Hidden:
+    """Return the cells, or `number` of them at random where there are more."""
     flat = np.flatnonzero(cells)
     if len(flat) <= number:
         return cells

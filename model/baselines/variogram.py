@@ -1,4 +1,4 @@
-"""How unlike two cells become with distance: an experimental variogram, and a model fitted to it."""
+"""How much two cells differ with distance: an experimental variogram, and a model fitted to it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from scipy.optimize import nnls
 Floats = npt.NDArray[np.floating[Any]]
 Doubles = npt.NDArray[np.float64]
 
-MAX_VALUES = 400_000  # of the frames that the variogram is taken from; more change its third digit
-REACH = 24  # cells: kriging looks no farther
+MAX_VALUES = 400_000  # of the frames that the variogram is taken from; more values change its third digit
+MAX_LAG = 24  # cells: the neighbours that kriging uses are nearer
 DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))
-RANGES = 40  # tried, from half a cell to four times the largest lag, in equal steps of the logarithm
-MIN_DISTANCE = 1e-12
+RANGES = 40  # ranges tried, from half a cell to four times the largest lag, in equal steps of the logarithm
+MIN_HALF = 1e-12  # share of the largest half squared difference: bounds the weights of the fit
+PRIOR_PAIRS = 30.0  # a frame counts as if it had that many more pairs of usual roughness
 
 
 @dataclass(frozen=True)
@@ -33,13 +34,13 @@ class Variogram:
     range_cells: float
 
     def covariance(self, distance: Floats) -> Doubles:
-        """Covariance at `distance` (cells, any shape), in the variable's units squared."""
+        """Return the covariance at `distance` (cells, any shape), in the variable's units squared."""
         structured = self.sill * (1 - _SHAPES[self.shape](distance / self.range_cells))
         return np.asarray(structured + np.where(distance == 0, self.nugget, 0.0), np.float64)
 
 
 def experimental(values: Floats) -> tuple[Doubles, Doubles, Doubles]:
-    """Lags (cells), half the mean squared difference at each, and how many pairs, from all frames of (T, H, W).
+    """Return lags (cells), half the mean squared difference at each, and the number of pairs, over (T, H, W).
 
     Source: Matheron 1963; pairs along rows, columns and both diagonals.
     """
@@ -47,7 +48,7 @@ def experimental(values: Floats) -> tuple[Doubles, Doubles, Doubles]:
     frames = values[::step].astype(np.float64)
     lags, halves, pairs = [], [], []
     for down, across in DIRECTIONS:
-        for far in range(1, min(REACH, max(values.shape[1:]) // 2) + 1):
+        for far in range(1, min(MAX_LAG, max(values.shape[1:]) // 2) + 1):
             difference = _difference(frames, down * far, across * far)
             squares = difference[~np.isnan(difference)] ** 2
             if squares.size:
@@ -58,15 +59,16 @@ def experimental(values: Floats) -> tuple[Doubles, Doubles, Doubles]:
 
 
 def fit_variogram(values: Floats) -> Variogram:
-    """The model nearest to the experimental variogram of (T, H, W) by weighted least squares, pairs / gamma(h)^2.
+    """Fit a model to the experimental variogram of (T, H, W) by least squares, weighted by pairs / gamma(h)^2.
 
-    Source: Cressie 1985, Math. Geol. 17:563. Without any pair of cells that differ, a line without sense of scale.
+    Without any pair of cells that differ, the model has a sill of 1 that says nothing about scale.
+    Source: Cressie 1985, Math. Geol. 17:563.
     """
     lags, halves, pairs = experimental(values)
     if len(lags) == 0 or halves.max() <= 0:
-        return Variogram("exponential", 0.0, 1.0, float(REACH))
-    root_weight = np.sqrt(pairs) / np.maximum(halves, MIN_DISTANCE * halves.max())
-    best, least = Variogram("exponential", 0.0, float(halves.max()), float(REACH)), np.inf
+        return Variogram("exponential", 0.0, 1.0, float(MAX_LAG))
+    root_weight = np.sqrt(pairs) / np.maximum(halves, MIN_HALF * halves.max())
+    best, least = Variogram("exponential", 0.0, float(halves.max()), float(MAX_LAG)), np.inf
     for shape, of in _SHAPES.items():
         for range_cells in np.geomspace(0.5, 4 * lags.max(), RANGES):
             columns = np.stack([np.ones_like(lags), of(lags / range_cells)], axis=1)
@@ -76,8 +78,8 @@ def fit_variogram(values: Floats) -> Variogram:
     return best
 
 
-def roughness(values: Floats, prior_pairs: float = 30.0) -> Doubles:
-    """(T,) each frame's mean squared difference of neighbours as a share of all frames', drawn towards 1 where few."""
+def roughness(values: Floats) -> Doubles:
+    """Return (T,) each frame's mean squared difference of neighbours over that of all frames; near 1 with few pairs."""
     squares, number = np.zeros((2, len(values)))
     for down, across in ((0, 1), (1, 0)):
         difference = _difference(values.astype(np.float64), down, across)
@@ -86,11 +88,11 @@ def roughness(values: Floats, prior_pairs: float = 30.0) -> Doubles:
     usual = squares.sum() / max(number.sum(), 1.0)
     if usual <= 0:
         return np.ones(len(values))
-    return (squares / usual + prior_pairs) / (number + prior_pairs)
+    return (squares / usual + PRIOR_PAIRS) / (number + PRIOR_PAIRS)
 
 
 def _difference(frames: Doubles, down: int, across: int) -> Doubles:
-    """Every frame minus itself moved by (down, across) cells, where both lie on the grid."""
+    """Return every frame minus itself moved by (down, across) cells, where both lie on the grid."""
     height, width = frames.shape[1:]
     here = frames[:, : max(height - down, 0), max(0, -across) : width - max(0, across)]
     there = frames[:, down:, max(0, across) : width + min(0, across)]

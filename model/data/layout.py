@@ -6,45 +6,40 @@ import math
 
 import numpy as np
 
-from hydrofill.cf.dataset import typical_step_s
 from hydrofill.cf.units import conversion
 from hydrofill.constants import DAY_S
-from hydrofill.cube import Variable, WaterCube
 from hydrofill.errors import NothingObservedError, StructureError, UnitsError, UnknownVariableError
 from hydrofill.layout import Domain, Layout, Patch, Place, VariableSpec, WindowSize
 from model.config import TokensConfig
-from model.data.lazy_cube import LazyCube, LazyVariable, summary
+from model.data.cubes import Cube, VariableInfo
 from model.data.summary import Summary
 from model.network.mae import Statistics
 
 TOKENS_PER_WINDOW = 720  # a training step of 8 windows of this size takes about a third of a second on two cores
 PATCHES_PER_FRAME = 64
-MAX_WINDOW_CELLS = 48  # rows or columns; a larger grid is seen in tiles
-SKEWED = 1.5  # skewness from which a non-negative variable is learnt as its square root
-OFTEN_ZERO = 0.02  # share of zeros that tells a variable with dry spells
-NEAR_ZERO = 0.5  # standard deviations: a minimum closer to zero than this makes zero its floor
+MAX_WINDOW_CELLS = 48  # rows or columns; a larger grid is cut into tiles
 
 
-def choose_layout(cube: WaterCube | LazyCube, grid_units: str, config: TokensConfig) -> Layout:
-    """The layout for training on `cube`; what `config` leaves open is chosen from the data.
+def choose_layout(cube: Cube, grid_units: str, config: TokensConfig) -> Layout:
+    """Choose the layout for training on `cube`: what `config` leaves open follows from the data.
 
     Raises:
-        UnknownVariableError: nothing to reconstruct. NothingObservedError: a variable without any value.
-        StructureError: a window larger than the data.
+        UnknownVariableError: the data has no variable to reconstruct. NothingObservedError: a variable has no value.
+        StructureError: the window is larger than the data.
     """
     dynamic, static = cube.of_kind("grid", "series"), cube.of_kind("static_grid", "static_site")
     if not dynamic:
         raise UnknownVariableError(
             "the data has no variable on (time, y, x) or (time, site)", got=sorted(cube.variables)
         )
-    known = {name: summary(cube, name) for name in cube.variables}
+    summaries = {name: cube.summary(name) for name in cube.variables}
     for name in dynamic:
-        if known[name].number == 0:
+        if summaries[name].number == 0:
             raise NothingObservedError("has no value at any time", where=name)
     patch, window = _patch_and_window(cube, config)
     return Layout(
-        variables=tuple(_spec(v, known[n]) for n, v in dynamic.items()),
-        static=tuple(_spec(v, known[n], fixed=True) for n, v in static.items() if known[n].number),
+        variables=tuple(_spec(v, summaries[n]) for n, v in dynamic.items()),
+        static=tuple(_spec(v, summaries[n], static=True) for n, v in static.items() if summaries[n].number),
         patch=patch,
         window=window,
         place=_place(cube, grid_units),
@@ -53,27 +48,29 @@ def choose_layout(cube: WaterCube | LazyCube, grid_units: str, config: TokensCon
     )
 
 
-def choose_statistics(cube: WaterCube | LazyCube, layout: Layout) -> Statistics:
-    """Mean and standard deviation of every token type over the observed cells of `cube`, in the network's space."""
+def choose_statistics(cube: Cube, layout: Layout) -> Statistics:
+    """Return mean and standard deviation of every token type over the observed cells, in the network's space.
+
+    Arrays (token types, token size) float32; 0 and 1 where a token has no value.
+    """
     shape = (layout.token_types, layout.token_size)
-    center, spread = np.zeros(shape, np.float32), np.ones(shape, np.float32)
+    center, std = np.zeros(shape, np.float32), np.ones(shape, np.float32)
     for number, spec in enumerate(layout.variables):
-        center[number], spread[number] = _moments(summary(cube, spec.name), spec)
+        center[number], std[number] = _moments(cube.summary(spec.name), spec)
     for number, specs in enumerate((layout.static_grid, layout.static_site), start=len(layout.variables)):
         for column, spec in enumerate(specs):
-            center[number, column], spread[number, column] = _moments(summary(cube, spec.name), spec)
-    return Statistics(center, spread)
+            center[number, column], std[number, column] = _moments(cube.summary(spec.name), spec)
+    return Statistics(center, std)
 
 
-def _moments(known: Summary, spec: VariableSpec) -> tuple[float, float]:
-    mean, spread = (known.root_mean, known.root_spread) if spec.transform == "sqrt" else (known.mean, known.spread)
-    return mean, spread if spread > 0 else 1.0
+def _moments(summary: Summary, spec: VariableSpec) -> tuple[float, float]:
+    root = spec.transform == "sqrt"
+    mean, std = (summary.root_mean, summary.root_std) if root else (summary.mean, summary.std)
+    return mean, std if std > 0 else 1.0
 
 
-def _spec(variable: Variable | LazyVariable, known: Summary, fixed: bool = False) -> VariableSpec:
-    near_zero = 0 <= known.lowest <= NEAR_ZERO * known.spread
-    floor = 0.0 if not fixed and near_zero and not _zero_is_a_convention(variable.units) else None
-    skewed = known.skewness > SKEWED or known.zero_share > OFTEN_ZERO
+def _spec(variable: VariableInfo, summary: Summary, static: bool = False) -> VariableSpec:
+    floor = 0.0 if not static and summary.has_zero_floor and not _zero_is_a_convention(variable.units) else None
     return VariableSpec(
         name=variable.name,
         kind=variable.kind,
@@ -81,19 +78,19 @@ def _spec(variable: Variable | LazyVariable, known: Summary, fixed: bool = False
         standard_name=variable.standard_name,
         long_name=variable.long_name,
         lower=floor,
-        transform="sqrt" if floor == 0.0 and skewed else "identity",
+        transform="sqrt" if floor == 0.0 and summary.suits_square_root else "identity",
     )
 
 
 def _zero_is_a_convention(units: str) -> bool:
-    """Whether less than zero is possible whatever was seen: degrees Celsius and Fahrenheit."""
+    """Return whether values below zero are possible whatever was observed: degrees Celsius and Fahrenheit."""
     try:
         return conversion(units, "K", "units").offset != 0
     except UnitsError:
         return False
 
 
-def _patch_and_window(cube: WaterCube | LazyCube, config: TokensConfig) -> tuple[Patch, WindowSize]:
+def _patch_and_window(cube: Cube, config: TokensConfig) -> tuple[Patch, WindowSize]:
     n_time, height, width = cube.shape
     rows, columns = (
         wanted or min(size, MAX_WINDOW_CELLS) or 1
@@ -114,7 +111,7 @@ def _patch_and_window(cube: WaterCube | LazyCube, config: TokensConfig) -> tuple
     return patch, WindowSize(steps=steps, rows=rows, columns=columns)
 
 
-def _place(cube: WaterCube | LazyCube, grid_units: str) -> Place:
+def _place(cube: Cube, grid_units: str) -> Place:
     def axis(values: np.ndarray, sites: np.ndarray) -> tuple[float, float, int]:
         if len(values) > 1:
             return float(values.min()), float(np.abs(np.diff(values)).mean()), len(values)
@@ -132,10 +129,10 @@ def _place(cube: WaterCube | LazyCube, grid_units: str) -> Place:
         rows=rows,
         columns=columns,
         units=grid_units,
-        step_s=typical_step_s(cube.frame if isinstance(cube, LazyCube) else cube) or DAY_S,
+        step_s=cube.step_s or DAY_S,
     )
 
 
-def _increasing(cube: WaterCube | LazyCube, inside: np.ndarray) -> np.ndarray:
-    """(H, W) with y and x increasing."""
+def _increasing(cube: Cube, inside: np.ndarray) -> np.ndarray:
+    """Return `inside` (H, W) with y and x increasing."""
     return inside[np.argsort(cube.y)][:, np.argsort(cube.x)]

@@ -1,8 +1,8 @@
-"""Data larger than memory: windows are read when they are asked for, statistics are added up block by block."""
+"""Data larger than memory: windows are read when they are needed, statistics are added up block by block."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,19 +15,21 @@ from hydrofill.cf.units import Conversion
 from hydrofill.cube import DIMS, Kind, Sites, Variable, WaterCube
 from hydrofill.errors import CoordinateError
 from hydrofill.layout import Layout
-from model.data.domain import lived_in
+from model.data.cubes import LoadedCube
+from model.data.domain import domain_from_counts
 from model.data.summary import N_SUMS, Summary, summarise, summary_of, sums_of_steps
 
-Progress = Callable[[str, int, int], None]
-
-SCAN_VALUES = 4_000_000  # of one variable read at once while summing up: 16 MB, and some ten times that in between
-IN_MEMORY_VALUES = 100_000_000  # of all variables, 400 MB: up to it everything is kept in memory
+SCAN_VALUES = 4_000_000  # of one variable, read at once for its sums: 16 MB, and about ten times that while summing
+IN_MEMORY_VALUES = 100_000_000  # of all variables, 400 MB: data with no more than that is kept in memory
 DYNAMIC: tuple[Kind, ...] = ("grid", "series")
 
 
 @dataclass(frozen=True, eq=False)
 class LazyVariable:
-    """A variable on disk: what `Variable` says of it, but for its values; `array` is opened, and read by parts."""
+    """A variable on disk: a `Variable` whose values are read part by part from the opened `array`.
+
+    dims: the dimension of `array` along each axis. change: how the array's units become `units`.
+    """
 
     name: str
     kind: Kind
@@ -39,7 +41,7 @@ class LazyVariable:
     change: Conversion
 
     def read(self, parts: Mapping[Axis, slice | np.ndarray]) -> Variable:
-        """The part within, loaded: float32 in `units`, in the dims of its kind."""
+        """Read the part within the slices or indices of each axis: float32 in `units`, in the dims of its kind."""
         order = [self.dims[axis] for axis in _axes(self.kind)]
         part = self.array.isel({self.dims[axis]: parts[axis] for axis in _axes(self.kind) if axis in parts})
         part = part.squeeze([d for d in part.dims if d not in order], drop=True).transpose(*order)
@@ -47,7 +49,7 @@ class LazyVariable:
         return Variable(self.name, self.kind, values, self.units, self.standard_name, self.long_name)
 
     def moved_to(self, values: np.ndarray) -> LazyVariable:
-        """The same variable whose values, float32 in `units` and in the dims of its kind, are elsewhere."""
+        """Return the same variable with a copy of its values, float32 in `units` and in the dims of its kind."""
         order = _axes(self.kind)
         return replace(self, array=xr.DataArray(values, dims=order), dims={a: a for a in order}, change=Conversion())
 
@@ -56,8 +58,9 @@ class LazyVariable:
 class LazyCube:
     """A cube whose values stay on disk; `window` reads a part of it as a `WaterCube`.
 
-    frame: the cube's coordinates and static variables, loaded. domain: where each gridded or series variable has a
-    value at any time. sums, lowest: of every variable, step by step. hidden_steps: (T,) bool, read as missing.
+    frame: the cube's coordinates and static variables, loaded. domain: where each gridded or series variable lives,
+    (H, W) or (N,) bool. sums, lowest: sums (T, 7) and minima (T,) of each of them. hidden_steps: (T,) bool, steps that
+    are read as missing.
     """
 
     frame: WaterCube
@@ -84,7 +87,7 @@ class LazyCube:
 
     @property
     def sites(self) -> Sites:
-        """All of them."""
+        """All sites."""
         return self.frame.sites
 
     @property
@@ -93,22 +96,27 @@ class LazyCube:
         return self.frame.shape
 
     @property
+    def step_s(self) -> float | None:
+        """The median time step in seconds; None for a single frame."""
+        return typical_step_s(self.frame)
+
+    @property
     def size(self) -> int:
-        """Values of all variables together."""
+        """How many values the gridded and series variables have together."""
         n_time, height, width = self.shape
         each = {"grid": n_time * height * width, "series": n_time * len(self.sites)}
         return sum(each.get(v.kind, 0) for v in self.variables.values())
 
     def of_kind(self, *kinds: Kind) -> dict[str, LazyVariable | Variable]:
-        """The variables of these kinds, in the cube's order."""
+        """Return the variables of these kinds, in the cube's order."""
         return {name: v for name, v in self.variables.items() if v.kind in kinds}
 
     def inside(self, name: str) -> np.ndarray:
-        """(H, W) or (N,) bool: where the variable lives, over all steps, hidden ones too."""
+        """Return (H, W) or (N,) bool: where the variable lives, over all steps, hidden ones too."""
         return self.domain[name] if name in self.domain else self.frame.inside(name)
 
     def summary(self, name: str) -> Summary:
-        """What the variable's observed values are like, hidden steps left out."""
+        """Return the moments of the variable's observed values, hidden steps left out."""
         static = self.frame.variables.get(name)
         if static is not None:
             return summary_of(static.values)
@@ -116,11 +124,11 @@ class LazyCube:
         return summarise(self.sums[name][seen], self.lowest[name][seen])
 
     def without_steps(self, steps: np.ndarray) -> LazyCube:
-        """The same cube with everything at these (T,) bool steps missing; it keeps its domain."""
+        """Return the same cube with everything at these (T,) bool steps missing; its domain stays."""
         return replace(self, hidden_steps=self.hidden_steps | steps)
 
     def window(self, time: slice, y: slice, x: slice) -> WaterCube:
-        """The part within the slices and the sites in it, loaded; nothing else is read."""
+        """Read the part within the slices, and the sites in it; nothing else is read."""
         near = np.flatnonzero(self.frame.sites_in(y, x))
         part = self.frame.window(time, y, x)
         parts: dict[Axis, slice | np.ndarray] = {"time": time, "y": y, "x": x, "site": near}
@@ -136,20 +144,20 @@ class LazyCube:
         domain = {n: self.domain[n][y, x] for n in self.of_kind("grid")}
         return WaterCube(part.time, part.y, part.x, part.sites, variables, domain)
 
-    def load(self) -> WaterCube:
-        """All of it in memory."""
-        return self.window(*(slice(0, n) for n in self.shape))
+    def load(self) -> LoadedCube:
+        """Read all of the cube into memory."""
+        return LoadedCube.of(self.window(*(slice(0, n) for n in self.shape)))
 
-    def excerpt(self, steps: np.ndarray, reach: int, values: int) -> tuple[WaterCube, np.ndarray]:
-        """Some of the chosen (T,) bool steps with what lies around them, loaded, and which steps those are.
+    def excerpt(self, steps: np.ndarray, reach: int, max_values: int) -> tuple[WaterCube, np.ndarray]:
+        """Read the chosen (T,) bool steps and those around them; return the part and which of its steps are chosen.
 
         Args:
-            steps: the steps of interest; as many as fit are taken, from the first.
-            reach: steps before and after that come along.
-            values: at most so many are loaded.
+            steps: the steps of interest; from the first on, as many as fit are taken.
+            reach: steps before and after that are read as well.
+            max_values: at most so many values are read.
         """
         chosen = np.flatnonzero(steps)
-        longest = max(1, values // max(1, self.size // len(self.time)))
+        longest = max(1, max_values // max(1, self.size // len(self.time)))
         first = max(0, int(chosen[0]) - reach) if len(chosen) else 0
         last = min(int(chosen[-1]) + reach + 1 if len(chosen) else len(steps), first + longest)
         time = slice(first, last)
@@ -158,26 +166,28 @@ class LazyCube:
 
 @dataclass(frozen=True, eq=False)
 class LazyReading:
-    """A dataset opened: its cube, and the units of its grid's coordinates ("" where not said)."""
+    """A dataset that has been opened and not loaded.
+
+    cube: its variables. dimensions: the recognised dimensions of the dataset, by name. grid_units: units of the grid's
+    coordinates, "" where the dataset does not say.
+    """
 
     cube: LazyCube
+    dimensions: Mapping[str, Dimension]
     grid_units: str
 
 
-def read_lazily(
-    dataset: xr.Dataset, layout: Layout | None = None, scratch: Path | None = None, progress: Progress | None = None
-) -> LazyReading:
-    """The cube in a dataset that may be larger than memory; as `read_dataset`, but values stay where they are.
+def read_lazily(dataset: xr.Dataset, layout: Layout | None = None, scratch: Path | None = None) -> LazyReading:
+    """Read the cube in a dataset that may be larger than memory: as `read_dataset`, but values stay where they are.
 
-    The data is read once, in blocks of time, to see where variables live and what their values are like. Series stay
-    in memory, and grids as well up to `IN_MEMORY_VALUES`; larger grids are read again with every window.
+    The data is read once, in blocks of time, to find where variables live and the moments of their values. Series stay
+    in memory, and so do grids of up to `IN_MEMORY_VALUES`; larger grids are read again for every window.
 
     Args:
         dataset: as `open_sources` gives it, or any other whose variables are not loaded.
-        layout: the model's variables and units; everything as it stands where not given.
+        layout: the model's variables and units; without a layout, everything as it stands.
         scratch: a folder for an uncompressed copy of the grids, 4 bytes a value, from which windows are read a hundred
-            times as fast; none is made where not given, or where the grids are in memory.
-        progress: called with (what, done, total).
+            times as fast; no copy is made without a folder, or where the grids are in memory.
 
     Raises:
         ContractError: as `read_dataset`.
@@ -186,7 +196,7 @@ def read_lazily(
     time = one_of(dimensions.values(), "time")
     if time is None or time.coordinate is None:
         raise CoordinateError("the dataset has no time coordinate", where="time", got=sorted(map(str, dataset.sizes)))
-    first = read_dataset(dataset.isel({time.name: slice(0, 1)}), layout)  # checks all but the values still to come
+    first = read_dataset(dataset.isel({time.name: slice(0, 1)}), layout)  # checks all but the values of later steps
     frame = WaterCube(
         time_values(dataset, time.coordinate),
         first.cube.y,
@@ -195,35 +205,28 @@ def read_lazily(
         first.cube.of_kind("static_grid", "static_site"),
     )
     _check_step(frame, layout)
-    variables = _variables(dataset, dimensions, first)
+    variables = _variables(dataset, first)
     cube = LazyCube(frame, variables, {}, {}, {}, np.zeros(len(frame.time), bool))
-    scans = _scan(cube, scratch if cube.size > IN_MEMORY_VALUES else None, progress)
-    told = {name for name, source in first.source.items() if f"{source}_domain" in dataset}
+    scans = _scan(cube, scratch if cube.size > IN_MEMORY_VALUES else None)
+    given = {name for name, source in first.source.items() if f"{source}_domain" in dataset}
     cube = replace(
         cube,
         variables={**variables, **{n: scan.variable for n, scan in scans.items()}},
-        domain={n: first.cube.domain[n] if n in told else _lived_in(first.cube, n, s.times) for n, s in scans.items()},
+        domain={n: first.cube.domain[n] if n in given else _domain(first.cube, n, s.counts) for n, s in scans.items()},
         sums={n: scan.sums for n, scan in scans.items()},
         lowest={n: scan.lowest for n, scan in scans.items()},
     )
-    return LazyReading(cube, first.grid_units)
+    return LazyReading(cube, first.dimensions, first.grid_units)
 
 
-def summary(cube: WaterCube | LazyCube, name: str) -> Summary:
-    """What the observed values of a variable are like, wherever they lie."""
-    return cube.summary(name) if isinstance(cube, LazyCube) else summary_of(cube.variables[name].values)
-
-
-def _variables(
-    dataset: xr.Dataset, dimensions: Mapping[str, Dimension], first: Reading
-) -> dict[str, LazyVariable | Variable]:
+def _variables(dataset: xr.Dataset, first: Reading) -> dict[str, LazyVariable | Variable]:
     variables: dict[str, LazyVariable | Variable] = {}
     for name, known in first.cube.variables.items():
         if known.kind not in DYNAMIC:
             variables[name] = known
             continue
         array = dataset[first.source[name]]
-        dims = {dimensions[str(d)].axis: str(d) for d in array.dims if str(d) in dimensions}
+        dims = {first.dimensions[str(d)].axis: str(d) for d in array.dims if str(d) in first.dimensions}
         variables[name] = LazyVariable(
             name, known.kind, known.units, known.standard_name, known.long_name, array, dims, first.converted[name]
         )
@@ -232,37 +235,39 @@ def _variables(
 
 @dataclass(frozen=True, eq=False)
 class _Scan:
-    """One variable read through: itself, sums (T, 7), minima (T,), and how many times each place has a value."""
+    """One variable read through: its sums (T, 7), minima (T,), and at how many steps each cell or site has a value."""
 
     variable: LazyVariable
     sums: np.ndarray
     lowest: np.ndarray
-    times: np.ndarray
+    counts: np.ndarray
 
 
-def _scan(cube: LazyCube, scratch: Path | None, progress: Progress | None) -> dict[str, _Scan]:
+def _scan(cube: LazyCube, scratch: Path | None) -> dict[str, _Scan]:
     lazy = [v for v in cube.variables.values() if isinstance(v, LazyVariable)]
     n_time, scans = len(cube.time), {}
-    for number, variable in enumerate(lazy):
+    for variable in lazy:
         shape = tuple(variable.array.sizes[variable.dims[axis]] for axis in _axes(variable.kind))
-        kept = _room(variable, shape, scratch, in_memory=cube.size <= IN_MEMORY_VALUES or variable.kind == "series")
-        sums, lowest, times = np.zeros((n_time, N_SUMS)), np.full(n_time, np.inf), np.zeros(shape[1:], np.int64)
+        kept = _room_for_copy(
+            variable, shape, scratch, in_memory=cube.size <= IN_MEMORY_VALUES or variable.kind == "series"
+        )
+        sums, lowest, counts = np.zeros((n_time, N_SUMS)), np.full(n_time, np.inf), np.zeros(shape[1:], np.int64)
         block = max(1, SCAN_VALUES // max(1, int(np.prod(shape[1:]))))
         for start in range(0, n_time, block):
             part = slice(start, min(start + block, n_time))
             values = variable.read({"time": part}).values
             sums[part], lowest[part] = sums_of_steps(values)
-            times += (~np.isnan(values)).sum(axis=0)
+            counts += (~np.isnan(values)).sum(axis=0)
             if kept is not None:
                 kept[part] = values
-            if progress is not None:
-                progress("read", number * n_time + part.stop, len(lazy) * n_time)
-        scans[variable.name] = _Scan(variable if kept is None else variable.moved_to(kept), sums, lowest, times)
+        scans[variable.name] = _Scan(variable if kept is None else variable.moved_to(kept), sums, lowest, counts)
     return scans
 
 
-def _room(variable: LazyVariable, shape: tuple[int, ...], scratch: Path | None, in_memory: bool) -> np.ndarray | None:
-    """Where a copy of the variable's values goes, if anywhere."""
+def _room_for_copy(
+    variable: LazyVariable, shape: tuple[int, ...], scratch: Path | None, in_memory: bool
+) -> np.ndarray | None:
+    """Return an array for a copy of the variable's values, in memory or in a file; None if no copy is made."""
     if in_memory:
         return np.empty(shape, np.float32)
     if scratch is None:
@@ -271,12 +276,12 @@ def _room(variable: LazyVariable, shape: tuple[int, ...], scratch: Path | None, 
     return file
 
 
-def _lived_in(first: WaterCube, name: str, times: np.ndarray) -> np.ndarray:
-    """Where the variable has a value at any step, or a mask or the model says that it lives; else as it seems."""
+def _domain(first: WaterCube, name: str, counts: np.ndarray) -> np.ndarray:
+    """Return where the variable lives: what a mask or the model says, and else what the counts of values suggest."""
     if name in first.domain:
-        inside: np.ndarray = first.domain[name] | (times > 0)
+        inside: np.ndarray = first.domain[name] | (counts > 0)
         return inside
-    return lived_in(times) if times.ndim == 2 else times > 0
+    return domain_from_counts(counts) if counts.ndim == 2 else counts > 0
 
 
 def _check_step(frame: WaterCube, layout: Layout | None) -> None:

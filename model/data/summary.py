@@ -1,4 +1,4 @@
-"""What a variable's observed values are like, in numbers that can be added up step by step."""
+"""Moments of a variable's observed values, from sums that can be added up step by step."""
 
 from __future__ import annotations
 
@@ -10,26 +10,44 @@ import numpy as np
 SUMS = ("number", "z", "z2", "z3", "zeros", "r", "r2")
 N_SUMS = len(SUMS)
 
+SKEWED = 1.5  # skewness from which a non-negative variable is worked on as its square root
+OFTEN_ZERO = 0.02  # share of zeros that marks a variable with dry spells
+NEAR_ZERO = 0.5  # standard deviations: a minimum closer to zero than this makes zero its floor
+
 
 @dataclass(frozen=True)
 class Summary:
-    """Of `number` observed values: moments, minimum, skewness, share of zeros; `root_*` of their square roots.
+    """Moments of `number` observed values; `root_*` are those of their square roots.
 
-    Spreads are population standard deviations; without any value all are NaN.
+    `std` and `root_std` are population standard deviations, `zero_share` is in [0, 1]. Without any observed value
+    all but `number` are NaN.
     """
 
     number: int
     mean: float
-    spread: float
+    std: float
     lowest: float
     skewness: float
     zero_share: float
     root_mean: float
-    root_spread: float
+    root_std: float
+
+    @property
+    def has_zero_floor(self) -> bool:
+        """Whether zero is the floor of the values: none is negative, and the smallest is close to zero."""
+        return 0 <= self.lowest <= NEAR_ZERO * self.std
+
+    @property
+    def suits_square_root(self) -> bool:
+        """Whether the values are worked on as square roots: zero is their floor, and they are skewed or often zero."""
+        return self.has_zero_floor and (self.skewness > SKEWED or self.zero_share > OFTEN_ZERO)
 
 
 def sums_of_steps(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sums (T, 7) float64, columns `SUMS`, and minima (T,) of the values (T, ...) at each step; NaN is left out."""
+    """Return sums (T, 7) float64, columns `SUMS`, and minima (T,) of the values (T, ...) at each step.
+
+    NaN is left out; the minimum of a step without any value is infinite.
+    """
     z = values.reshape(len(values), -1).astype(np.float64)  # (T, cells)
     seen = ~np.isnan(z)
     lowest = np.where(seen, z, np.inf).min(axis=1, initial=np.inf)
@@ -40,27 +58,27 @@ def sums_of_steps(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def summarise(sums: np.ndarray, lowest: np.ndarray) -> Summary:
-    """The summary of all steps whose sums (T, 7) and minima (T,) are given."""
+    """Return the summary of all steps whose sums (T, 7) and minima (T,) are given."""
     number, *totals = sums.sum(axis=0)
     if number == 0:
         return Summary(0, *[float("nan")] * 7)
     mean, square, cube, zeros, root, root_square = (float(total / number) for total in totals)
-    spread = _root(square - mean**2)
-    skewness = (cube - 3 * mean * square + 2 * mean**3) / spread**3 if spread > 0 else 0.0
+    std = _root(square - mean**2)
+    skewness = (cube - 3 * mean * square + 2 * mean**3) / std**3 if std > 0 else 0.0
     return Summary(
         number=int(number),
         mean=mean,
-        spread=spread,
+        std=std,
         lowest=float(lowest.min()),
         skewness=skewness,
         zero_share=zeros,
         root_mean=root,
-        root_spread=_root(root_square - root**2),
+        root_std=_root(root_square - root**2),
     )
 
 
 def summary_of(values: np.ndarray) -> Summary:
-    """The summary of an array, (T, ...) or (cells,), NaN = missing."""
+    """Return the summary of an array, (T, ...) or (cells,), NaN = missing."""
     return summarise(*sums_of_steps(values.reshape(len(values), -1)))
 
 

@@ -1,6 +1,6 @@
 """Training examples drawn from a gappy cube: a window, what is hidden in it, and the truth there.
 
-Only cells that are both observed and hidden are scored; a cell missing in the data is never read.
+Only cells that are both observed and hidden are scored. A cell missing in the data is never read.
 """
 
 from __future__ import annotations
@@ -10,17 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hydrofill.cube import WaterCube
 from hydrofill.errors import NothingObservedError
 from hydrofill.layout import Layout
 from hydrofill.patches import cut_patches, join_patches
 from hydrofill.tokens import Queries, Tokens, stack_queries, stack_tokens, tokenise
 from model.config import MaskingConfig
-from model.data.lazy_cube import LazyCube
-from model.data.training_records import TrainingRecord, draw_record, pools_a_record
+from model.data.cubes import WindowedCube
+from model.data.training_records import TrainingRecord, draw_record, pools_per_record
 
 POOL = 8  # batches drawn together and sorted by length: padding falls from about half to a tenth
-MAX_TRIES = 10_000  # windows drawn in vain before the data is said to hold none
+MAX_TRIES = 10_000  # windows drawn in vain before the data is refused
 
 
 @dataclass(frozen=True)
@@ -42,17 +41,17 @@ class Batch:
 
 
 class WindowSampler:
-    """Draws batches from the windows of a cube that hold something to hide and something to see.
+    """Draws batches from the windows of a cube that have a value to hide and another to see.
 
     A batch depends on the seed and its number alone, so that a training continues where it stopped. Processes
-    that share every batch each draw the part of their `rank`, of like length as the others' parts. Gaps are drawn
-    in the steps `only` (T,) bool alone where it is given. With `ahead`, the batches after those being used are
-    drawn beside them, by a thread of its own, for first guesses take time; `close` ends it.
+    that share every batch each draw the part of their `rank`, of about the same length as the others' parts. Where
+    `only` (T,) bool is given, gaps are drawn in these steps alone. With `ahead`, a thread draws the next batches while
+    the present ones are used, because first guesses take time; `close` ends the thread.
     """
 
     def __init__(
         self,
-        cube: WaterCube | LazyCube,
+        cube: WindowedCube,
         layout: Layout,
         config: MaskingConfig,
         batch_size: int,
@@ -64,31 +63,31 @@ class WindowSampler:
         self.cube, self.layout, self.config = cube, layout, config
         self.batch_size, self.seed, self.rank = batch_size, seed, rank
         self.only = only
-        self.pools_a_record = pools_a_record(cube) if layout.guesses else 0
+        self.pools_per_record = pools_per_record(cube) if layout.guesses else 0
         self._record: tuple[int, TrainingRecord | None] = (-1, None)
         self._pool: tuple[int, list[list[Example]]] = (-1, [])
-        self._beside = ThreadPoolExecutor(1, "windows") if ahead else None
+        self._thread = ThreadPoolExecutor(1, "windows") if ahead else None
         self._next: tuple[int, Future[list[list[Example]]] | None] = (-1, None)
 
     def batch(self, number: int) -> Batch:
-        """The batch of that number: examples of like length, as padding is work for nothing."""
+        """Return the batch of that number: examples of about the same length, so that little is padded."""
         pool, place = divmod(number, POOL)
         if self._pool[0] != pool:
-            ready, drawn = self._next
-            if drawn is not None and ready != pool:
-                drawn.exception()  # one thread alone draws at a time
-            self._pool = pool, drawn.result() if drawn is not None and ready == pool else self._draw_pool(pool)
-            if self._beside is not None:
-                self._next = pool + 1, self._beside.submit(self._draw_pool, pool + 1)
+            next_pool, drawn = self._next
+            if drawn is not None and next_pool != pool:
+                drawn.exception()  # wait: only one thread draws at a time
+            self._pool = pool, drawn.result() if drawn is not None and next_pool == pool else self._draw_pool(pool)
+            if self._thread is not None:
+                self._next = pool + 1, self._thread.submit(self._draw_pool, pool + 1)
         return stack_examples(self._pool[1][place])
 
     def close(self) -> None:
-        """End the thread that draws ahead; waits for what it is drawing."""
-        if self._beside is not None:
-            self._beside.shutdown(cancel_futures=True)
+        """End the thread that draws ahead; wait for what it is drawing."""
+        if self._thread is not None:
+            self._thread.shutdown(cancel_futures=True)
 
     def record(self, number: int) -> TrainingRecord:
-        """The record of that number, with what is hidden in it; the last one made is kept."""
+        """Return the record of that number, with what is hidden in it; the last record is kept."""
         if self._record[0] != number or self._record[1] is None:
             self._record = (
                 number,
@@ -99,7 +98,7 @@ class WindowSampler:
         return record
 
     def example(self, rng: np.random.Generator, record: TrainingRecord | None = None) -> Example:
-        """One window, of the record or of one drawn for it, that has something to score and something to see."""
+        """Draw a window that has a value to score and another to see, from `record` or from a record of its own."""
         for _ in range(MAX_TRIES):
             around = record or draw_record(rng, self.cube, self.layout, self.config, self.only)
             example = self._example(around, rng)
@@ -109,11 +108,13 @@ class WindowSampler:
 
     def _draw_pool(self, pool: int) -> list[list[Example]]:
         rng, number = np.random.default_rng((self.seed, pool, 1, self.rank)), POOL * self.batch_size
-        record = self.record(pool // self.pools_a_record) if self.pools_a_record else None
+        record = self.record(pool // self.pools_per_record) if self.pools_per_record else None
         examples = [self.example(rng, record) for _ in range(number)]
         examples.sort(key=lambda e: len(e.tokens.variable))
         batches = [examples[i : i + self.batch_size] for i in range(0, len(examples), self.batch_size)]
-        return [batches[i] for i in np.random.default_rng((self.seed, pool)).permutation(POOL)]  # one for all ranks
+        return [
+            batches[i] for i in np.random.default_rng((self.seed, pool)).permutation(POOL)
+        ]  # the same for all ranks
 
     def _example(self, record: TrainingRecord, rng: np.random.Generator) -> Example | None:
         size = (self.layout.window.steps, self.layout.window.rows, self.layout.window.columns)
@@ -137,7 +138,7 @@ class WindowSampler:
         return absent if len(absent) < len(names) else []
 
     def _kept(self, rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray:
-        """Bool of `shape`: the share of patches that partial decoding predicts."""
+        """Draw the patches that partial decoding predicts, bool of `shape`."""
         spec = self.layout.spec(name)
         cells = cut_patches(np.ones(shape, bool), spec, self.layout, False)
         kept = rng.random(len(cells)) < self.config.kept_mask_ratio
@@ -145,7 +146,7 @@ class WindowSampler:
 
 
 def stack_examples(examples: list[Example]) -> Batch:
-    """Examples as one padded batch; padding is never scored."""
+    """Return the examples as one padded batch; padding is never scored."""
     queries = stack_queries([e.queries for e in examples])
     target = np.full(queries.requested.shape, np.nan, np.float32)
     for row, example in enumerate(examples):
@@ -154,7 +155,7 @@ def stack_examples(examples: list[Example]) -> Batch:
 
 
 def held_out_steps(n_time: int, share: float, block: int, rng: np.random.Generator) -> np.ndarray:
-    """(T,) bool: blocks of up to `block` steps kept from training, about `share` of all, for honest scores."""
+    """Draw (T,) bool: blocks of up to `block` steps, about `share` of all, that are kept from training."""
     held, wanted = np.zeros(n_time, bool), round(share * n_time)
     if wanted == 0:
         return held
@@ -164,14 +165,3 @@ def held_out_steps(n_time: int, share: float, block: int, rng: np.random.Generat
         start = int(rng.integers(part[0], max(part[-1] - block + 1, part[0]) + 1))
         held[start : start + block] = True
     return held
-
-
-def without_steps(cube: WaterCube, steps: np.ndarray) -> WaterCube:
-    """The cube with everything at these (T,) steps missing; it keeps its domain."""
-    emptied = {}
-    for name, variable in cube.of_kind("grid", "series").items():
-        values = variable.values.copy()
-        values[steps] = np.nan
-        emptied[name] = values
-    domain = {n: cube.inside(n) for n in cube.of_kind("grid")}
-    return WaterCube(cube.time, cube.y, cube.x, cube.sites, cube.with_values(emptied).variables, domain)

@@ -1,4 +1,4 @@
-"""Conformal stretching of predicted spreads, and dry fills, from cells that were hidden on purpose.
+"""Conformal calibration: standard deviations stretched and small fills dried, from cells hidden on purpose.
 
 Source: Lei et al. 2018 (split conformal prediction with a locally weighted score).
 """
@@ -11,42 +11,47 @@ from hydrofill.calibration import CLASSES, Calibration, Stretch, distance_classe
 from hydrofill.constants import Z90
 from hydrofill.cube import WaterCube
 from hydrofill.layout import Layout, VariableSpec
-from hydrofill.reconstruct import Predictor, reconstruct
+from hydrofill.reconstruct import Predictor
 from model.config import MaskingConfig
-from model.data.training_records import draw_gaps, extent
+from model.data.training_records import draw_extent
+from model.evaluation.hidden_cells import fill_hidden
 from model.evaluation.metrics.measures import WET_QUANTILE
+from model.gaps.drawing import draw_gaps
 
 COVERAGE = 0.9
-MIN_CELLS_PER_CLASS = 100  # hidden cells of a class from which it has factors of its own
-MAX_STD_CLASSES = 8  # of spreads that have a factor of their own in a class, from the surest cells to the least sure
-MIN_FRAMES_PER_STD_CLASS = 4  # at least: cells of one frame are wrong together, and tell as much as one
-VALUES = 3_000_000  # read in all passes together: small data are hidden more often
-PASSES = (3, 12)  # times that gaps of all kinds are drawn, the data's own first of all
-FRAME_PASSES = (2, 8)  # times that whole frames alone are: few are hidden among the others
-HIDDEN_SHARE = 0.2  # of the steps in a pass: about as much is seen as when the data itself is filled
-HIDDEN_STEPS = 120  # in a pass at most; more tells little more
-OWN_GAPS = 0.8  # share of them that gets the data's own gaps
-FACTORS = (0.05, 20.0)
-MIN_STD = 1e-9  # of a spread: a sure answer that is wrong counts as very wrong, and not as a division by zero
-OFTEN_DRY = 0.1  # share of zeros of a variable whose small fills may be dried: rain, and not a river
-# Times the error: as far as that, the smallest fills are dried where too many cells are wet. The mean of a frame that
-# nothing tells of is wet nearly everywhere.
+MIN_CELLS_PER_CLASS = 100  # hidden cells of a class, from which the class has factors of its own
+MAX_STD_CLASSES = 8  # sizes of standard deviation that have a factor of their own in a class
+MIN_FRAMES_PER_STD_CLASS = 4  # cells of one frame are wrong together, and count as little more than one cell
+PASS_VALUES = 3_000_000  # read in all passes together: small data is hidden more often
+PASSES = (3, 12)  # fewest and most times that gaps of all kinds are drawn, above all the data's own
+FRAME_PASSES = (2, 8)  # fewest and most times that whole frames alone are drawn: the other passes hide few
+HIDDEN_STEP_SHARE = 0.2  # of the steps in a pass: about as much is visible as when the data itself is filled
+MAX_HIDDEN_STEPS = 120  # in a pass: more steps add little
+OWN_GAPS = 0.8  # share of the hidden steps that get the data's own gaps
+FACTORS = (0.05, 20.0)  # bounds of a stretch
+MIN_STD = 1e-9  # a certain answer that is wrong counts as very wrong, not as a division by zero
+OFTEN_DRY = 0.1  # share of zeros from which a variable's small fills may be dried: rain, but not a river
+# How many times as large the RMSE may become when small fills are dried where too many cells are wet. The mean of a
+# frame about which nothing is known is wet nearly everywhere.
 DRYING_COST, DRYING_COST_OF_FRAMES = 1.005, 1.02
 EMPTY = CLASSES.index("next step")  # the first class of cells in empty frames
-FRAME = 4  # row of the frame in what is found of hidden cells
+FRAME = 4  # row of the frame's number in what is collected of hidden cells
 CANDIDATES = 25  # thresholds tried
 
 
 def calibrate(
     cube: WaterCube, layout: Layout, predict: Predictor, config: MaskingConfig, seed: int
 ) -> dict[str, Calibration]:
-    """By variable, what makes the 90 % interval hold 90 % of the cells hidden in `cube`, class by class of distance."""
+    """Return by variable the calibration with which 90 % intervals hold 90 % of the cells hidden in `cube`.
+
+    Factors are found for each class of distance from what is observed.
+    """
     rng = np.random.default_rng((seed, 90))
     pairs: dict[str, list[np.ndarray]] = {spec.name: [] for spec in layout.variables}
-    passes, frame_passes = (_times(cube, *range_of) for range_of in (PASSES, FRAME_PASSES))
+    passes, frame_passes = (_number_of_passes(cube, *bounds) for bounds in (PASSES, FRAME_PASSES))
     for number in range(passes + frame_passes):
-        part = cube.window(*extent(rng, cube, layout))
-        share = min(HIDDEN_SHARE, HIDDEN_STEPS / len(part.time))
+        part = cube.window(*draw_extent(rng, cube, layout))
+        share = min(HIDDEN_STEP_SHARE, MAX_HIDDEN_STEPS / len(part.time))
         drawn = config.updated(untouched=1 - share, own_gaps=OWN_GAPS)
         if number >= passes:
             drawn = config.updated(untouched=1 - 2 * share, own_gaps=0.0, kinds=("frames",))
@@ -60,28 +65,31 @@ def calibrate(
 def _hide_and_fill(
     rng: np.random.Generator, part: WaterCube, layout: Layout, predict: Predictor, config: MaskingConfig
 ) -> dict[str, np.ndarray]:
-    """By variable, (5, n): truth, mean, standard deviation, distance class and step of the cells hidden."""
+    """Return by variable (5, n): truth, mean, standard deviation, distance class and step of the cells hidden."""
     dynamic = part.of_kind("grid", "series")
-    hidden = draw_gaps(rng, part, layout, config)
-    gappy = part.with_values({n: np.where(h, np.float32(np.nan), dynamic[n].values) for n, h in hidden.items()})
-    if not any(gappy.variables[n].valid.any() for n in dynamic):
+    hidden = {name: drawn & dynamic[name].valid for name, drawn in draw_gaps(rng, part, layout, config).items()}
+    if not any((dynamic[name].valid & ~cells).any() for name, cells in hidden.items()):
         return {}
-    wanted = {n: hidden[n] & v.valid for n, v in dynamic.items()}
-    filled = reconstruct(gappy, layout, predict, names=list(wanted), only=wanted)
     found = {}
-    for name, cells in wanted.items():
-        at = cells & ~np.isnan(filled[name].mean)
-        distance = distance_classes(gappy.variables[name].valid)
+    for name, cells in fill_hidden(part, layout, predict, hidden).items():
+        at = cells.filled
+        distance = distance_classes(~np.isnan(cells.visible))
         step = np.broadcast_to(np.arange(len(part.time)).reshape(-1, *[1] * (at.ndim - 1)), at.shape)
-        known = (dynamic[name].values, filled[name].mean, filled[name].std, distance, step)
-        found[name] = np.stack([a[at].astype(np.float64) for a in known])
+        collected = (cells.truth, cells.mean, cells.std, distance, step)
+        found[name] = np.stack([a[at].astype(np.float64) for a in collected])
     return {name: f for name, f in found.items() if f.size}
 
 
 def stretch_by_size(truth: np.ndarray, mean: np.ndarray, std: np.ndarray, frame: np.ndarray) -> Stretch:
-    """The factor at each size of `std` with which COVERAGE of the truths lie within the central interval of a normal.
+    """Return for each size of `std` the factor with which COVERAGE of the truths lie in a normal's central interval.
 
-    Cells are sorted by `std` and split into as many sizes as their number, and that of their frames, supports.
+    Cells are sorted by `std` and split into as many sizes as the number of cells and of frames supports.
+
+    Args:
+        truth: (n,) values that were hidden.
+        mean: (n,) the fill.
+        std: (n,) its standard deviation.
+        frame: (n,) number of the frame that each cell is in.
     """
     score = np.abs(truth - mean) / np.maximum(std, MIN_STD)
     sizes = min(MAX_STD_CLASSES, len(std) // MIN_CELLS_PER_CLASS, len(np.unique(frame)) // MIN_FRAMES_PER_STD_CLASS)
@@ -94,7 +102,10 @@ def stretch_by_size(truth: np.ndarray, mean: np.ndarray, std: np.ndarray, frame:
 
 
 def dry_threshold(truth: np.ndarray, mean: np.ndarray, wet: float, cost: float) -> float:
-    """The fill below which a cell is dry: as many as have a truth below `wet`, or as the `cost` allows; 0 if none."""
+    """Return the fill below which a cell counts as dry; 0 if no cell is dried.
+
+    As many cells become dry as have a truth below `wet`, or fewer where the RMSE would rise to more than `cost` times.
+    """
     share = float((truth < wet).mean())
     if float((mean < wet).mean()) >= share:
         return 0.0
@@ -105,8 +116,9 @@ def dry_threshold(truth: np.ndarray, mean: np.ndarray, wet: float, cost: float) 
 
 
 def _of_variable(pairs: np.ndarray, spec: VariableSpec) -> Calibration:
+    """Return the calibration of one variable from what `_hide_and_fill` collects of it, (5, n)."""
     truth, mean, std, distance, frame = pairs
-    every = stretch_by_size(truth, mean, std, frame)
+    overall = stretch_by_size(truth, mean, std, frame)
     positive = truth[truth > 0]
     has_dry_spells = spec.transform == "sqrt" and np.mean(truth <= 0) >= OFTEN_DRY and len(positive) > 0
     wet = float(np.quantile(positive, WET_QUANTILE)) if has_dry_spells else 0.0
@@ -120,11 +132,11 @@ def _of_variable(pairs: np.ndarray, spec: VariableSpec) -> Calibration:
     for number in range(len(CLASSES)):
         own = distance == number
         enough = own.sum() >= MIN_CELLS_PER_CLASS
-        stretches.append(stretch_by_size(truth[own], mean[own], std[own], frame[own]) if enough else every)
+        stretches.append(stretch_by_size(truth[own], mean[own], std[own], frame[own]) if enough else overall)
     return Calibration(stretch=tuple(stretches), dry_below=tuple(dry))
 
 
-def _times(cube: WaterCube, fewest: int, most: int) -> int:
-    """How many passes: as many as read VALUES, within bounds."""
+def _number_of_passes(cube: WaterCube, fewest: int, most: int) -> int:
+    """Return as many passes as read PASS_VALUES, between `fewest` and `most`."""
     values = sum(v.values.size for v in cube.of_kind("grid", "series").values())
-    return int(np.clip(VALUES // max(values, 1), fewest, most))
+    return int(np.clip(PASS_VALUES // max(values, 1), fewest, most))

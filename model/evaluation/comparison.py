@@ -1,4 +1,4 @@
-"""Ours beside the baselines on somebody's own data, under gaps of every kind: never single cells at random."""
+"""The network and the baselines on any data, under gaps of every kind: never single cells at random."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ import numpy as np
 from hydrofill.calibration import Calibration
 from hydrofill.cube import WaterCube
 from hydrofill.layout import Layout
-from hydrofill.reconstruct import Predictor, reconstruct
+from hydrofill.reconstruct import Predictor
 from model.baselines.fill import BaselineFill, is_rain_like
 from model.baselines.library import baselines_for
-from model.config import MaskingConfig
-from model.data.training_records import hide
+from model.evaluation.hidden_cells import KINDS, draw_kind, fill_hidden, gap_name, in_pass
 from model.evaluation.metrics.measures import Scores, scores, wet_threshold
 from model.evaluation.metrics.spectra import psd_ratio
 from model.evaluation.metrics.strata import distance_strata, length_classes, scores_by_class
-from model.evaluation.skill import HIDDEN_SHARE, KINDS, OUTAGE
 from model.evaluation.tables import OURS
 from model.gaps.masks import has_gaps, moved_gaps
 
-OWN = "own gaps, moved"
+OWN = "own gaps, moved"  # the data's own gaps, laid over other times
 
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One variable under one kind of gap: the `truth`, what was `hidden` and `seen` of it, and each method's fill.
+    """One variable under one kind of gap, with the fill of every method.
 
-    All arrays are of the variable's shape, in its units; truth has NaN where the data have gaps of their own.
+    All arrays have the variable's shape, (T, H, W) or (T, N), and its units.
+
+    truth: as observed, NaN in the data's own gaps. hidden: bool, observed cells that no method saw. seen: bool, cells
+    that every method saw. fills: by method.
     """
 
     variable: str
@@ -44,7 +45,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Scores of every method on the hidden cells of a trial; of ours by length of gap and by distance as well."""
+    """Scores of every method on the hidden cells of a trial; the network's also by length of gap and by distance."""
 
     variable: str
     gap: str
@@ -55,7 +56,7 @@ class Comparison:
     by_distance: Mapping[str, Scores]
 
     def row(self) -> dict[str, Any]:
-        """What `--json` prints: our measures, and those of each baseline."""
+        """Return what `--json` prints: the network's measures, and those of each baseline."""
         own = asdict(self.methods[OURS]) | {"psd_ratio": self.psd_ratio[OURS]}
         others = {n: asdict(s) | {"psd_ratio": self.psd_ratio[n]} for n, s in self.methods.items() if n != OURS}
         strata = {
@@ -75,40 +76,36 @@ def trials(
     calibration: Mapping[str, Calibration] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Iterator[Trial]:
-    """Every kind of gap in its own pass over all variables: clouds, squares, swaths, frames, outages, and their own.
+    """Hide and fill cells in a pass for every kind of gap: clouds, squares, swaths, frames, outages, the data's own.
 
     Args:
-        cube: what is filled; whatever is not hidden stays visible.
+        cube: the data; what is not hidden stays visible.
         layout: the network's.
         predict: the network.
-        seed: the same hides the same cells.
-        methods: names of baselines; all that suit where not given.
-        calibration: as the bundle's, by variable.
-        progress: told what is being done.
+        seed: the same seed hides the same cells.
+        methods: names of baselines; None takes all that suit a variable.
+        calibration: by variable, as in a bundle.
+        progress: called with a line that says which fill is being made.
     """
-    say = progress or (lambda _what: None)
+    say = progress or (lambda _line: None)
     for number, kind in enumerate((*KINDS, OWN)):
-        hidden = _hidden(np.random.default_rng((seed, number)), cube, layout, kind)
+        hidden = _draw(np.random.default_rng((seed, number)), cube, layout, kind)
         if not hidden:
             continue
         say(f"{kind}: {OURS}")
-        gappy = cube.with_values(
-            {n: np.where(h, np.float32(np.nan), cube.variables[n].values) for n, h in hidden.items()}
-        )
-        filled = reconstruct(gappy, layout, predict, names=list(hidden), only=hidden, calibration=calibration)
-        for name, cells in hidden.items():
-            visible, truth = gappy.variables[name].values, cube.variables[name]
-            fills = {OURS: BaselineFill(np.where(np.isnan(visible), filled[name].mean, visible), filled[name].std)}
+        for name, cells in fill_hidden(cube, layout, predict, hidden, calibration).items():
+            visible, truth = cells.visible, cube.variables[name]
+            fills = {OURS: BaselineFill(np.where(np.isnan(visible), cells.mean, visible), cells.std)}
             for label, method in baselines_for(visible).items():
                 if methods is None or label in methods:
                     say(f"{kind}: {name}, {label}")
                     fills[label] = method(visible, cube.time)
-            gap = OUTAGE if truth.kind == "series" and kind != OWN else kind
-            yield Trial(name, truth.units, gap, truth.values, cells, ~np.isnan(visible), fills)
+            gap = gap_name(truth.kind, kind)
+            yield Trial(name, truth.units, gap, truth.values, cells.hidden, ~np.isnan(visible), fills)
 
 
 def compare(trial: Trial) -> Comparison:
-    """Scores of a trial's methods on its hidden cells; ours, and so all, on those that we fill."""
+    """Score a trial's methods on the hidden cells that the network filled: the same cells for all methods."""
     own = trial.fills[OURS]
     at = trial.hidden & ~np.isnan(own.values)
     visible = np.where(trial.seen, trial.truth, np.nan)
@@ -125,9 +122,9 @@ def compare(trial: Trial) -> Comparison:
 
 
 def whole_frames_of(trial: Trial, filled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Truth and fill (T', H, W) of the frames in which something was hidden and the data had no gap of their own.
+    """Return truth and fill (T', H, W) of the frames in which cells were hidden and the data had no gap of its own.
 
-    Cells that the variable never has (land, say) count as its mean, in both.
+    Cells in which the variable is never observed, such as land, have its mean in both.
     """
     inside = ~np.isnan(trial.truth).all(axis=0)
     whole = ~(np.isnan(trial.truth) & inside).any(axis=(1, 2)) & trial.hidden.any(axis=(1, 2))
@@ -142,8 +139,11 @@ def _psd_ratio(trial: Trial, filled: np.ndarray) -> float | None:
     return psd_ratio(*whole_frames_of(trial, np.where(trial.hidden, filled, trial.truth)))
 
 
-def _hidden(rng: np.random.Generator, cube: WaterCube, layout: Layout, kind: str) -> dict[str, np.ndarray]:
-    """By variable, observed cells to hide; series have outages in the first pass and their own gaps in the last."""
+def _draw(rng: np.random.Generator, cube: WaterCube, layout: Layout, kind: str) -> dict[str, np.ndarray]:
+    """Draw by variable the observed cells to hide; series have outages in the first pass, their own gaps in the last.
+
+    A variable of which nothing would be hidden, or everything, is left out.
+    """
     shift = int(rng.integers(1, max(len(cube.time), 2)))
     hidden = {}
     for spec in layout.variables:
@@ -153,8 +153,7 @@ def _hidden(rng: np.random.Generator, cube: WaterCube, layout: Layout, kind: str
         if kind == OWN:
             drawn = moved_gaps(valid, shift) if has_gaps(valid) else None
         else:
-            wanted = spec.kind == "grid" or kind == KINDS[0]
-            drawn = hide(rng, kind, valid.shape, HIDDEN_SHARE, layout, MaskingConfig()) if wanted else None
+            drawn = draw_kind(rng, kind, valid.shape, layout) if in_pass(spec.kind, kind) else None
         if drawn is not None and (drawn & valid).any() and (valid & ~drawn).any():
             hidden[spec.name] = drawn & valid
     return hidden

@@ -1,4 +1,4 @@
-"""Pictures of how good a fill is: maps of error, reliability, spectra."""
+"""Plots of how good a fill is: maps of error, reliability, spectra."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from model.evaluation.metrics.spectra import radial_spectrum
 from model.evaluation.tables import OURS
 
 LEVELS = np.arange(0.05, 1.0, 0.05)
-MAX_LINES = 6  # methods in a picture: more cannot be told apart
+MAX_LINES = 6  # methods in a plot: more cannot be distinguished
 
 
 class PlotsUnavailableError(ImportError):
-    """matplotlib, which only pictures need, is not installed."""
+    """matplotlib, which only plots need, is not installed."""
 
 
 def draw(trial: Trial, folder: Path) -> list[Path]:
-    """Writes what suits the trial into `folder`, made if need be, as PNG; returns the files.
+    """Write the plots that suit the trial into `folder` as PNG, and return the files.
 
     Raises:
         PlotsUnavailableError: matplotlib is not installed.
@@ -44,7 +44,7 @@ def draw(trial: Trial, folder: Path) -> list[Path]:
 
 
 def _error_map(figure: Any, trial: Trial) -> bool:
-    """Root mean squared error and bias of each cell; only of grids."""
+    """Draw root mean squared error and bias of each cell, and return True; return False for series."""
     if trial.truth.ndim != 3:
         return False
     error = np.where(trial.hidden, trial.fills[OURS].values - trial.truth, np.nan).astype(np.float64)
@@ -64,7 +64,7 @@ def _error_map(figure: Any, trial: Trial) -> bool:
 
 
 def _reliability(figure: Any, trial: Trial) -> bool:
-    """How many truths lie inside central intervals of each level, for every method with a standard deviation."""
+    """Draw the share of truths inside central intervals of each level, for methods with a standard deviation."""
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=1)
     for name, fill in trial.fills.items():
@@ -80,7 +80,10 @@ def _reliability(figure: Any, trial: Trial) -> bool:
 
 
 def coverage_by_level(trial: Trial, name: str) -> np.ndarray:
-    """Share of hidden truths inside the central interval of a normal at each of LEVELS, by a method with a spread."""
+    """Return the share of hidden truths inside a normal's central interval at each of LEVELS.
+
+    The method `name` must have standard deviations.
+    """
     fill = trial.fills[name]
     assert fill.std is not None
     at = trial.hidden & np.isfinite(fill.std) & np.isfinite(fill.values)
@@ -89,7 +92,7 @@ def coverage_by_level(trial: Trial, name: str) -> np.ndarray:
 
 
 def _spectra(figure: Any, trial: Trial) -> bool:
-    """Variance at each wavelength, of truth and fills; only of grids with whole frames."""
+    """Draw the variance of truth and fills at each wavelength; return False without a grid that has whole frames."""
     if trial.truth.ndim != 3 or min(trial.truth.shape[1:]) < 4:
         return False
     truth, _ = whole_frames_of(trial, trial.truth)

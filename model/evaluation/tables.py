@@ -1,4 +1,4 @@
-"""What the commands say: choices in words, scores in tables."""
+"""What the commands print: choices as text, scores as tables."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-if TYPE_CHECKING:  # `score` runs where nothing of training is installed
+if TYPE_CHECKING:  # `score` runs without the packages that training needs
     from hydrofill.bundle import Skill
     from hydrofill.layout import Layout
     from model.config import RunConfig
     from model.evaluation.comparison import Comparison
     from model.evaluation.metrics.cases import CaseScores
 
-OURS = "hydrofill"  # our name among the methods of a comparison
+OURS = "hydrofill"  # the network's name among the methods of a comparison
 
 
 def chosen(layout: Layout, config: RunConfig) -> str:
-    """What was chosen from the data, in words."""
+    """Describe what was chosen from the data."""
     patch, window, network, masking = layout.patch, layout.window, config.network, config.masking
     learnt = {"identity": "as they are", "sqrt": "as square roots"}
     variables = "; ".join(
@@ -35,7 +35,7 @@ hidden in training: {", ".join(masking.kinds)}, outages, the data's own gaps at 
 
 
 def skill_table(title: str, skill: tuple[Skill, ...]) -> Table:
-    """Scores on held-out blocks, a line a variable and gap."""
+    """Return scores on held-out blocks, a line for each variable and gap."""
     table = _table(title, "variable", "gap", "cells", "RMSE", "linear in time", "cell mean", "CRPS", "in 90 % interval")
     for row in skill:
         numbers = [_number(v) for v in (row.rmse, row.linear_rmse, row.mean_rmse, row.crps)]
@@ -44,7 +44,7 @@ def skill_table(title: str, skill: tuple[Skill, ...]) -> Table:
 
 
 def withheld_table(scored: CaseScores) -> Table:
-    """Scores on withheld cells, a line a variable and gap."""
+    """Return scores on withheld cells, a line for each variable and gap."""
     table = _table(
         "Withheld cells", "variable", "gap", "cells", "RMSE", "linear in time", "cell mean", "CRPS", "in 90 % interval"
     )
@@ -60,7 +60,7 @@ def withheld_table(scored: CaseScores) -> Table:
 
 
 def comparison_table(title: str, rows: Sequence[Comparison]) -> Table:
-    """RMSE, a line a method and a column a variable and gap."""
+    """Return RMSE, a line for each method and a column for each variable and gap."""
     heads = [f"{row.variable}\n{row.gap}" for row in rows]
     table = _table(title, "method", *heads)
     for method in dict.fromkeys(name for row in rows for name in row.methods):
@@ -69,7 +69,7 @@ def comparison_table(title: str, rows: Sequence[Comparison]) -> Table:
 
 
 def measures_table(title: str, rows: Sequence[Comparison]) -> Table:
-    """Our other measures, a line a variable and gap."""
+    """Return the network's other measures, a line for each variable and gap."""
     heads = ("bias", "CRPS", "in 90 % interval", "spread/skill", "fine PSD", "wet bias", "totals", "NSE", "KGE")
     table = _table(title, "variable", "gap", "cells", *heads)
     for row in rows:

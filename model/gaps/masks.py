@@ -1,7 +1,7 @@
-"""Which cells are hidden: the gaps that real records have, drawn at random.
+"""Gaps of the shapes that real records have, drawn at random.
 
-All return bool arrays named `hidden`, True where a cell is hidden. `shape` is (T, H, W) frames of cells or (T, N)
-steps of gauges; `ratio` is the share of cells to hide, in [0, 1]; 0 hides nothing and 1 everything, exactly.
+All functions return bool arrays named `hidden`, True where a cell is hidden. `shape` is (T, H, W) frames of cells or
+(T, N) steps of gauges. `ratio` is the share of cells to hide, in [0, 1]; 0 hides nothing and 1 everything, exactly.
 """
 
 from __future__ import annotations
@@ -17,11 +17,17 @@ Floats = npt.NDArray[np.floating[Any]]
 GridShape = tuple[int, int, int]
 
 REACH = 3.0  # standard deviations after which a Gaussian is as good as zero
-OWN_GAPS = 0.02  # share of values missing from which the data's own gaps are worth moving
+MIN_OWN_GAPS = 0.02  # share of values missing, from which the data's own gaps are worth moving
+CLOUD_SIZE = 3.0  # cells, standard deviation of the smoothing in space: clouds are about 3 times as wide
+CLOUD_PERSISTENCE = 1.5  # frames, the same in time
+MAX_DRIFT = 1.0  # cells a frame; speed and direction are drawn, and are the same for all clouds
+SQUARE_SIDE = 3  # cells
 
 
 def count_hidden(n: int, ratio: float) -> int:
-    """How many of `n` to hide: the nearest whole number. `n - int(n * (1 - ratio))` is one too many at 100 and 0.9.
+    """Return how many of `n` to hide: the nearest whole number.
+
+    `n - int(n * (1 - ratio))` would be one too many at 100 and 0.9.
 
     Raises:
         ValueError: `ratio` is outside [0, 1].
@@ -32,7 +38,7 @@ def count_hidden(n: int, ratio: float) -> int:
 
 
 def random_patches(rng: np.random.Generator, shape: GridShape, ratio: float, patch: tuple[int, int]) -> Hidden:
-    """Whole patches at random, (T, H, W): the nearest whole number of all frames' patches.
+    """Hide whole patches, (T, H, W): the nearest whole number of all frames' patches.
 
     Patches tile each frame from row 0, column 0; those at the far edges may be cut off, so that the share of
     cells is exact only where the patch's rows and columns divide the grid's.
@@ -43,72 +49,39 @@ def random_patches(rng: np.random.Generator, shape: GridShape, ratio: float, pat
     return patches.repeat(patch[0], axis=1).repeat(patch[1], axis=2)[:, :rows, :columns]
 
 
-def clouds(
-    rng: np.random.Generator,
-    shape: GridShape,
-    ratio: float,
-    *,
-    size: float = 3.0,
-    persistence: float = 1.5,
-    max_drift: float = 1.0,
-) -> Hidden:
-    """Blobs that last and move as clouds do, (T, H, W): smooth noise above a threshold.
+def clouds(rng: np.random.Generator, shape: GridShape, ratio: float) -> Hidden:
+    """Hide blobs that last and move as clouds do, (T, H, W): smooth noise above a threshold.
 
     The share of all cells is exact to one cell; single frames vary between clear and overcast.
-
-    Args:
-        rng: source of randomness.
-        shape: (T, H, W).
-        ratio: share of cells to hide.
-        size: standard deviation of the smoothing in space, cells; blobs are some 3 times as wide.
-        persistence: the same in time, frames.
-        max_drift: cells a frame; speed and direction are drawn, and are the same for all blobs.
     """
-    return _highest(_smooth_noise(rng, shape, size, persistence, max_drift), ratio)
+    return _highest(_smooth_noise(rng, shape), ratio)
 
 
-def swaths(rng: np.random.Generator, shape: GridShape, ratio: float, *, period: float | None = None) -> Hidden:
-    """Parallel bands that miss a satellite's path, (T, H, W): one slant for all frames, moved on from each to the next.
+def swaths(rng: np.random.Generator, shape: GridShape, ratio: float) -> Hidden:
+    """Hide parallel bands outside a satellite's path, (T, H, W): one slant for all frames, moved on with each frame.
 
-    The share of all cells is exact to one cell.
-
-    Args:
-        rng: source of randomness.
-        shape: (T, H, W).
-        ratio: share of cells to hide.
-        period: cells from one band to the next; the longer side of the grid where not given.
+    The share of all cells is exact to one cell. Bands lie one longer side of the grid apart.
     """
     steps, rows, columns = shape
     slant, start, shift = rng.uniform(0.0, math.pi), rng.random(), rng.random()
     y, x = np.arange(rows)[:, None], np.arange(columns)  # (H, 1), (W,)
-    across = (y * math.sin(slant) + x * math.cos(slant)) / (period or max(rows, columns))  # (H, W)
+    across = (y * math.sin(slant) + x * math.cos(slant)) / max(rows, columns)  # (H, W)
     phase = (across + (start + shift * np.arange(steps))[:, None, None]) % 1.0  # (T, H, W)
     return _highest(-np.abs(phase - 0.5), ratio)
 
 
-def squares(
-    rng: np.random.Generator, shape: GridShape, ratio: float, *, side: int = 3, frame_share: float = 1.0
-) -> Hidden:
-    """Squares anywhere in some of the frames, (T, H, W); they may overlap and be cut by the edge.
+def squares(rng: np.random.Generator, shape: GridShape, ratio: float) -> Hidden:
+    """Hide squares anywhere in the frames, (T, H, W); they may overlap and be cut by the edge.
 
-    Whole squares are hidden, so that the share of cells is met or exceeded by less than one square.
-
-    Args:
-        rng: source of randomness.
-        shape: (T, H, W).
-        ratio: share of all cells to hide.
-        side: cells.
-        frame_share: share of frames that have squares; more where `ratio` needs more.
+    Whole squares are hidden, so that the share of cells is met, or exceeded by less than one square.
     """
     steps, rows, columns = shape
+    side = SQUARE_SIDE
     keys = rng.random((steps, rows + side - 1, columns + side - 1))  # one a corner, up to side - 1 beyond the edge
     down = np.max([keys[:, i : i + rows] for i in range(side)], axis=0)
-    highest = np.max(
-        [down[:, :, i : i + columns] for i in range(side)], axis=0
-    )  # (T, H, W): of the squares over a cell
+    highest = np.max([down[:, :, i : i + columns] for i in range(side)], axis=0)  # (T, H, W), of squares over a cell
     wanted = count_hidden(highest.size, ratio)
-    n_frames = max(count_hidden(steps, frame_share), -(-wanted // max(1, rows * columns)))
-    highest[rng.permutation(steps)[n_frames:]] = -1.0
+    rng.permutation(steps)  # not used; what is drawn after squares stays the same for a seed
     if wanted == 0:
         return np.zeros(shape, dtype=np.bool_)
     threshold = np.partition(highest, highest.size - wanted, axis=None)[highest.size - wanted]
@@ -117,7 +90,7 @@ def squares(
 
 
 def whole_frames(rng: np.random.Generator, n_time: int, ratio: float, mean_run: float) -> Hidden:
-    """Frames missing as a whole, (T,), in runs of random length; their number is exact to one frame.
+    """Hide whole frames, (T,), in runs of random length; their number is exact to one frame.
 
     Run lengths are geometric with mean `mean_run` (at least 1); where too many frames are hidden to keep runs
     apart, runs join.
@@ -135,7 +108,7 @@ def whole_frames(rng: np.random.Generator, n_time: int, ratio: float, mean_run: 
 
 
 def gauge_outages(rng: np.random.Generator, shape: tuple[int, int], ratio: float, mean_run: float) -> Hidden:
-    """Runs of steps missing at single gauges, (T, N); the share of all values is exact to one value.
+    """Hide runs of steps at single gauges, (T, N); the share of all values is exact to one value.
 
     Run lengths are geometric with mean `mean_run` (at least 1); gauges differ in how much they miss.
     """
@@ -144,22 +117,22 @@ def gauge_outages(rng: np.random.Generator, shape: tuple[int, int], ratio: float
 
 
 def has_gaps(valid: npt.NDArray[np.bool_]) -> bool:
-    """Whether (T, ...) values miss enough, where any is ever seen, for their own gaps to be worth moving."""
+    """Return whether enough values (T, ...) are missing, among cells observed at any step, for gaps worth moving."""
     inside = valid.any(axis=0)
-    return bool(inside.any() and 1 - valid[:, inside].mean() > OWN_GAPS)
+    return bool(inside.any() and 1 - valid[:, inside].mean() > MIN_OWN_GAPS)
 
 
 def moved_gaps(valid: npt.NDArray[np.bool_], shift: int) -> Hidden:
-    """The data's own gaps, (T, ...), laid over other times: step t gets the gaps of step t - `shift`, round the end.
+    """Hide by the data's own gaps, (T, ...), at other times: step t gets those of step t - `shift`, round the end.
 
-    A cell that is never `valid` has no gap to lend.
+    A cell that is never `valid` has no gaps.
     """
     gaps = ~valid & valid.any(axis=0)
     return np.roll(gaps, shift, axis=0)
 
 
 def in_runs(rng: np.random.Generator, n_time: int, shares: tuple[float, ...], mean_run: float) -> npt.NDArray[np.int64]:
-    """(T,) numbers 0 ... len(shares) in runs of geometric length, n with chance `shares[n]`, the last with the rest.
+    """Draw (T,) numbers in runs of geometric length: n with chance `shares[n]`, len(shares) with the rest.
 
     Raises:
         ValueError: the shares are more than 1 together, or `mean_run` is below 1.
@@ -170,7 +143,7 @@ def in_runs(rng: np.random.Generator, n_time: int, shares: tuple[float, ...], me
 
 
 def _highest(score: Floats, ratio: float) -> Hidden:
-    """True at the `ratio` of cells with the highest scores; their number is exact."""
+    """Return True at the `ratio` of cells with the highest scores; their number is exact."""
     wanted = count_hidden(score.size, ratio)
     hidden = np.zeros(score.size, dtype=np.bool_)
     if wanted:
@@ -179,7 +152,7 @@ def _highest(score: Floats, ratio: float) -> Hidden:
 
 
 def _run_lengths(rng: np.random.Generator, total: int, mean_run: float) -> npt.NDArray[np.int64]:
-    """Lengths of at least 1 that sum to `total`; the last is cut to fit."""
+    """Draw lengths of at least 1 that sum to `total`; the last is cut to fit."""
     if mean_run < 1.0:
         raise ValueError(f"mean_run {mean_run} is below 1")
     drawn = rng.geometric(1.0 / mean_run, size=total)
@@ -188,26 +161,25 @@ def _run_lengths(rng: np.random.Generator, total: int, mean_run: float) -> npt.N
     return lengths[lengths > 0]
 
 
-def _smooth_noise(
-    rng: np.random.Generator, shape: GridShape, size: float, persistence: float, max_drift: float
-) -> Floats:
-    """Gaussian noise (T, H, W), smoothed in time and space and carried along by one wind.
+def _smooth_noise(rng: np.random.Generator, shape: GridShape) -> Floats:
+    """Draw Gaussian noise (T, H, W), smoothed in time and space and carried along by one wind.
 
     Smoothing and moving are products in Fourier space. The domain is periodic there and larger than `shape`,
     so that no edge meets the opposite one.
     """
-    steps, rows, columns = (n + math.ceil(REACH * s) for n, s in zip(shape, (persistence, size, size), strict=True))
-    speed, heading = rng.uniform(0.0, max_drift), rng.uniform(0.0, 2.0 * math.pi)
+    smoothing = (CLOUD_PERSISTENCE, CLOUD_SIZE, CLOUD_SIZE)
+    steps, rows, columns = (n + math.ceil(REACH * s) for n, s in zip(shape, smoothing, strict=True))
+    speed, heading = rng.uniform(0.0, MAX_DRIFT), rng.uniform(0.0, 2.0 * math.pi)
     noise = rng.standard_normal((steps, rows, columns), dtype=np.float32)
-    spectrum = np.fft.rfftn(noise) * _gaussian(np.fft.fftfreq(steps), persistence)[:, None, None]
+    spectrum = np.fft.rfftn(noise) * _gaussian(np.fft.fftfreq(steps), CLOUD_PERSISTENCE)[:, None, None]
     spectrum = np.fft.ifft(spectrum, axis=0)[: shape[0]]  # (T, rows, columns // 2 + 1)
     y, x = np.fft.fftfreq(rows)[:, None], np.fft.rfftfreq(columns)
     turn = np.exp(-2j * math.pi * speed * (y * math.sin(heading) + x * math.cos(heading)))  # a frame's move
-    spectrum *= _gaussian(y, size) * _gaussian(x, size) * turn ** np.arange(shape[0])[:, None, None]
+    spectrum *= _gaussian(y, CLOUD_SIZE) * _gaussian(x, CLOUD_SIZE) * turn ** np.arange(shape[0])[:, None, None]
     return np.fft.irfft2(spectrum, s=(rows, columns), axes=(1, 2))[:, : shape[1], : shape[2]]
 
 
 def _gaussian(frequency: Floats, sigma: float) -> Floats:
-    """Transfer function of smoothing by a Gaussian of `sigma` samples; `frequency` in cycles a sample."""
+    """Return the transfer function of smoothing by a Gaussian of `sigma` samples; `frequency` in cycles a sample."""
     transfer: Floats = np.exp(-2.0 * (math.pi * sigma * frequency) ** 2)
     return transfer

@@ -1,4 +1,4 @@
-"""A scored case from a dataset: more cells hidden, their truth and the kind of each gap kept beside them."""
+"""A test case from a dataset: more cells hidden, their truth and the kind of each gap kept for scoring."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GapKinds = npt.NDArray[np.int8]
 
 
 class GapKind(IntEnum):
-    """Why a cell has no value in the gappy input; from `CLOUD` on its truth is known."""
+    """Why a cell has no value in the gappy input; its truth is known for `CLOUD` and all kinds after it."""
 
     OBSERVED = 0
     NATURAL = 1
@@ -65,18 +65,20 @@ DEFAULT_SHARES = Shares()
 
 
 def withhold(dataset: xr.Dataset, seed: int, shares: Shares = DEFAULT_SHARES) -> xr.Dataset:
-    """The dataset with more gaps: `V` (gappy), `V_truth` (as it was) and `V_gap` (`GapKind`) for each variable V.
+    """Return the dataset with more gaps: for each variable V, `V` (gappy), `V_truth` (as it was), `V_gap` (`GapKind`).
 
-    V is any numeric variable over time, rows and columns or time and sites, in that order and by whatever names, but
-    flags; all else is kept as it is.
-    Each has masks of its own, which depend on the seed and its name only. Cells missing before stay natural gaps.
+    V is any numeric variable over time, rows and columns or over time and sites, in that order and by whatever names,
+    except flags; all else is kept as it is. Each variable has gaps of its own, which depend on the seed and its name
+    only. Cells that were missing before stay natural gaps.
 
     Raises:
-        StructureError: no such variable, or the dataset is a case already.
+        StructureError: there is no such variable, or the dataset is a case already.
     """
     names = gappy_variables(dataset)
     if not names:
-        raise StructureError("holds nothing to withhold", expected="a variable over (time, y, x) or (time, site)")
+        raise StructureError(
+            "has no variable to withhold cells of", expected="a variable over (time, y, x) or (time, site)"
+        )
     if made := sorted(str(name) for name in dataset.data_vars if str(name).endswith(SUFFIXES)):
         raise StructureError("is a case already", got=made)
     case = dataset.copy()
@@ -91,7 +93,7 @@ def withhold(dataset: xr.Dataset, seed: int, shares: Shares = DEFAULT_SHARES) ->
 
 
 def gappy_variables(dataset: xr.Dataset) -> list[str]:
-    """Names of the numeric variables over time and a grid or sites that are no flags, in the dataset's order."""
+    """Return the numeric variables over time and a grid or sites, flags left out, in the dataset's order."""
     axes = {name: dimension.axis for name, dimension in recognise(dataset).items()}
     return [
         str(name)
@@ -103,10 +105,10 @@ def gappy_variables(dataset: xr.Dataset) -> list[str]:
 
 
 def grid_gaps(rng: np.random.Generator, shape: tuple[int, ...], shares: Shares) -> GapKinds:
-    """Kinds of gap, (T, H, W): frames first, then clouds, swaths and squares in what the former leave.
+    """Draw kinds of gap, (T, H, W): frames first, then clouds, swaths and squares, each in the cells still open.
 
-    Each is drawn over the whole with the ratio that makes its share of what is left, so that the shares
-    are met on average, and frames exactly.
+    Each kind is drawn over all open frames with the ratio that gives its share of the open cells. So the shares are met
+    on average, and that of frames exactly.
     """
     steps, rows, columns = shape
     gap = np.zeros((steps, rows, columns), np.int8)
@@ -124,7 +126,7 @@ def grid_gaps(rng: np.random.Generator, shape: tuple[int, ...], shares: Shares) 
 
 
 def series_gaps(rng: np.random.Generator, shape: tuple[int, ...], shares: Shares) -> GapKinds:
-    """Kinds of gap, (T, N): outages, exact to one value."""
+    """Draw kinds of gap, (T, N): outages, their share exact to one value."""
     steps, sites = shape
     hidden = gauge_outages(rng, (steps, sites), shares.outage, shares.outage_run)
     return np.where(hidden, np.int8(GapKind.OUTAGE), np.int8(GapKind.OBSERVED))
@@ -146,7 +148,7 @@ def _hide(kind: GapKind, rng: np.random.Generator, shape: tuple[int, int, int], 
 
 
 def _as_floats(variable: xr.Variable) -> xr.Variable:
-    """The variable as floating point, which can say missing."""
+    """Return the variable as floating point, in which missing is NaN."""
     return variable if variable.dtype.kind == "f" else variable.astype(np.float32)
 
 

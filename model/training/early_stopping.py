@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hydrofill.cube import WaterCube
 from hydrofill.layout import Layout
 from model.config import RunConfig
-from model.data.lazy_cube import LazyCube, summary
-from model.data.windows import Batch, WindowSampler, without_steps
+from model.data.cubes import Cube
+from model.data.windows import Batch, WindowSampler
 
 logger = logging.getLogger(__name__)
 CHECKS = 20  # in the whole budget
@@ -49,9 +48,7 @@ class Checks:
         return self.share - self.best_share >= patience
 
 
-def held_out_batches(
-    cube: WaterCube | LazyCube, held: np.ndarray, layout: Layout, config: RunConfig, rank: int
-) -> list[Batch]:
+def held_out_batches(cube: Cube, held: np.ndarray, layout: Layout, config: RunConfig, rank: int) -> list[Batch]:
     """Return the batches in which only held-out steps are scored, always the same; none where too little is held out.
 
     Args:
@@ -63,8 +60,8 @@ def held_out_batches(
     """
     if not held.any() or config.training.patience >= 1:
         return []
-    alone = cube.without_steps(~held) if isinstance(cube, LazyCube) else without_steps(cube, ~held)
-    observed = sum(summary(alone, name).number for name in alone.of_kind("grid", "series"))
+    alone = cube.without_steps(~held)
+    observed = sum(alone.summary(name).number for name in alone.of_kind("grid", "series"))
     if observed < MIN_CELLS:
         logger.warning("only %d cells are observed in the held-out steps: too few for early stopping", observed)
         return []

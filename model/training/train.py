@@ -20,12 +20,13 @@ from hydrofill.bundle import TrainingData
 from hydrofill.cube import WaterCube
 from hydrofill.layout import Layout
 from model.config import ConfigError, RunConfig
+from model.data.cubes import Cube
 from model.data.layout import choose_layout, choose_statistics
-from model.data.lazy_cube import IN_MEMORY_VALUES, LazyCube, read_lazily
+from model.data.lazy_cube import IN_MEMORY_VALUES, read_lazily
 from model.data.training_records import guess_errors
-from model.data.windows import Batch, WindowSampler, held_out_steps, without_steps
+from model.data.windows import Batch, WindowSampler, held_out_steps
 from model.evaluation.calibration import calibrate
-from model.evaluation.skill import evaluate
+from model.evaluation.held_out_skill import evaluate
 from model.network.mae import CrossMAE
 from model.network.predictor import TorchPredictor
 from model.run_folder import (
@@ -56,21 +57,18 @@ class DivergedError(ArithmeticError):
 class Material:
     """The training data: a cube, its layout, and the steps that are held out, `held` (T,) bool."""
 
-    cube: WaterCube | LazyCube
+    cube: Cube
     layout: Layout
     held: np.ndarray
 
     @property
-    def seen(self) -> WaterCube | LazyCube:
+    def seen(self) -> Cube:
         """The cube without the held-out steps."""
-        cube = self.cube
-        return cube.without_steps(self.held) if isinstance(cube, LazyCube) else without_steps(cube, self.held)
+        return self.cube.without_steps(self.held)
 
     def to_score(self) -> tuple[WaterCube, np.ndarray]:
         """Return a cube for scores on the held-out steps, in memory, and which of its steps are held out."""
-        if isinstance(self.cube, LazyCube):
-            return self.cube.excerpt(self.held, self.layout.window.steps, IN_MEMORY_VALUES)
-        return self.cube, self.held
+        return self.cube.excerpt(self.held, self.layout.window.steps, IN_MEMORY_VALUES)
 
 
 class Losses(NamedTuple):
@@ -158,15 +156,14 @@ def read_material(dataset: xr.Dataset, layout: Layout | None, config: RunConfig,
         ContractError: the data cannot be used.
     """
     reading = read_lazily(dataset, layout, scratch)
-    cube: WaterCube | LazyCube
-    cube = reading.cube.load() if reading.cube.size <= IN_MEMORY_VALUES else reading.cube
+    cube: Cube = reading.cube.load() if reading.cube.size <= IN_MEMORY_VALUES else reading.cube
     layout = layout or choose_layout(cube, reading.grid_units, config.tokens)
     rng = np.random.default_rng(config.training.seed)
     held = held_out_steps(len(cube.time), config.training.held_out, layout.window.steps, rng)
     return Material(cube, layout, held)
 
 
-def describe(dataset: xr.Dataset, cube: WaterCube | LazyCube) -> TrainingData:
+def describe(dataset: xr.Dataset, cube: Cube) -> TrainingData:
     """Return the description of the data for the manifest and the model card."""
     times = cube.time.astype("datetime64[s]").tolist()
     text = {key: str(dataset.attrs.get(key, "")) for key in ("title", "source", "license")}

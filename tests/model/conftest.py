@@ -10,6 +10,7 @@ from hydrofill.cf.dataset import read_dataset
 from hydrofill.cube import WaterCube
 from hydrofill.layout import Layout
 from model.config import MaskingConfig, NetworkConfig, RunConfig, TrainingConfig
+from model.data.cubes import LoadedCube
 from model.data.layout import choose_statistics
 from model.network.mae import CrossMAE
 
@@ -25,7 +26,7 @@ def untrained(layout: Layout, water: WaterCube, config: NetworkConfig = TINY) ->
     """Return an untrained network with the statistics of `water`, always the same."""
     torch.manual_seed(0)
     network = CrossMAE(layout, config)
-    network.set_statistics(choose_statistics(water, layout))
+    network.set_statistics(choose_statistics(LoadedCube.of(water), layout))
     return network.eval()
 
 

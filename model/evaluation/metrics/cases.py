@@ -1,4 +1,4 @@
-"""The fill of a case, scored by kind of gap over withheld cells, with baselines beside."""
+"""The fill of a case, scored by kind of gap over withheld cells, with baselines to compare with."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ ALL_KINDS = "all"
 
 @dataclass(frozen=True)
 class Row:
-    """One variable under one kind of gap (`ALL_KINDS`: all withheld cells): the fill and the baselines.
+    """Scores of the fill and of the baselines for one variable and one kind of gap (`ALL_KINDS`: all withheld cells).
 
-    Each method is scored over the withheld cells that it fills; `unfilled` counts those the fill left missing.
+    Each method is scored over the withheld cells that it fills; `unfilled` counts those that the fill left missing.
     """
 
     variable: str
@@ -46,20 +46,20 @@ class CaseScores:
 
     @property
     def unfilled(self) -> Mapping[str, int]:
-        """Withheld cells left missing, by variable."""
+        """How many withheld cells the fill left missing, by variable."""
         return {row.variable: row.unfilled for row in self.rows if row.kind == ALL_KINDS}
 
 
 def score_case(case: xr.Dataset, filled: xr.Dataset, baselines: Mapping[str, Baseline] = CHEAPEST) -> CaseScores:
-    """The fill of a case from `model.gaps.withhold`, by variable and kind of gap.
+    """Score the fill of a case from `model.gaps.withhold`, by variable and kind of gap.
 
     Args:
         case: V, V_truth and V_gap for each variable V, and the coordinate `time`.
         filled: V in the same shape, and V_std where it has one.
-        baselines: methods to run beside the fill.
+        baselines: methods to run and score as well.
 
     Raises:
-        StructureError: `case` is no case, or a shape differs from its own.
+        StructureError: `case` is not a case, or a shape of `filled` differs from the case's.
         UnknownVariableError: a variable is missing.
     """
     names = [str(name).removesuffix("_gap") for name in case.data_vars if str(name).endswith("_gap")]
@@ -81,14 +81,14 @@ def score_case(case: xr.Dataset, filled: xr.Dataset, baselines: Mapping[str, Bas
 
 
 def times_of(case: xr.Dataset, name: str) -> npt.NDArray[Any]:
-    """When each step of a variable is, (T,): numbers that can be told apart, whatever the calendar."""
+    """Return when each step of a variable is, (T,): values that can be subtracted, whatever the calendar."""
     axis = str(case[name].dims[0])
     times: npt.NDArray[Any] = case[axis].values
     return time_values(case, axis) if times.dtype == object else times
 
 
 def count_changed(truth: Floats, filled: Floats, observed: npt.NDArray[np.bool_]) -> int:
-    """How many observed values differ in any bit."""
+    """Return how many observed values differ in any bit."""
     there, here = (np.ascontiguousarray(values[observed]).astype(truth.dtype) for values in (truth, filled))
     bits = np.dtype(f"u{truth.dtype.itemsize}")
     return int((there.view(bits) != here.view(bits)).sum())
@@ -123,5 +123,5 @@ def _values(dataset: xr.Dataset, name: str, shape: tuple[int, ...]) -> Floats:
         raise UnknownVariableError("is missing", where=name, got=sorted(map(str, dataset.data_vars)))
     values = dataset[name].values
     if values.shape != shape:
-        raise StructureError("has another shape than the case", where=name, got=values.shape, expected=shape)
+        raise StructureError("shape differs from the case's", where=name, got=values.shape, expected=shape)
     return np.asarray(values)

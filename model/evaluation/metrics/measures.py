@@ -1,4 +1,4 @@
-"""How good a fill is, from pairs of what was withheld and what was put there: errors, calibration, water, flow.
+"""How good a fill is, from pairs of withheld and filled values: errors, calibration, water balance, flow.
 
 Each function takes arrays of any shape without missing values and returns None where its measure is not defined.
 """
@@ -18,7 +18,7 @@ from hydrofill.constants import Z90
 Floats = npt.NDArray[np.floating[Any]]
 Doubles = npt.NDArray[np.float64]
 
-WET_QUANTILE = 0.2  # of the values above zero: what lies below counts as dry, in any unit
+WET_QUANTILE = 0.2  # of the values above zero: smaller values count as dry, in any unit
 
 
 @dataclass(frozen=True)
@@ -46,30 +46,30 @@ class Scores:
 
 
 def scores(truth: Floats, filled: Floats, std: Floats | None = None, wet_above: float | None = None) -> Scores:
-    """All measures over pairs of values, any shape, none of them missing.
+    """Return all measures over pairs of values, any shape, none of them missing.
 
     Args:
-        truth: what was withheld.
-        filled: what was put there.
-        std: predictive standard deviations; values that are missing or negative take no part.
-        wet_above: a cell with more is wet; in the variable's units.
+        truth: values that were withheld.
+        filled: the fill.
+        std: predictive standard deviations; cells in which they are missing or negative are left out of their measures.
+        wet_above: a cell with a larger value is wet; in the variable's units.
     """
     truth64, filled64 = truth.astype(np.float64).ravel(), filled.astype(np.float64).ravel()
     error = filled64 - truth64
     if error.size == 0:
         return Scores(n=0)
     known = std is not None and bool((at := np.isfinite(std.ravel()) & (std.ravel() >= 0)).any())
-    spread = std.astype(np.float64).ravel()[at] if std is not None and known else None
-    sure = error[at] if known else error
+    std64 = std.astype(np.float64).ravel()[at] if std is not None and known else None
+    error_known = error[at] if known else error
     return Scores(
         n=error.size,
         rmse=float(np.sqrt(np.mean(error**2))),
         mae=float(np.mean(np.abs(error))),
         bias=float(error.mean()),
         correlation=correlation(truth64, filled64),
-        coverage90=None if spread is None else float(np.mean(np.abs(sure) <= Z90 * spread)),
-        crps=None if spread is None else float(crps_gaussian(sure, spread).mean()),
-        spread_skill=None if spread is None else spread_skill(sure, spread),
+        coverage90=None if std64 is None else float(np.mean(np.abs(error_known) <= Z90 * std64)),
+        crps=None if std64 is None else float(crps_gaussian(error_known, std64).mean()),
+        spread_skill=None if std64 is None else spread_skill(error_known, std64),
         totals_ratio=totals_ratio(truth64, filled64),
         wet_bias=None if wet_above is None else wet_frequency_bias(truth64, filled64, wet_above),
         csi=None if wet_above is None else csi(truth64, filled64, wet_above),
@@ -79,25 +79,27 @@ def scores(truth: Floats, filled: Floats, std: Floats | None = None, wet_above: 
 
 
 def correlation(truth: Floats, filled: Floats) -> float | None:
-    """Pearson's correlation; None unless both vary."""
+    """Return Pearson's correlation; None unless both vary."""
     varies = truth.size > 1 and truth.std() > 0 and filled.std() > 0
     return float(np.corrcoef(truth.ravel(), filled.ravel())[0, 1]) if varies else None
 
 
 def crps_gaussian(error: Floats, std: Floats) -> Doubles:
-    """Continuous ranked probability score of N(mean, std) at error = mean - truth; the absolute error where std is 0.
+    """Return the continuous ranked probability score of N(mean, std) at error = mean - truth.
+
+    It is the absolute error where std is 0.
 
     Source: Gneiting & Raftery 2007, J. Am. Stat. Assoc. 102:359, eq. 21 (with the sign turned: small is good).
     """
-    spread = np.where(std > 0, std, 1.0)
-    z = error / spread
+    scale = np.where(std > 0, std, 1.0)
+    z = error / scale
     density = np.exp(-0.5 * z**2) / math.sqrt(2.0 * math.pi)
-    crps = spread * (z * (2.0 * ndtr(z) - 1.0) + 2.0 * density - 1.0 / math.sqrt(math.pi))
+    crps = scale * (z * (2.0 * ndtr(z) - 1.0) + 2.0 * density - 1.0 / math.sqrt(math.pi))
     return np.where(std > 0, crps, np.abs(error)).astype(np.float64)
 
 
 def spread_skill(error: Floats, std: Floats) -> float | None:
-    """Root mean variance over root mean squared error: 1 is reliable, less too sure; None without any error.
+    """Return root mean variance over root mean squared error: 1 is reliable, below 1 overconfident; None without error.
 
     Source: Fortin et al. 2014, J. Hydrometeorol. 15:1708.
     """
@@ -106,22 +108,22 @@ def spread_skill(error: Floats, std: Floats) -> float | None:
 
 
 def totals_ratio(truth: Floats, filled: Floats) -> float | None:
-    """Sum of the fill over the sum of the truth; None where values below zero or nothing make it meaningless."""
+    """Return the sum of the fill over that of the truth; None if a truth is negative or their sum is not positive."""
     total = float(truth.sum(dtype=np.float64))
     return float(filled.sum(dtype=np.float64)) / total if total > 0 and not (truth < 0).any() else None
 
 
 def wet_threshold(values: Floats) -> float | None:
-    """Above which a value counts as wet: the lowest fifth of what is above zero is drizzle; None if nothing is.
+    """Return the value above which a cell counts as wet; None if no value is above zero.
 
-    `values` may have NaN.
+    The lowest fifth of the values above zero is drizzle, and counts as dry. `values` may have NaN.
     """
     above = values[values > 0]
     return float(np.quantile(above, WET_QUANTILE)) if above.size else None
 
 
 def wet_frequency_bias(truth: Floats, filled: Floats, above: float) -> float | None:
-    """Wet cells of the fill over wet cells of the truth: 1 is right; None if no truth is wet.
+    """Return wet cells of the fill over wet cells of the truth: 1 is right; None if no truth is wet.
 
     Source: Wilks 2011, Statistical Methods in the Atmospheric Sciences, eq. 8.11 (bias ratio).
     """
@@ -130,17 +132,17 @@ def wet_frequency_bias(truth: Floats, filled: Floats, above: float) -> float | N
 
 
 def csi(truth: Floats, filled: Floats, above: float) -> float | None:
-    """Critical success index: hits over hits, misses and false alarms, in [0, 1]; None where nothing is wet.
+    """Return the critical success index, hits over hits, misses and false alarms, in [0, 1]; None if no cell is wet.
 
     Source: Wilks 2011, eq. 8.9 (threat score).
     """
-    wet, said = truth > above, filled > above
-    either = int((wet | said).sum())
-    return int((wet & said).sum()) / either if either else None
+    wet, filled_wet = truth > above, filled > above
+    either = int((wet | filled_wet).sum())
+    return int((wet & filled_wet).sum()) / either if either else None
 
 
 def nse(truth: Floats, filled: Floats) -> float | None:
-    """Nash-Sutcliffe efficiency: 1 is right, 0 as good as the mean of the truth; None unless the truth varies.
+    """Return the Nash-Sutcliffe efficiency: 1 is right, 0 as good as the mean of the truth; None if that is constant.
 
     Source: Nash & Sutcliffe 1970, J. Hydrol. 10:282, eq. 3.
     """
@@ -149,7 +151,9 @@ def nse(truth: Floats, filled: Floats) -> float | None:
 
 
 def kge(truth: Floats, filled: Floats) -> float | None:
-    """Kling-Gupta efficiency, 1 at best: correlation, ratio of spreads, ratio of means; None where one is not defined.
+    """Return the Kling-Gupta efficiency, 1 at best, from correlation, ratio of standard deviations and ratio of means.
+
+    None where one of them is not defined.
 
     Source: Gupta et al. 2009, J. Hydrol. 377:80, eqs. 9 and 10.
     """

@@ -1,4 +1,4 @@
-"""How much of a field lies at which size: radial power spectra of fills against those of truths."""
+"""How much of a field's variance lies at each wavelength: radial power spectra of fills and of truths."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from scipy import fft
 Floats = npt.NDArray[np.floating[Any]]
 Doubles = npt.NDArray[np.float64]
 
-SMALL_CELLS = 6.0  # wavelengths up to this many cells are what a blurring fill loses
+MAX_FINE_CELLS = 6.0  # wavelengths of up to this many cells, which a blurred fill loses
 
 
 def radial_spectrum(fields: Floats) -> tuple[Doubles, Doubles]:
-    """Wavelengths in cells, long to short, and the mean variance at each, over frames (T, H, W) without gaps.
+    """Return wavelengths in cells, long to short, and the mean variance at each, over frames (T, H, W) without gaps.
 
-    The cosine transform, which needs no periodic field; variances in bins of equal normalised wave number.
+    Uses the cosine transform, which needs no periodic field, and bins of equal normalised wave number.
     Source: Denis et al. 2002, Mon. Wea. Rev. 130:1812, eqs. 9 to 13.
     """
     height, width = fields.shape[1:]
@@ -30,15 +30,16 @@ def radial_spectrum(fields: Floats) -> tuple[Doubles, Doubles]:
     return 2.0 * number / np.arange(1, number + 1), total.astype(np.float64)  # wavelength = 2 / normalised wave number
 
 
-def psd_ratio(truth: Floats, filled: Floats, longest_cells: float = SMALL_CELLS) -> float | None:
-    """Variance of fills over that of truths at wavelengths up to `longest_cells`: below 1 is blurred, above is noise.
+def psd_ratio(truth: Floats, filled: Floats) -> float | None:
+    """Return the variance of fills over that of truths at fine wavelengths: below 1 is blurred, above 1 is noisy.
 
-    Both (T, H, W) without gaps: frames in which the fill stands in the truth's place. None where nothing varies.
+    Both are (T, H, W) without gaps; the frames of `filled` have the fill at the cells hidden and the truth elsewhere.
+    None where nothing varies.
     """
     if truth.size == 0 or min(truth.shape[1:]) < 4:
         return None
     wavelength, true = radial_spectrum(truth)
     _, made = radial_spectrum(filled)
-    small = wavelength <= longest_cells
+    small = wavelength <= MAX_FINE_CELLS
     total = float(true[small].sum())
     return float(made[small].sum()) / total if total > 0 else None

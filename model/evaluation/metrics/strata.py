@@ -1,4 +1,4 @@
-"""Classes of gaps: how long each lasts, how far from the nearest observation; and scores by class."""
+"""Classes of gaps, by length and by distance from the nearest observation, and scores by class."""
 
 from __future__ import annotations
 
@@ -15,18 +15,21 @@ Floats = npt.NDArray[np.floating[Any]]
 Cells = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.int64]
 
-LENGTHS = (1, 3, 7, 15)  # steps: upper ends of the classes but the last
-DISTANCES = (1.0, 2.0, 4.0, 8.0)  # cells (grids) or steps (series), the same
+LENGTHS = (1, 3, 7, 15)  # steps: upper ends of all classes but the last
+DISTANCES = (1.0, 2.0, 4.0, 8.0)  # cells (grids) or steps (series): upper ends, likewise
 
 
 def gap_lengths(missing: Cells) -> Integers:
-    """(T, ...) steps in a row that each missing value's own cell misses; 0 where nothing is missing."""
+    """Return (T, ...) the length in steps of the gap that each missing value lies in; 0 where observed."""
     last, following = nearest_seen(~missing)
     return np.where(missing, following - last - 1, 0)
 
 
 def distance_to_seen(seen: Cells) -> npt.NDArray[np.float32]:
-    """Cells to the nearest seen one of the frame (T, H, W), or steps to that of the site (T, N); infinite if none."""
+    """Return cells to the nearest observed cell of the frame (T, H, W), or steps to the nearest of the site (T, N).
+
+    Infinite where frame or site has none.
+    """
     if seen.ndim == 3:
         return distance_in_space(seen)
     values = np.where(seen, np.float32(0), np.float32(np.nan))
@@ -35,7 +38,7 @@ def distance_to_seen(seen: Cells) -> npt.NDArray[np.float32]:
 
 
 def length_classes(missing: Cells) -> dict[str, Cells]:
-    """By name, the missing values in gaps of 1, 2 to 3, 4 to 7, 8 to 15 and more steps."""
+    """Return by name the missing values in gaps of 1, 2 to 3, 4 to 7, 8 to 15 and more steps."""
     lengths = gap_lengths(missing)
     starts = (1, *(end + 1 for end in LENGTHS))
     names = ("1", *(f"{a}-{b}" for a, b in zip(starts[1:], LENGTHS[1:], strict=False)), f">{LENGTHS[-1]}")
@@ -44,7 +47,7 @@ def length_classes(missing: Cells) -> dict[str, Cells]:
 
 
 def distance_strata(seen: Cells) -> dict[str, Cells]:
-    """By name, what is not seen by its distance to what is; `none` where frame or site sees nothing."""
+    """Return by name the missing values by distance to an observed one; `none` where frame or site has none."""
     distance = distance_to_seen(seen)
     names = (*(f"<={end:g}" for end in DISTANCES), f">{DISTANCES[-1]:g}")
     which = np.where(np.isinf(distance), len(names), np.searchsorted(DISTANCES, distance))
@@ -54,7 +57,7 @@ def distance_strata(seen: Cells) -> dict[str, Cells]:
 def scores_by_class(
     truth: Floats, filled: Floats, std: Floats | None, cells: Cells, classes: Mapping[str, Cells]
 ) -> dict[str, Scores]:
-    """Scores of the `cells` in each class that has any, all arrays of one shape."""
+    """Score the `cells` of each class that has any; all arrays have one shape."""
     made = {}
     for name, members in classes.items():
         at = cells & members

@@ -1,10 +1,11 @@
-"""Surfaces, kriging and patterns recover what they assume, and know how far to trust it."""
+"""Surfaces, kriging and modes recover fields that meet their assumptions, and state their own error."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
+from model.baselines import kriging as kriging_module
 from model.baselines import stacked as stacked_module
 from model.baselines.dineof import choose_withheld, dineof
 from model.baselines.in_space import biharmonic_in_space, harmonic_in_space, inverse_distance, nearest_cells
@@ -29,7 +30,7 @@ def test_inverse_distance_weighs_by_the_square() -> None:
     np.testing.assert_allclose(inverse_distance(row)[0, 0, 1:3], [9 * 0.25 / 1.25, 9 * 1 / 1.25], rtol=1e-6)
 
 
-def test_nearest_seen_are_those_a_plain_search_finds(rng: np.random.Generator) -> None:
+def test_nearest_observed_cells_are_those_a_plain_search_finds(rng: np.random.Generator) -> None:
     field = rng.random((1, 9, 8), np.float32)
     field[rng.random(field.shape) < 0.5] = NAN
     (near,) = nearest_cells(field, 3)
@@ -63,25 +64,25 @@ def test_a_field_that_never_differs_has_a_variogram_all_the_same() -> None:
     assert fit_variogram(np.ones((2, 5, 5), np.float32)).sill > 0
 
 
-def test_rough_frames_are_told_from_calm_ones() -> None:
+def test_rough_frames_are_distinguished_from_calm_ones() -> None:
     calm, rough = np.zeros((1, 20, 20)), np.random.default_rng(0).normal(size=(1, 20, 20))
     of_calm, of_rough = roughness(np.concatenate([calm, rough]))
     assert of_calm < 0.1 < 1.5 < of_rough
 
 
-def test_kriging_of_one_gap_between_two_cells_has_its_closed_form() -> None:
+def test_kriging_of_one_gap_between_two_cells_has_its_closed_form(monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights of 1/2 and a multiplier m = c1 - (c0 + c2) / 2; the variance is c0 - c1 - m."""
-    variogram = Variogram("exponential", 0.0, 1.0, 2.0)
-    made = kriging(np.array([[[1.0, NAN, 3.0]]], np.float32), variogram=variogram)
+    monkeypatch.setattr(kriging_module, "fit_variogram", lambda _values: Variogram("exponential", 0.0, 1.0, 2.0))
+    made = kriging(np.array([[[1.0, NAN, 3.0]]], np.float32))
     c1, c2 = np.exp(-0.5), np.exp(-1.0)
     multiplier = c1 - (1 + c2) / 2
     assert made.values[0, 0, 1] == pytest.approx(2.0)
     assert made.std is not None
     ratio = made.std[0, 0, 1] ** 2 / (1 - c1 - multiplier)
-    assert ratio == pytest.approx(1.0, rel=1e-4)  # no pair of neighbours is seen: the frame is as rough as usual
+    assert ratio == pytest.approx(1.0, rel=1e-4)  # no two neighbours are observed: the frame counts as usually rough
 
 
-def test_kriging_is_nearly_as_good_as_it_says(rng: np.random.Generator) -> None:
+def test_kriging_intervals_hold_about_the_share_they_state(rng: np.random.Generator) -> None:
     truth = random_fields(rng, 40, 16, 4.0)
     hidden = clouds(rng, (40, 16, 16), 0.3)
     made = kriging(np.where(hidden, NAN, truth).astype(np.float32))
@@ -91,7 +92,7 @@ def test_kriging_is_nearly_as_good_as_it_says(rng: np.random.Generator) -> None:
     assert inside.mean() == pytest.approx(0.9, abs=0.04)
 
 
-def test_kriging_of_anomalies_knows_each_cells_mean(rng: np.random.Generator) -> None:
+def test_kriging_of_anomalies_uses_each_cells_mean(rng: np.random.Generator) -> None:
     usual = rng.normal(0, 5, (12, 12))
     truth = (usual + random_fields(rng, 30, 12, 6.0)).astype(np.float32)
     hidden = clouds(rng, truth.shape, 0.4)
@@ -144,7 +145,7 @@ def test_cells_withheld_for_the_choice_of_modes_leave_something_of_each_frame_an
     np.testing.assert_array_equal(kept.any(axis=1), seen.any(axis=1))
 
 
-def test_stacked_learns_what_the_guesses_are_worth(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stacked_is_better_than_its_best_surface(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stacked_module, "TREES", 80)
     truth = (low_rank(rng) + rng.normal(0, 0.05, (60, 9, 9))).astype(np.float32)
     gappy = np.where(clouds(rng, truth.shape, 0.35), np.float32(NAN), truth)
@@ -154,7 +155,7 @@ def test_stacked_learns_what_the_guesses_are_worth(rng: np.random.Generator, mon
     assert error < 0.8 * harmonic
 
 
-def test_stacked_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stacked_names_the_package_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "sklearn.ensemble", None)
     with pytest.raises(StackedUnavailableError, match="scikit-learn"):
         stacked_module.stacked(np.array([[1.0], [NAN], [2.0], [NAN], [4.0], [5.0]], np.float32))

@@ -1,4 +1,4 @@
-"""Fills from a cell's own values, against values worked out by hand; what holds for every baseline."""
+"""Fills from a cell's own values, against values calculated by hand; what holds for every baseline."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_cell_mean_is_the_mean_of_what_was_observed_there() -> None:
     np.testing.assert_array_equal(cell_mean(values), [[1.0, 10.0, NAN], [2.0, 15.0, NAN], [3.0, 20.0, NAN]])
 
 
-def test_linear_holds_the_nearest_value_at_the_ends() -> None:
+def test_linear_keeps_the_nearest_value_at_the_ends() -> None:
     filled = linear_in_time(column(NAN, NAN, 2.0, NAN, 4.0, NAN), np.arange(6))
     np.testing.assert_array_equal(filled, [2.0, 2.0, 2.0, 3.0, 4.0, 4.0])
 
@@ -29,20 +29,6 @@ def test_linear_holds_the_nearest_value_at_the_ends() -> None:
 def test_linear_follows_the_clock_and_not_the_row_number() -> None:
     time = np.array(["2012-08-01", "2012-08-02", "2012-08-05"], "datetime64[ns]")
     np.testing.assert_allclose(linear_in_time(column(0.0, NAN, 8.0), time), [0.0, 2.0, 8.0])
-
-
-@pytest.mark.parametrize(
-    ("max_gap", "expected"),
-    [
-        (None, [1, 1, 1, 1.5, 2, 3, 4, 5, 5, 5, 5]),
-        (2, [1, 1, 1, 1.5, 2, 3, 4, 5, NAN, NAN, NAN]),
-        (1, [NAN, NAN, 1, 1.5, 2, NAN, NAN, 5, NAN, NAN, NAN]),
-        (0, [NAN, NAN, 1, NAN, 2, NAN, NAN, 5, NAN, NAN, NAN]),
-    ],
-)
-def test_longer_gaps_than_max_gap_stay_missing(max_gap: int | None, expected: list[float]) -> None:
-    values = column(NAN, NAN, 1.0, NAN, 2.0, NAN, NAN, 5.0, NAN, NAN, NAN)
-    np.testing.assert_allclose(linear_in_time(values, np.arange(11), max_gap), expected)
 
 
 def test_linear_equals_numpy_interp_cell_by_cell() -> None:
@@ -76,7 +62,7 @@ def test_a_short_record_has_no_season() -> None:
     ("values", "rain_like"),
     [([0, 0, 0, 1, 9], True), ([-1, 0, 0, 0, 1], False), ([9, 10, 11, 12, 10], False), ([NAN, NAN], False)],
 )
-def test_rain_is_told_by_its_zeros(values: list[float], rain_like: bool) -> None:
+def test_rain_is_recognised_by_its_zeros(values: list[float], rain_like: bool) -> None:
     assert is_rain_like(column(*values)) is rain_like
 
 

@@ -12,12 +12,13 @@ from hydrofill.cf.dataset import read_dataset
 from hydrofill.errors import NothingObservedError, StructureError, UnknownVariableError
 from hydrofill.layout import Layout
 from model.config import TokensConfig
+from model.data.cubes import LoadedCube
 from model.data.layout import choose_layout, choose_statistics
 
 
 def choose(dataset: xr.Dataset, **tokens: Any) -> Layout:
     reading = read_dataset(dataset)
-    return choose_layout(reading.cube, reading.grid_units, TokensConfig(**tokens))
+    return choose_layout(LoadedCube.of(reading.cube), reading.grid_units, TokensConfig(**tokens))
 
 
 def test_variables_kinds_and_units_are_the_datas(dataset: xr.Dataset) -> None:
@@ -40,7 +41,7 @@ def test_rain_with_dry_days_is_learnt_as_its_square_root_and_temperature_as_it_i
 @pytest.mark.parametrize(
     ("units", "floor"), [("degC", None), ("degree_Celsius", None), ("celsius", None), ("K", 0), ("mm", 0), ("", 0)]
 )
-def test_zero_degrees_are_no_floor(dataset: xr.Dataset, units: str, floor: float | None) -> None:
+def test_zero_degrees_are_not_a_floor(dataset: xr.Dataset, units: str, floor: float | None) -> None:
     pet = dataset.pet.copy(data=np.abs(dataset.pet.values)).assign_attrs(units=units)
     pet.values[0, 0, 0] = 0.01
     layout = choose(dataset.assign(pet=pet))
@@ -53,7 +54,7 @@ def test_place_is_the_grids_own_whatever_its_direction(dataset: xr.Dataset) -> N
     assert (here.y_origin, here.y_spacing, here.rows, here.units, here.step_s) == (6_294_000, 1000, 7, "m", 86_400)
 
 
-def test_the_domain_is_where_a_value_was_ever_seen(dataset: xr.Dataset) -> None:
+def test_the_domain_is_where_a_value_was_observed_at_any_time(dataset: xr.Dataset) -> None:
     lost = dataset.copy(deep=True)
     lost.pet.values[:, 0, 0] = np.nan  # highest y, lowest x
     inside = choose(lost).domain["pet"].to_array()
@@ -61,7 +62,7 @@ def test_the_domain_is_where_a_value_was_ever_seen(dataset: xr.Dataset) -> None:
 
 
 def test_statistics_come_from_observed_cells_only(dataset: xr.Dataset) -> None:
-    cube = read_dataset(dataset).cube
+    cube = LoadedCube.of(read_dataset(dataset).cube)
     layout = choose(dataset)
     statistics = choose_statistics(cube, layout)
     rain = dataset.precipitation.values
@@ -106,6 +107,6 @@ def test_a_variable_without_observations_is_refused_by_name(dataset: xr.Dataset)
 
 def test_data_without_time_are_refused(dataset: xr.Dataset) -> None:
     cube = read_dataset(dataset).cube
-    still = type(cube)(cube.time, cube.y, cube.x, variables={"slope": cube.variables["slope"]})
+    still = LoadedCube(cube.time, cube.y, cube.x, variables={"slope": cube.variables["slope"]})
     with pytest.raises(UnknownVariableError, match="no variable on"):
         choose_layout(still, "m", TokensConfig())

@@ -1,4 +1,4 @@
-"""Data read lazily is the data read at once: windows, domains, statistics; and memory stays bounded."""
+"""Data read lazily equals data read at once: windows, domains, statistics; and memory stays bounded."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from hydrofill.cube import WaterCube
 from hydrofill.errors import ContractError, CoordinateError, StructureError, UnreadableError
 from hydrofill.layout import Layout
 from model.config import MaskingConfig
-from model.data import lazy_cube as reading
-from model.data.lazy_cube import LazyCube, LazyVariable, read_lazily, summary
+from model.data import lazy_cube as lazy_module
+from model.data.cubes import LoadedCube
+from model.data.lazy_cube import LazyCube, LazyVariable, read_lazily
 from model.data.sources import open_sources
 from model.data.summary import summary_of
-from model.data.windows import WindowSampler, without_steps
+from model.data.windows import WindowSampler
 
 EVERYTHING = (slice(0, 20), slice(0, 7), slice(0, 5))
 WINDOWS = [EVERYTHING, (slice(3, 11), slice(2, 6), slice(1, 4)), (slice(0, 1), slice(0, 2), slice(0, 1))]
@@ -32,7 +33,7 @@ def file(dataset: xr.Dataset, tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def nothing_fits_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "IN_MEMORY_VALUES", 0)
+    monkeypatch.setattr(lazy_module, "IN_MEMORY_VALUES", 0)
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def test_units_and_names_become_those_of_the_model(dataset: xr.Dataset, layout: 
 
 
 @pytest.mark.parametrize("files", [1, 2])
-def test_grids_are_not_read_before_they_are_asked_for(files: int, dataset: xr.Dataset, tmp_path: Path) -> None:
+def test_grids_are_not_read_before_they_are_needed(files: int, dataset: xr.Dataset, tmp_path: Path) -> None:
     for number, steps in enumerate(np.array_split(np.arange(20), files)):
         dataset[["pet", "precipitation"]].isel(time=steps).to_netcdf(tmp_path / f"{number}.nc", engine="h5netcdf")
     cube = read_lazily(open_sources([tmp_path])).cube
@@ -104,7 +105,7 @@ def test_window_is_the_same_wherever_values_are_kept(
     kept: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(reading, "IN_MEMORY_VALUES", 10**6 if kept == "in memory" else 0)
+    monkeypatch.setattr(lazy_module, "IN_MEMORY_VALUES", 10**6 if kept == "in memory" else 0)
     (tmp_path / "scratch").mkdir()
     cube = read_lazily(open_sources([file]), scratch=tmp_path / "scratch").cube
     assert_same(cube.window(*part), read_dataset(dataset).cube.window(*part))
@@ -117,7 +118,7 @@ def test_window_is_the_same_wherever_values_are_kept(
 
 def test_sampler_draws_the_same_batches_from_disk(lazy: LazyCube, dataset: xr.Dataset, layout: Layout) -> None:
     held = np.arange(20) > 15
-    eager = without_steps(read_dataset(dataset).cube, held)
+    eager = LoadedCube.of(read_dataset(dataset).cube).without_steps(held)
     ours = WindowSampler(lazy.without_steps(held), layout, MaskingConfig(), 2, 7)
     theirs = WindowSampler(eager, layout, MaskingConfig(), 2, 7)
     for number in (0, 9):
@@ -135,10 +136,10 @@ def test_hidden_steps_are_missing_and_the_domain_stays(lazy: LazyCube) -> None:
     np.testing.assert_array_equal(lazy.without_steps(~held).inside("precipitation"), lazy.inside("precipitation"))
 
 
-def test_domain_told_by_the_file_is_kept(dataset: xr.Dataset, tmp_path: Path) -> None:
+def test_domain_given_in_the_file_is_kept(dataset: xr.Dataset, tmp_path: Path) -> None:
     dataset["pet_domain"] = (("y", "x"), np.arange(35).reshape(7, 5) % 2)
-    dataset.to_netcdf(tmp_path / "told.nc", engine="h5netcdf")
-    cube = read_lazily(open_sources([tmp_path / "told.nc"])).cube
+    dataset.to_netcdf(tmp_path / "domain.nc", engine="h5netcdf")
+    cube = read_lazily(open_sources([tmp_path / "domain.nc"])).cube
     np.testing.assert_array_equal(cube.inside("pet"), np.arange(35).reshape(7, 5) % 2 == 1)
 
 
@@ -156,10 +157,10 @@ def test_excerpt_holds_the_chosen_steps_and_what_is_around_them(lazy: LazyCube) 
 
 
 @pytest.mark.parametrize("block", [1, 35 * 3, 10**6])
-def test_summary_is_that_of_the_observed_training_cells(
+def test_summary_is_that_of_the_observed_training_cells_in_memory_and_lazily(
     file: Path, dataset: xr.Dataset, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "SCAN_VALUES", block)
+    monkeypatch.setattr(lazy_module, "SCAN_VALUES", block)
     held = np.arange(20) % 7 == 0
     whole = read_dataset(dataset).cube
     cube = read_lazily(open_sources([file])).cube.without_steps(held)
@@ -168,32 +169,31 @@ def test_summary_is_that_of_the_observed_training_cells(
         z = values[~np.isnan(values)].astype(np.float64)
         got = cube.summary(name)
         assert got.number == len(z)
-        np.testing.assert_allclose([got.mean, got.spread, got.lowest], [z.mean(), z.std(), z.min()], rtol=1e-9)
+        np.testing.assert_allclose([got.mean, got.std, got.lowest], [z.mean(), z.std(), z.min()], rtol=1e-9)
         np.testing.assert_allclose(got.skewness, ((z - z.mean()) ** 3).mean() / z.std() ** 3, rtol=1e-6, atol=1e-9)
         assert got.zero_share == (z == 0).mean()
         root = np.sqrt(np.maximum(z, 0))
-        np.testing.assert_allclose([got.root_mean, got.root_spread], [root.mean(), root.std()], rtol=1e-9)
+        np.testing.assert_allclose([got.root_mean, got.root_std], [root.mean(), root.std()], rtol=1e-9)
         np.testing.assert_array_equal(cube.inside(name), whole.inside(name) if values.ndim > 1 else cube.inside(name))
-        if not held.any():
-            assert summary(whole, name) == got
+        assert LoadedCube.of(whole).without_steps(held).summary(name) == got
 
 
-def test_values_far_from_zero_keep_their_spread() -> None:
+def test_values_far_from_zero_keep_their_standard_deviation() -> None:
     z = np.random.default_rng(0).normal(101_325, 800, (50, 200)).astype(np.float32)
     got = summary_of(z)
-    np.testing.assert_allclose(got.spread, z.astype(np.float64).std(), rtol=1e-6)
+    np.testing.assert_allclose(got.std, z.astype(np.float64).std(), rtol=1e-6)
     assert abs(got.skewness) < 0.1
 
 
-def test_summary_of_nothing_says_so() -> None:
+def test_summary_of_nothing_has_no_values() -> None:
     got = summary_of(np.full((3, 2), np.nan, np.float32))
     assert got.number == 0
     assert np.isnan(got.mean)
 
 
-def test_constant_has_no_spread_and_no_skewness() -> None:
+def test_constant_has_no_standard_deviation_and_no_skewness() -> None:
     got = summary_of(np.full((3, 2), 4.0, np.float32))
-    assert (got.mean, got.spread, got.skewness) == (4.0, 0.0, 0.0)
+    assert (got.mean, got.std, got.skewness) == (4.0, 0.0, 0.0)
 
 
 # Several files.
@@ -229,7 +229,7 @@ def test_memory_stays_below_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
     made.to_netcdf(path, engine="h5netcdf", encoding={"rain": {"chunksizes": (20, 80, 80)}})
     expected, total = values[100:130, 20:60, 90:130].copy(), values.nbytes
     del made, values
-    monkeypatch.setattr(reading, "SCAN_VALUES", 400_000)
+    monkeypatch.setattr(lazy_module, "SCAN_VALUES", 400_000)
     tracemalloc.start()
     try:
         cube = read_lazily(open_sources([path])).cube
@@ -267,7 +267,7 @@ def test_path_that_does_not_exist_is_named(tmp_path: Path) -> None:
         open_sources([tmp_path / "nowhere.nc"])
 
 
-def test_file_that_is_no_data_is_named(tmp_path: Path) -> None:
+def test_file_that_is_not_data_is_named(tmp_path: Path) -> None:
     (tmp_path / "text.nc").write_text("not a NetCDF file")
     with pytest.raises(UnreadableError, match=r"text\.nc: cannot be read as NetCDF or Zarr"):
         open_sources([tmp_path / "text.nc"])
@@ -279,7 +279,7 @@ def test_empty_folder_is_named(tmp_path: Path) -> None:
         open_sources([tmp_path / "empty"])
 
 
-def test_nothing_given_is_refused() -> None:
+def test_no_file_is_refused() -> None:
     with pytest.raises(UnreadableError, match="no file is given"):
         open_sources([])
 

@@ -12,8 +12,10 @@ from hydrofill.errors import NothingObservedError
 from hydrofill.guesses.first_guesses import GUESSES, regions
 from hydrofill.layout import Layout
 from model.config import MaskingConfig
-from model.data.training_records import MIN_CELLS, draw_record, guess_errors, hide
-from model.data.windows import POOL, WindowSampler, held_out_steps, without_steps
+from model.data.cubes import LoadedCube
+from model.data.training_records import MIN_CELLS, draw_record, guess_errors
+from model.data.windows import POOL, WindowSampler, held_out_steps
+from model.gaps.drawing import gaps_of_kind
 
 KINDS = ("patches", "clouds", "swaths", "squares", "frames")
 
@@ -76,7 +78,7 @@ def test_batches_drawn_ahead_are_the_same(water: WaterCube, layout: Layout, numb
     ahead.close()
 
 
-def test_what_fails_ahead_is_told_when_it_is_asked_for(water: WaterCube, layout: Layout) -> None:
+def test_an_error_ahead_is_raised_when_the_batch_is_requested(water: WaterCube, layout: Layout) -> None:
     sampler = WindowSampler(water, layout, MaskingConfig(), 1, seed=0, ahead=True)
     sampler.batch(0)
     sampler.batch_size = 0  # no pool can be made after the one that is being drawn
@@ -92,7 +94,7 @@ def test_a_whole_variable_is_absent_at_times(water: WaterCube, layout: Layout) -
     assert all(seen)
 
 
-def test_partial_decoding_asks_for_the_kept_share(water: WaterCube, layout: Layout) -> None:
+def test_partial_decoding_requests_the_kept_share(water: WaterCube, layout: Layout) -> None:
     def requested(kept: float) -> int:
         sampler = WindowSampler(water, layout, MaskingConfig(kept_mask_ratio=kept), 4, seed=0)
         return sum(int(sampler.batch(i).queries.length.sum()) for i in range(24))
@@ -103,7 +105,8 @@ def test_partial_decoding_asks_for_the_kept_share(water: WaterCube, layout: Layo
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", [(6, 9, 4), (2, 3, 3), (4, 1, 1), (9, 2)])
 def test_every_kind_of_gap_hides_about_its_ratio(layout: Layout, kind: str, shape: tuple[int, ...]) -> None:
-    drawn = [hide(np.random.default_rng(s), kind, shape, 0.5, layout, MaskingConfig()).mean() for s in range(40)]
+    seeds = map(np.random.default_rng, range(40))
+    drawn = [gaps_of_kind(rng, kind, shape, 0.5, layout, MaskingConfig()).mean() for rng in seeds]
     assert np.mean(drawn) == pytest.approx(0.5, abs=0.17)
 
 
@@ -118,13 +121,13 @@ def test_held_out_steps_are_whole_blocks_of_about_the_share() -> None:
 def test_without_steps_empties_them_and_keeps_the_domain(water: WaterCube) -> None:
     steps = np.zeros(20, bool)
     steps[3:9] = True
-    part = without_steps(water, steps)
+    part = LoadedCube.of(water).without_steps(steps)
     assert np.isnan(part.variables["pet"].values[3:9]).all()
     np.testing.assert_array_equal(part.inside("pet"), water.inside("pet"))
     np.testing.assert_array_equal(part.variables["pet"].values[9:], water.variables["pet"].values[9:])
 
 
-def test_a_record_hides_the_datas_own_gaps_at_other_times(water: WaterCube, layout: Layout) -> None:
+def test_a_record_hides_the_own_gaps_of_the_data_at_other_times(water: WaterCube, layout: Layout) -> None:
     config = MaskingConfig(untouched=0.0, own_gaps=1.0)
     record = draw_record(np.random.default_rng(2), water, layout, config)
     gaps = ~water.variables["pet"].valid & water.variables["pet"].valid.any(axis=0)

@@ -1,4 +1,4 @@
-"""The factor that makes an interval hold what it says, and the fill below which a cell is dry."""
+"""The factor with which an interval holds its nominal share, and the fill below which a cell is dry."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from model.config import MaskingConfig
 from model.evaluation.calibration import _of_variable, calibrate, dry_threshold, stretch_by_size
 
 
-def test_a_spread_half_too_small_is_doubled(rng: np.random.Generator) -> None:
+def test_a_standard_deviation_half_too_small_is_doubled(rng: np.random.Generator) -> None:
     truth, std = rng.standard_normal(20_000), np.full(20_000, 0.5)
     found = stretch_by_size(truth, np.zeros(20_000), std, frame=np.zeros(20_000))
     assert found.std == (0.5,)
@@ -26,9 +26,9 @@ def test_the_stretched_interval_holds_nine_in_ten_of_any_distribution(rng: np.ra
     assert np.mean(np.abs(truth) <= Z90 * found.apply(np.ones(5_000))) == pytest.approx(0.9, abs=0.005)
 
 
-def test_the_interval_holds_nine_in_ten_among_the_sure_and_among_the_unsure(rng: np.random.Generator) -> None:
+def test_the_interval_holds_nine_in_ten_at_every_size_of_standard_deviation(rng: np.random.Generator) -> None:
     std = rng.uniform(0.1, 4, 40_000)
-    truth = rng.standard_normal(40_000) * std**2  # the unsure are wrong by more than they say, the sure by less
+    truth = rng.standard_normal(40_000) * std**2  # large standard deviations are too small, small ones too large
     stretched = stretch_by_size(truth, np.zeros(40_000), std, frame=np.arange(40_000)).apply(std)
     inside = np.abs(truth) <= Z90 * stretched
     for low, high in ((0.3, 1), (1, 2), (2, 3), (3, 4)):
@@ -42,12 +42,12 @@ def test_few_frames_support_few_sizes(rng: np.random.Generator) -> None:
     assert len(stretch_by_size(truth, np.zeros(4_000), std, frame=np.arange(4_000)).std) == 8
 
 
-def test_the_smallest_fills_are_dried_as_far_as_it_costs_little(rng: np.random.Generator) -> None:
+def test_the_smallest_fills_are_dried_while_it_costs_little(rng: np.random.Generator) -> None:
     truth = np.where(rng.random(10_000) < 0.7, 0.0, rng.gamma(2, 3, 10_000))
     blurred = 0.6 + 0.8 * truth + 0.1 * rng.random(10_000)
     below = dry_threshold(truth, blurred, wet=0.5, cost=1.005)
     assert (blurred >= below).mean() == pytest.approx((truth >= 0.5).mean(), abs=0.03)
-    costly = 3 + 0.1 * rng.random(10_000)  # nothing is known: zero would be worse than the mean anywhere
+    costly = 3 + 0.1 * rng.random(10_000)  # nothing is known: zero would be worse than the mean everywhere
     assert dry_threshold(truth, costly, wet=0.5, cost=1.005) < 3.0
     assert dry_threshold(truth, truth, wet=0.5, cost=1.005) == 0.0
 
@@ -61,14 +61,12 @@ def test_rain_is_dried_and_a_river_is_not(rng: np.random.Generator, dry_share: f
     assert (max(_of_variable(rows, spec).dry_below) > 0.5) == dried
 
 
-def test_a_network_too_sure_of_itself_is_stretched(water: WaterCube, layout: Layout) -> None:
-    spread = float(np.nanstd(water.variables["pet"].values))
+def test_an_overconfident_network_is_stretched(water: WaterCube, layout: Layout) -> None:
+    std = float(np.nanstd(water.variables["pet"].values))
 
-    def sure(tokens: Tokens, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
+    def overconfident(tokens: Tokens, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
         assert tokens.length > 0
-        return np.zeros(queries.requested.shape, np.float32), np.full(
-            queries.requested.shape, 1e-3 * spread, np.float32
-        )
+        return np.zeros(queries.requested.shape, np.float32), np.full(queries.requested.shape, 1e-3 * std, np.float32)
 
-    found = calibrate(water, layout, sure, MaskingConfig(), seed=0)
+    found = calibrate(water, layout, overconfident, MaskingConfig(), seed=0)
     assert found["pet"].stretch[0].factor == (20.0,)

@@ -1,4 +1,4 @@
-"""Ours beside the baselines: only hidden cells count, the data's own gaps are among the kinds, pictures are drawn."""
+"""The network and the baselines: only hidden cells count, the data's own gaps are a kind, plots are drawn."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def made(water: WaterCube, layout: Layout, network: CrossMAE) -> list[Trial]:
     return list(trials(water, layout, TorchPredictor(network), 0, METHODS))
 
 
-def test_only_what_was_observed_is_hidden_and_methods_see_none_of_it(made: list[Trial], water: WaterCube) -> None:
+def test_only_observed_cells_are_hidden_and_no_method_sees_them(made: list[Trial], water: WaterCube) -> None:
     for trial in made:
         valid = water.variables[trial.variable].valid
         assert trial.hidden.any()
@@ -45,7 +45,7 @@ def test_kinds_are_shapes_that_gaps_have_and_never_single_cells(made: list[Trial
     assert len(kinds) == len(made)
 
 
-def test_methods_that_suit_stand_beside_ours(made: list[Trial]) -> None:
+def test_methods_that_suit_are_compared_with_the_network(made: list[Trial]) -> None:
     for trial in made:
         expected = [OURS, *METHODS] if trial.truth.ndim == 3 else [OURS, *METHODS[:2]]
         assert sorted(trial.fills) == sorted(expected)
@@ -62,7 +62,7 @@ def test_a_perfect_fill_has_no_error_in_any_class(made: list[Trial]) -> None:
         json.dumps(perfect.row())
 
 
-def test_pictures_of_a_grid_are_three_and_of_series_one(made: list[Trial], tmp_path: Path) -> None:
+def test_a_grid_has_three_plots_and_a_series_one(made: list[Trial], tmp_path: Path) -> None:
     grid = next(t for t in made if (t.variable, t.gap) == ("pet", "clouds"))
     series = next(t for t in made if t.truth.ndim == 2)
     assert [p.name for p in draw(grid, tmp_path)] == [
@@ -72,7 +72,7 @@ def test_pictures_of_a_grid_are_three_and_of_series_one(made: list[Trial], tmp_p
     assert all(p.stat().st_size > 5000 for p in tmp_path.iterdir())
 
 
-def test_reliability_of_what_is_right_about_itself_is_the_diagonal(made: list[Trial]) -> None:
+def test_reliability_of_correct_standard_deviations_is_the_diagonal(made: list[Trial]) -> None:
     trial = made[0]
     rng = np.random.default_rng(0)
     std = np.ones((200, 100))
@@ -82,7 +82,7 @@ def test_reliability_of_what_is_right_about_itself_is_the_diagonal(made: list[Tr
     np.testing.assert_allclose(coverage_by_level(right, OURS), LEVELS, atol=0.02)
 
 
-def test_pictures_say_what_they_need(made: list[Trial], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plots_name_the_package_they_need(made: list[Trial], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole_import = builtins.__import__
 
     def without(name: str, *rest: object) -> object:

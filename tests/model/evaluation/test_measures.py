@@ -1,4 +1,4 @@
-"""Scores against closed forms and cases worked out by hand."""
+"""Scores against closed forms and cases calculated by hand."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_crps_is_the_integral_that_defines_it() -> None:
     assert crps_gaussian(np.array([mean - truth]), np.array([std]))[0] == pytest.approx(integral, rel=1e-5)
 
 
-def test_crps_without_spread_is_the_absolute_error() -> None:
+def test_crps_with_zero_standard_deviation_is_the_absolute_error() -> None:
     np.testing.assert_array_equal(crps_gaussian(floats(-2.0, 0.5), floats(0.0, 0.0)), [2.0, 0.5])
 
 
@@ -69,20 +69,20 @@ def test_coverage_of_a_calibrated_gaussian_is_ninety_percent() -> None:
     assert got.crps == pytest.approx(float(np.mean(std)) / np.sqrt(np.pi), rel=0.03)  # of the true distribution
 
 
-def test_cells_without_a_spread_take_no_part_in_calibration() -> None:
+def test_cells_without_a_standard_deviation_are_left_out_of_calibration() -> None:
     got = scores(floats(0.0, 0.0, 0.0), floats(1.0, 5.0, 5.0), floats(1.0, NAN, -1.0))
     assert got.n == 3
     assert got.coverage90 == 1.0
     assert scores(floats(0.0), floats(1.0), floats(NAN)).crps is None
 
 
-def test_spread_and_skill_agree_where_errors_are_as_large_as_said() -> None:
+def test_spread_skill_is_one_where_errors_are_as_large_as_predicted() -> None:
     assert spread_skill(floats(3.0, -4.0), floats(5.0, 0.0)) == pytest.approx(1.0)
     assert spread_skill(floats(3.0, -4.0), floats(2.5, 0.0)) == pytest.approx(0.5)
     assert spread_skill(floats(0.0), floats(1.0)) is None
 
 
-def test_totals_compare_water_and_nothing_else() -> None:
+def test_totals_ratio_is_for_water_alone() -> None:
     assert totals_ratio(floats(1.0, 3.0), floats(1.0, 1.0)) == pytest.approx(0.5)
     assert totals_ratio(floats(-1.0, 3.0), floats(1.0, 1.0)) is None
     assert totals_ratio(floats(0.0), floats(1.0)) is None
@@ -96,12 +96,12 @@ def test_wet_cells_are_counted_by_hand() -> None:
     assert wet_frequency_bias(truth, filled, 9.0) is None
 
 
-def test_drizzle_is_the_lowest_fifth_of_what_falls() -> None:
+def test_drizzle_is_the_lowest_fifth_of_values_above_zero() -> None:
     assert wet_threshold(floats(0.0, NAN, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0)) == pytest.approx(2.0)
     assert wet_threshold(floats(0.0, NAN)) is None
 
 
-def test_the_mean_has_no_efficiency_and_the_truth_all() -> None:
+def test_efficiency_is_zero_for_the_mean_and_one_for_the_truth() -> None:
     truth = floats(1.0, 2.0, 6.0)
     assert nse(truth, floats(3.0, 3.0, 3.0)) == pytest.approx(0.0)
     assert (nse(truth, truth), kge(truth, truth)) == pytest.approx((1.0, 1.0))
@@ -164,13 +164,13 @@ def test_cells_left_missing_are_counted_and_not_scored(case: xr.Dataset, filled:
     assert by_kind(result, "flow")["outage"] == Scores(n=1, rmse=0.0, mae=0.0, bias=0.0, totals_ratio=1.0)
 
 
-def test_baselines_stand_beside_the_fill(case: xr.Dataset, filled: xr.Dataset) -> None:
+def test_baselines_are_scored_with_the_fill(case: xr.Dataset, filled: xr.Dataset) -> None:
     row = next(row for row in score_case(case, filled).rows if (row.variable, row.kind) == ("rain", "cloud"))
     assert row.baselines["linear_in_time"].rmse == pytest.approx(0.0)  # 1, 2, 3, 4 is a straight line
     assert row.baselines["cell_mean"].rmse == pytest.approx(0.5)  # the mean of 1 and 4, where 2 was
 
 
-def test_baselines_know_the_dates_of_other_calendars_and_names_of_time(case: xr.Dataset, filled: xr.Dataset) -> None:
+def test_baselines_read_other_calendars_and_names_of_time(case: xr.Dataset, filled: xr.Dataset) -> None:
     dates = xr.date_range("2001-02-26", periods=4, calendar="noleap", use_cftime=True)
     other = case.assign_coords(time=dates).rename(time="valid_time")
     assert score_case(other, filled).rows == score_case(case, filled).rows
@@ -188,7 +188,7 @@ def test_a_changed_sign_of_zero_is_a_changed_bit() -> None:
     assert count_changed(floats(0.0, 1.0), floats(-0.0, 1.0), np.array([True, True])) == 1
 
 
-def test_a_file_that_is_no_case_is_refused(filled: xr.Dataset) -> None:
+def test_a_file_that_is_not_a_case_is_refused(filled: xr.Dataset) -> None:
     with pytest.raises(StructureError, match="not a case"):
         score_case(filled, filled)
 

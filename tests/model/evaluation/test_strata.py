@@ -1,4 +1,4 @@
-"""Lengths of gaps, distances and spectra, against cases worked out by hand."""
+"""Lengths of gaps, distances and spectra, against cases calculated by hand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from model.evaluation.metrics.strata import (
 )
 
 
-def test_each_missing_value_knows_how_long_its_gap_is() -> None:
+def test_each_missing_value_has_the_length_of_its_gap() -> None:
     missing = np.array([1, 0, 1, 1, 1, 0, 1, 1], bool)[:, None]
     np.testing.assert_array_equal(gap_lengths(missing)[:, 0], [1, 0, 3, 3, 3, 0, 2, 2])
 
@@ -43,7 +43,7 @@ def test_empty_frames_are_a_class_of_their_own() -> None:
     }  # fmt: skip
 
 
-def test_scores_come_for_the_classes_that_have_cells() -> None:
+def test_only_classes_that_have_cells_are_scored() -> None:
     truth, filled = np.zeros((3, 1)), np.array([[1.0], [2.0], [4.0]])
     classes = {"a": np.array([[True], [False], [False]]), "b": np.array([[False], [True], [True]]), "c": truth > 0}
     made = scores_by_class(truth, filled, None, np.array([[True], [True], [False]]), classes)
@@ -56,14 +56,14 @@ def test_spectrum_holds_all_the_variance(rng: np.random.Generator) -> None:
     assert variance.sum() == pytest.approx(fields.var(axis=(1, 2)).mean())
 
 
-def test_a_wave_stands_at_its_length() -> None:
+def test_a_wave_appears_at_its_wavelength() -> None:
     x = np.arange(32) + 0.5
     wave = np.cos(2 * np.pi * x / 8) * np.ones((1, 32, 1))
     wavelength, variance = radial_spectrum(wave)
     assert wavelength[np.argmax(variance)] == pytest.approx(8.0, rel=0.1)
 
 
-def test_blurring_loses_what_is_small(rng: np.random.Generator) -> None:
+def test_blurring_loses_fine_wavelengths(rng: np.random.Generator) -> None:
     truth = rng.normal(size=(4, 24, 24))
     blurred = (truth + np.roll(truth, 1, 1) + np.roll(truth, 1, 2) + np.roll(truth, (1, 1), (1, 2))) / 4
     assert psd_ratio(truth, truth) == 1.0

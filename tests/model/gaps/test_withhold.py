@@ -1,4 +1,4 @@
-"""A scored case: what is hidden, what is kept, what is written beside it."""
+"""A test case: what is hidden, what is kept, what is written with it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def dataset() -> xr.Dataset:
 VARIABLES = ("precipitation", "pet", "river_flow")
 
 
-def test_dimensions_are_told_by_what_they_are_and_not_by_a_list_of_names(dataset: xr.Dataset) -> None:
+def test_dimensions_are_recognised_by_their_axis_and_not_by_a_list_of_names(dataset: xr.Dataset) -> None:
     renamed = dataset.rename(time="valid_time", y="latitude", x="longitude", site="station", site_x="station_x")
     case, other = withhold(dataset, seed=1), withhold(renamed, seed=1)
     for name in VARIABLES:
@@ -69,7 +69,7 @@ def test_a_case_holds_gappy_values_truth_and_kind_for_each_variable(dataset: xr.
         assert gap.dtype == np.int8
 
 
-def test_flags_say_their_meanings(dataset: xr.Dataset) -> None:
+def test_flags_have_meanings(dataset: xr.Dataset) -> None:
     attrs = withhold(dataset, seed=1)["pet_gap"].attrs
     np.testing.assert_array_equal(attrs["flag_values"], np.arange(7, dtype=np.int8))
     assert attrs["flag_values"].dtype == np.int8
@@ -99,7 +99,7 @@ def test_a_whole_frame_has_no_value_at_all(dataset: xr.Dataset) -> None:
     assert np.isin(gap[frames], [GapKind.FRAME, GapKind.NATURAL]).all()
 
 
-def test_swaths_are_withheld_when_asked_for(dataset: xr.Dataset) -> None:
+def test_swaths_are_withheld_when_requested(dataset: xr.Dataset) -> None:
     gap = withhold(dataset, 1, Shares(cloud=0.0, swath=0.3, square=0.0, frame=0.0))["pet_gap"].values
     assert set(np.unique(gap)) == {0, 1, 3}
     assert np.mean(gap == GapKind.SWATH) == pytest.approx(0.3, rel=0.02)
@@ -157,13 +157,13 @@ def test_one_frame_and_one_cell_can_be_withheld() -> None:
             assert withhold(tiny, seed, shares)["sst_gap"].shape == (1, 1, 1)
 
 
-def test_frames_can_be_all_there_is_to_hide(dataset: xr.Dataset) -> None:
+def test_all_hidden_cells_can_be_frames(dataset: xr.Dataset) -> None:
     gap = withhold(dataset, 1, Shares(cloud=0.0, square=0.0, frame=1.0))["pet_gap"].values
     assert np.isin(gap, [GapKind.FRAME, GapKind.NATURAL]).all()
 
 
 def test_a_dataset_without_time_varying_fields_is_refused(dataset: xr.Dataset) -> None:
-    with pytest.raises(StructureError, match="nothing to withhold"):
+    with pytest.raises(StructureError, match="no variable to withhold cells of"):
         withhold(dataset[["slope", "time_bounds"]], seed=1)
 
 

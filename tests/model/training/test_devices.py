@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from hydrofill.cube import WaterCube
 from model.config import ConfigError, RunConfig
+from model.data.cubes import LoadedCube
 from model.data.layout import choose_statistics
 from model.data.training_records import guess_errors
 from model.data.windows import Example, WindowSampler, stack_examples
@@ -56,7 +57,7 @@ def test_two_processes_give_the_gradients_of_one(
     assert len(examples) == 4 and sum(counts[:2]) != sum(counts[2:])  # a mean of means would be another
     torch.manual_seed(config.training.seed)
     network = CrossMAE(layout, TINY)
-    statistics = choose_statistics(water, layout)
+    statistics = choose_statistics(LoadedCube.of(water), layout)
     network.set_statistics(statistics)
     network.set_guess_errors(
         guess_errors(

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from hydrofill.cube import WaterCube
 from hydrofill.layout import Layout
 from model.config import RunConfig
-from model.data.windows import without_steps
+from model.data.cubes import LoadedCube
 from model.run_folder import read_run
 from model.training import early_stopping as stopping
 from model.training.early_stopping import Checks, held_out_batches
@@ -62,7 +62,7 @@ def test_held_out_batches_score_held_out_steps_alone(water: WaterCube, layout: L
         n: np.where(v.valid, np.where(held.reshape(-1, *[1] * (v.values.ndim - 1)), 2, 1), v.values).astype(np.float32)
         for n, v in water.of_kind("grid", "series").items()
     }
-    batches = held_out_batches(water.with_values(marked), held, layout, tiny_run, 0)
+    batches = held_out_batches(LoadedCube.of(water.with_values(marked)), held, layout, tiny_run, 0)
     assert len(batches) == stopping.BATCHES
     for batch in batches:
         scored = batch.target[~np.isnan(batch.target)]
@@ -72,16 +72,16 @@ def test_held_out_batches_score_held_out_steps_alone(water: WaterCube, layout: L
 def test_there_is_nothing_to_stop_by_without_held_out_values(
     water: WaterCube, layout: Layout, tiny_run: RunConfig
 ) -> None:
-    held = np.zeros(20, bool)
-    assert held_out_batches(water, held, layout, tiny_run, 0) == []
+    held, cube = np.zeros(20, bool), LoadedCube.of(water)
+    assert held_out_batches(cube, held, layout, tiny_run, 0) == []
     held[:4] = True
-    assert held_out_batches(without_steps(water, held), held, layout, tiny_run, 0) == []
-    assert held_out_batches(water, held, layout, tiny_run, 0) != []
+    assert held_out_batches(cube.without_steps(held), held, layout, tiny_run, 0) == []
+    assert held_out_batches(cube, held, layout, tiny_run, 0) != []
     held[3] = False  # too few steps: their loss is mostly chance
-    assert held_out_batches(water, held, layout, tiny_run, 0) == []
+    assert held_out_batches(cube, held, layout, tiny_run, 0) == []
     held[3] = True
     patient = tiny_run.updated(training=tiny_run.training.updated(patience=1.0))
-    assert held_out_batches(water, held, layout, patient, 0) == []
+    assert held_out_batches(cube, held, layout, patient, 0) == []
 
 
 @pytest.mark.usefixtures("often")

@@ -12,8 +12,8 @@ import xarray as xr
 
 from hydrofill.errors import ContractError, CoordinateError, StructureError, UnknownVariableError, UnreadableError
 from model.data.lazy_cube import read_lazily
+from model.data.site_tables import read_tables
 from model.data.sources import open_sources
-from model.data.tables import read_tables
 
 DAYS = pd.date_range("1989-12-01", periods=62, freq="D")
 GAUGES = {"10002": (412_000.0, 842_000.0), "39001": (517_700.0, 169_800.0), "02004": (300_000.0, 701_000.0)}
@@ -212,8 +212,8 @@ def test_gauge_with_a_series_and_no_attributes_is_named(tmp_path: Path) -> None:
         read_tables(paths, "m")
 
 
-def test_gauge_named_twice_in_a_table_is_named(tmp_path: Path) -> None:
-    with pytest.raises(StructureError, match=r"attributes\.csv: holds a gauge twice \(got a\)"):
+def test_gauge_with_two_rows_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StructureError, match=r"attributes\.csv: a gauge has two rows \(got a\)"):
         read_tables([attributes(tmp_path, gauge_id=["a", "a"])], "m")
 
 
@@ -224,7 +224,7 @@ def test_two_values_of_a_gauge_on_one_day_are_named(tmp_path: Path) -> None:
 
 
 def test_tables_without_places_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(CoordinateError, match=r"the tables do not say where the gauges are .*lat and lon"):
+    with pytest.raises(CoordinateError, match=r"the tables do not give the places of the gauges .*lat and lon"):
         read_tables([attributes(tmp_path)], "degrees")
 
 
@@ -234,7 +234,7 @@ def test_gauge_without_a_place_is_named(tmp_path: Path) -> None:
 
 
 def test_series_without_attributes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(CoordinateError, match="no table says where the gauges are"):
+    with pytest.raises(CoordinateError, match="no table gives the places of the gauges"):
         read_tables([long_table(tmp_path)], "m")
 
 
@@ -247,23 +247,23 @@ def test_attributes_without_ids_are_refused(tmp_path: Path) -> None:
 def test_series_without_any_known_column_are_refused(tmp_path: Path) -> None:
     table = pd.DataFrame({"date": ["2000-01-01"], "stage": [1.0]})
     table.to_csv(tmp_path / "flow_a.csv", index=False)
-    with pytest.raises(UnknownVariableError, match=r"flow_a\.csv: no column is known and none says its units"):
+    with pytest.raises(UnknownVariableError, match=r"flow_a\.csv: no column is known, and none has units in its name"):
         read_tables([attributes(tmp_path), tmp_path / "flow_a.csv"], "m")
 
 
-def test_series_of_nobody_are_refused(tmp_path: Path) -> None:
+def test_series_without_a_gauge_are_refused(tmp_path: Path) -> None:
     pd.DataFrame({"date": ["2000-01-01"], "level [m]": [1.0]}).to_csv(tmp_path / "flow.csv", index=False)
-    with pytest.raises(StructureError, match=r"flow\.csv: neither a column nor the file's name tells the gauge"):
+    with pytest.raises(StructureError, match=r"flow\.csv: neither a column nor the file's name gives the gauge"):
         read_tables([attributes(tmp_path), tmp_path / "flow.csv"], "m")
 
 
 def test_date_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CoordinateError, match=r"series\.csv: holds a date that cannot be read"):
+    with pytest.raises(CoordinateError, match=r"series\.csv: a date cannot be read"):
         read_tables([attributes(tmp_path), long_table(tmp_path, time=["2000-01-01", "someday", "2000-01-02"])], "m")
 
 
 @pytest.mark.parametrize("name", ["broken.csv", "broken.parquet"])
-def test_file_that_is_no_table_is_named(tmp_path: Path, name: str) -> None:
+def test_file_that_is_not_a_table_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"\x00\xff\x00")
     with pytest.raises(UnreadableError, match="broken"):
         read_tables([tmp_path / name], "m")

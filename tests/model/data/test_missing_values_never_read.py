@@ -1,4 +1,4 @@
-"""What stands in a missing cell is never read: not by statistics, loss or gradients, and not from the file."""
+"""The number stored in a missing cell is never read: not by statistics, loss or gradients, and not from the file."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import xarray as xr
 
 from hydrofill.cf.dataset import read_dataset
 from model.config import MaskingConfig, RunConfig
+from model.data.cubes import LoadedCube
 from model.data.layout import choose_layout, choose_statistics
 from model.data.lazy_cube import read_lazily
 from model.data.sources import open_sources
@@ -22,7 +23,7 @@ from model.training.train import train
 from tests.model.conftest import untrained
 
 MISSING = 0.6
-PLAIN, POISON = np.float32(-9999.0), np.float32(3e33)  # what stands in the file where a value is missing
+PLAIN, POISON = np.float32(-9999.0), np.float32(3e33)  # stored in the file where a value is missing
 GAPPY = ("precipitation", "pet", "river_flow")
 
 
@@ -78,7 +79,7 @@ def poisoned(batch: Batch) -> Batch:
 def test_loss_and_gradients_are_the_same_to_the_bit_whatever_arrays_hold_in_missing_cells(
     files: dict[str, Path], guesses: bool
 ) -> None:
-    cube = read_dataset(open_sources([files["plain"]])).cube
+    cube = LoadedCube.of(read_dataset(open_sources([files["plain"]])).cube)
     layout = choose_layout(cube, "m", RunConfig().tokens.updated(guesses=guesses))
     network = untrained(layout, cube)
     plain = WindowSampler(cube, layout, MaskingConfig(), batch_size=3, seed=0).batch(0)
@@ -96,7 +97,7 @@ def test_loss_and_gradients_are_the_same_to_the_bit_whatever_arrays_hold_in_miss
 
 
 def test_only_observed_cells_are_visible_and_only_hidden_observed_ones_are_scored(files: dict[str, Path]) -> None:
-    cube = read_dataset(open_sources([files["poison"]])).cube
+    cube = LoadedCube.of(read_dataset(open_sources([files["poison"]])).cube)
     layout = choose_layout(cube, "m", RunConfig().tokens.updated(guesses=False))
     sampler = WindowSampler(cube, layout, MaskingConfig(), batch_size=4, seed=0)
     observed = np.concatenate([v.values[v.valid] for v in cube.variables.values()])

@@ -1,4 +1,4 @@
-"""Tables of gauges, CSV or Parquet: attributes (one row a gauge) and series (one row a gauge and day), joined by id."""
+"""Tables of gauges, CSV or Parquet: attributes (a row for each gauge) and series (for each gauge and day), by id."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ID = re.compile(r"^(gauge|gage|site|station|basin|catchment)s?(_?(id|code))?$|^i
 DATE = re.compile(r"^(date|time|datetime|day)$", re.IGNORECASE)
 ID_IN_NAME = re.compile(r"_([0-9A-Za-z]+)_\d{8}-\d{8}$|_([0-9A-Za-z]+)$")  # of a file that holds one gauge's series
 UNIT_IN_NAME = re.compile(r"^(?P<name>.*?)\s*\[(?P<units>[^\]]*)\]$")  # "river_flow [m3 s-1]"
-PLACES = {  # columns that tell where a gauge is, by the units of the grid
+PLACES = {  # columns with a gauge's place, y and x, by the units of the grid
     "m": (r"^(.*_)?(northing|y|y_m)$", r"^(.*_)?(easting|x|x_m)$"),
     "degrees": (r"^(.*_)?(lat|latitude)$", r"^(.*_)?(lon|long|longitude)$"),
 }
@@ -26,7 +26,7 @@ PLACES = {  # columns that tell where a gauge is, by the units of the grid
 
 @dataclass(frozen=True)
 class Column:
-    """What a column is called in the dataset, and its units; other columns of a series need `[units]` in their name."""
+    """Name and units in the dataset of a known column; other columns of a series need `[units]` in their name."""
 
     name: str
     units: str
@@ -47,15 +47,15 @@ CAMELS_GB: Mapping[str, Column] = {
 
 
 def read_tables(paths: Sequence[Path], grid_units: str, columns: Mapping[str, Column] = CAMELS_GB) -> xr.Dataset:
-    """Series (time, site) and attributes (site) from tables of gauges, joined by gauge id, with the gauges' places.
+    """Read series (time, site) and attributes (site) from tables of gauges, joined by gauge id, with their places.
 
-    A table with a date column holds series: of the gauge in its id column or, without one, in the file's name. One
-    without holds attributes; its numeric columns are all taken. Gauges without series are left out where others
-    have some.
+    A table with a date column holds series; the gauge is in its id column or else in the file's name. A table without
+    a date column holds attributes; all its numeric columns are taken. If any gauge has series, gauges without series
+    are left out.
 
     Args:
         paths: .csv or .parquet.
-        grid_units: of the coordinates to place gauges by, "m" or "degrees"; "" takes metres where the tables have them.
+        grid_units: units of the gauges' coordinates, "m" or "degrees"; with "", metres are preferred.
         columns: names and units of known columns.
 
     Raises:
@@ -67,7 +67,9 @@ def read_tables(paths: Sequence[Path], grid_units: str, columns: Mapping[str, Co
         table = _read(path)
         (series if _column(table, DATE) else attributes).append((path, table))
     if not attributes:
-        raise CoordinateError("no table says where the gauges are", where="site", expected="one row a gauge, no dates")
+        raise CoordinateError(
+            "no table gives the places of the gauges", where="site", expected="one row for each gauge, no dates"
+        )
     known = _join_attributes(attributes)
     dataset = _series(series, columns)
     if series:
@@ -87,7 +89,7 @@ def read_tables(paths: Sequence[Path], grid_units: str, columns: Mapping[str, Co
 
 
 def _read(path: Path) -> pd.DataFrame:
-    """The table, gauge ids as text."""
+    """Read the table, gauge ids as text."""
     try:
         if path.suffix == ".parquet":
             table = pd.read_parquet(path)
@@ -104,7 +106,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _join_attributes(tables: Sequence[tuple[Path, pd.DataFrame]]) -> pd.DataFrame:
-    """All attributes by gauge id, in the order of the first table."""
+    """Join all attributes by gauge id, in the order of the first table."""
     joined: pd.DataFrame | None = None
     for path, table in tables:
         gauge = _column(table, ID)
@@ -112,7 +114,7 @@ def _join_attributes(tables: Sequence[tuple[Path, pd.DataFrame]]) -> pd.DataFram
             raise StructureError("has no column of gauge ids", where=path.name, got=list(table.columns)[:8])
         twice = table[gauge][table[gauge].duplicated()]
         if len(twice):
-            raise StructureError("holds a gauge twice", where=path.name, got=str(twice.iloc[0]))
+            raise StructureError("a gauge has two rows", where=path.name, got=str(twice.iloc[0]))
         table = table.set_index(gauge)
         new = [c for c in table.columns if joined is None or c not in joined.columns]
         joined = table if joined is None else joined.join(table[new], how="outer")
@@ -121,7 +123,7 @@ def _join_attributes(tables: Sequence[tuple[Path, pd.DataFrame]]) -> pd.DataFram
 
 
 def _series(tables: Sequence[tuple[Path, pd.DataFrame]], columns: Mapping[str, Column]) -> xr.Dataset:
-    """Every known column of the series as (time, site) float32, sites in ascending order of id."""
+    """Return every known column of the series as (time, site) float32, sites in ascending order of id."""
     parts: dict[Column, list[pd.DataFrame]] = {}
     for path, table in tables:
         gauge, date = _column(table, ID), _column(table, DATE)
@@ -129,19 +131,19 @@ def _series(tables: Sequence[tuple[Path, pd.DataFrame]], columns: Mapping[str, C
         ids = table[gauge] if gauge is not None else _id_in_name(path)
         times = pd.to_datetime(table[date], errors="coerce")
         if times.isna().any():
-            raise CoordinateError("holds a date that cannot be read", where=path.name)
+            raise CoordinateError("a date cannot be read", where=path.name)
         for label in table.columns.drop([c for c in (gauge, date) if c is not None]):
             column = _named(label, columns)
             if not column.units:
-                continue  # without units, a number is no measurement
+                continue  # a number without units is not a measurement
             values = pd.to_numeric(table[label], errors="coerce")
             parts.setdefault(column, []).append(pd.DataFrame({"site": ids, "time": times, "value": values}))
     if tables and not parts:
         raise UnknownVariableError(
-            "no column is known and none says its units",
+            "no column is known, and none has units in its name",
             where=tables[0][0].name,
             got=list(tables[0][1].columns),
-            expected=f"some of {sorted(columns)}, or such as 'level [m]'",
+            expected=f"some of {sorted(columns)}, or a name such as 'level [m]'",
         )
     return xr.merge([_pivoted(column, part) for column, part in parts.items()], join="outer", compat="no_conflicts")
 
@@ -172,7 +174,7 @@ def _of_gauges(known: pd.DataFrame, ids: np.ndarray) -> pd.DataFrame:
 
 
 def _places(known: pd.DataFrame, grid_units: str) -> tuple[str, str]:
-    """The columns of the gauges' y and x."""
+    """Return the columns of the gauges' y and x."""
     for units in (grid_units,) if grid_units in PLACES else ("m", "degrees"):
         y, x = (next(iter(_matching(known, (pattern,))), None) for pattern in PLACES[units])
         if y is None or x is None:
@@ -183,7 +185,7 @@ def _places(known: pd.DataFrame, grid_units: str) -> tuple[str, str]:
                 raise CoordinateError("a gauge has no place", where=f"{gauge}/{column}")
         return y, x
     expected = "columns such as gauge_northing and gauge_easting" if grid_units != "degrees" else "lat and lon"
-    raise CoordinateError("the tables do not say where the gauges are", where="site", expected=expected)
+    raise CoordinateError("the tables do not give the places of the gauges", where="site", expected=expected)
 
 
 def _matching(table: pd.DataFrame, patterns: Sequence[str]) -> list[str]:
@@ -197,14 +199,17 @@ def _column(table: pd.DataFrame, pattern: re.Pattern[str]) -> str | None:
 def _id_in_name(path: Path) -> str:
     found = ID_IN_NAME.search(path.stem)
     if found is None:
-        raise StructureError("neither a column nor the file's name tells the gauge", where=path.name)
+        raise StructureError("neither a column nor the file's name gives the gauge", where=path.name)
     return str(found[1] or found[2])
 
 
 def _named(label: str, columns: Mapping[str, Column]) -> Column:
-    """A known column, or one whose name tells its units, or one without; signs that no variable's name has become _."""
+    """Return the known column, or a column with the units in its name, or one without units.
+
+    Characters that a variable's name cannot have become _.
+    """
     if label in columns:
         return columns[label]
-    told = UNIT_IN_NAME.match(label)
-    name, units = (told["name"], told["units"]) if told else (label, "")
+    found = UNIT_IN_NAME.match(label)
+    name, units = (found["name"], found["units"]) if found else (label, "")
     return Column(re.sub(r"[^A-Za-z0-9_.\-]+|^(?=[^A-Za-z_])", "_", name), units)
