@@ -15,10 +15,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.local_server import ROOT
+from app.local_server import ROOT, free_port, running
 from tests.app.test_limits import slow_encoder
 from tests.support.servers import serving, wait_for
 from tests.support.tiny import JSON, NETCDF, NPZ, body_of, sample, write_bundle
+
+NO_LIMITS = {"max_cost_s": 1e6, "max_queue_s": 1e6}  # a busy machine must not make the server refuse requests
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,7 @@ def slow_bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def fill(address: str, body: bytes, form: str = NPZ) -> int:
-    reply = httpx.post(f"{address}/reconstruct", content=body, headers={"Content-Type": form}, timeout=60.0)
+    reply = httpx.post(f"{address}/reconstruct", content=body, headers={"Content-Type": form}, timeout=300.0)
     return reply.status_code
 
 
@@ -51,15 +53,9 @@ def has_work(address: str) -> bool:
     return gauge(address, "hydrofill_queue_backlog_seconds") > 0
 
 
-def is_ready(address: str) -> bool:
-    with suppress(httpx.TransportError):
-        return httpx.get(f"{address}/readyz").status_code == 200
-    return False
-
-
 def test_terminated_server_finishes_accepted_requests_and_refuses_new_ones(slow_bundles: Path, tmp_path: Path) -> None:
     body = body_of(sample(600), NPZ)
-    with serving(slow_bundles, tmp_path) as served, ThreadPoolExecutor(4) as pool:
+    with serving(slow_bundles, tmp_path, drain_s=300, **NO_LIMITS) as served, ThreadPoolExecutor(4) as pool:
         accepted = [pool.submit(fill, served.address, body) for _ in range(3)]
         wait_for(lambda: gauge(served.address, "hydrofill_queue_requests") >= 2)
         served.process.send_signal(signal.SIGTERM)
@@ -76,7 +72,7 @@ def test_terminated_server_finishes_accepted_requests_and_refuses_new_ones(slow_
 
 def test_server_that_cannot_finish_in_time_ends_with_an_error(slow_bundles: Path, tmp_path: Path) -> None:
     body = body_of(sample(3000), NPZ)
-    with serving(slow_bundles, tmp_path, drain_s=0.5) as served, ThreadPoolExecutor(1) as pool:
+    with serving(slow_bundles, tmp_path, drain_s=0.5, **NO_LIMITS) as served, ThreadPoolExecutor(1) as pool:
         accepted = pool.submit(fill, served.address, body)
         wait_for(lambda: has_work(served.address))
         served.process.send_signal(signal.SIGTERM)
@@ -113,19 +109,11 @@ cli(["serve", "--bundles", sys.argv[1], "--port", sys.argv[2]])
 
 @pytest.mark.parametrize("fault", ENGINE_FAULTS)
 def test_server_whose_engine_dies_ends_with_an_error(bundles: Path, tmp_path: Path, fault: str) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    command = [sys.executable, "-c", SERVE.format(fault=ENGINE_FAULTS[fault]), str(bundles), port]
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
-    try:
-        wait_for(lambda: is_ready(f"http://127.0.0.1:{port}"))
-        assert fill(f"http://127.0.0.1:{port}", body_of(sample(), NPZ)) == 503
-        assert process.wait(timeout=20) == 70
-    finally:
-        process.kill()
-        process.wait()
+    port = free_port()
+    command = [sys.executable, "-c", SERVE.format(fault=ENGINE_FAULTS[fault]), str(bundles), str(port)]
+    with running(command, port, tmp_path / "log", "/readyz", cwd=ROOT) as server:
+        assert fill(server.address, body_of(sample(), NPZ)) == 503
+        assert server.process.wait(timeout=60) == 70
     assert "the engine has stopped" in (tmp_path / "log").read_text()
 
 
