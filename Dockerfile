@@ -1,13 +1,12 @@
 # The server of hydrofill, without PyTorch.
-#   docker build -t hydrofill .                               the CPU image
-#   docker build -t hydrofill:gpu --build-arg EXTRA=gpu .     the GPU image: onnxruntime-gpu, CUDA and cuDNN
+#   docker build -t hydrofill .                                            the CPU image
+#   docker build -t hydrofill:gpu --target gpu --build-arg EXTRA=gpu .     the GPU image, with CUDA and cuDNN
 # The base image can be pinned: --build-arg PYTHON_DIGEST=@sha256:...
 ARG PYTHON_DIGEST=""
-ARG EXTRA=serve
 
 
 FROM python:3.11-slim-bookworm${PYTHON_DIGEST} AS build
-ARG EXTRA
+ARG EXTRA=serve
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
 RUN python -m venv --without-pip /opt/venv
@@ -33,8 +32,8 @@ WORKDIR /tmp
 RUN PYTHONPATH=/srv /opt/venv/bin/python -m app fill /srv/app/page/dist/page/sample.nc /tmp/filled.nc
 
 
-# What both images share: an unprivileged user, the health check and the settings.
-FROM python:3.11-slim-bookworm${PYTHON_DIGEST} AS serve
+# What both images share: the environment, an unprivileged user, the health check and the settings.
+FROM python:3.11-slim-bookworm${PYTHON_DIGEST} AS server
 LABEL org.opencontainers.image.title="hydrofill" \
       org.opencontainers.image.description="Fill the gaps of gridded and gauged water data" \
       org.opencontainers.image.licenses="Apache-2.0"
@@ -50,6 +49,9 @@ ENV PATH=/opt/venv/bin:$PATH \
     HYDROFILL_OPEN_TO_NETWORK=true \
     HYDROFILL_DRAIN_S=80
 COPY docker/healthcheck.py /opt/healthcheck.py
+COPY --from=build /opt/venv /opt/venv
+COPY --from=build /srv /srv
+COPY --from=build /bundles /bundles
 WORKDIR /tmp
 USER 10001:10001
 EXPOSE 8000
@@ -59,15 +61,12 @@ CMD ["serve"]
 
 
 # CUDA and cuDNN are Python packages of the environment; the driver comes from the host.
-FROM serve AS gpu
+FROM server AS gpu
+RUN ["python", "-c", "import importlib.metadata as m; m.version('onnxruntime-gpu')  # build with EXTRA=gpu"]
 ENV HYDROFILL_PROVIDER=cuda \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     LD_LIBRARY_PATH=/opt/venv/lib/python3.11/site-packages/nvidia/cu13/lib:/opt/venv/lib/python3.11/site-packages/nvidia/cudnn/lib
 
 
-# hadolint ignore=DL3006
-FROM ${EXTRA} AS server
-COPY --from=build /opt/venv /opt/venv
-COPY --from=build /srv /srv
-COPY --from=build /bundles /bundles
+FROM server AS cpu
