@@ -30,6 +30,7 @@ results = Console(width=max(Console().width, 110))  # rows of tables stay whole 
 def model() -> None:
     """Make data, train networks and score fills."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("pint").setLevel(logging.ERROR)  # cf-xarray redefines units on purpose
 
 
 @cli.command(rich_help_panel=DATA)

@@ -111,7 +111,7 @@ def describe(dataset: xr.Dataset, config: SimulationConfig, seed: int) -> xr.Dat
     return dataset.assign_attrs(
         Conventions="CF-1.11",
         title=f"simulated water cycle, {config.rows} x {config.columns} cells of {config.cell_km:g} km, seed {seed}",
-        source="hydrofill model.data.simulate",
+        source="hydrofill simulate",
         license="CC0-1.0",
         comment="no place on Earth; the grids, series and attributes are one closed water balance",
     )
