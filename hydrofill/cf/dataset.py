@@ -69,7 +69,9 @@ class Reading:
     grid_units: str
 
 
-def read_dataset(dataset: xr.Dataset, layout: Layout | None = None) -> Reading:
+def read_dataset(
+    dataset: xr.Dataset, layout: Layout | None = None, dimensions: Mapping[str, Dimension] | None = None
+) -> Reading:
     """Read `dataset` as a cube.
 
     Args:
@@ -77,6 +79,7 @@ def read_dataset(dataset: xr.Dataset, layout: Layout | None = None) -> Reading:
         layout: the layout of a model. Its variables are found by name or else by standard_name, and converted to its
             units; its domain is used for variables without one. If None, every variable whose dimensions are
             recognised is read in its own units.
+        dimensions: the dimensions of `dataset`, if they were recognised before.
 
     Raises:
         UnknownVariableError: no variable can be used.
@@ -85,7 +88,8 @@ def read_dataset(dataset: xr.Dataset, layout: Layout | None = None) -> Reading:
         UnitsError: units are missing or cannot be converted, or the grid's coordinates differ from the model's.
         ValueRangeError: a value is infinite.
     """
-    dimensions = recognise(dataset)
+    if dimensions is None:
+        dimensions = recognise(dataset)
     chosen = match_variables(dataset, layout) if layout else _all_readable(dataset, dimensions)
     if not chosen:
         expected = f"some of {[s.name for s in layout.variables]}" if layout else "dimensions such as (time, y, x)"

@@ -196,7 +196,7 @@ def read_lazily(dataset: xr.Dataset, layout: Layout | None = None, scratch: Path
     time = one_of(dimensions.values(), "time")
     if time is None or time.coordinate is None:
         raise CoordinateError("the dataset has no time coordinate", where="time", got=sorted(map(str, dataset.sizes)))
-    first = read_dataset(dataset.isel({time.name: slice(0, 1)}), layout)  # checks all but the values of later steps
+    first = read_dataset(dataset.isel({time.name: slice(0, 1)}), layout, dimensions)  # checks all but the later values
     frame = WaterCube(
         time_values(dataset, time.coordinate),
         first.cube.y,
