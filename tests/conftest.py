@@ -14,6 +14,8 @@ from hydrofill.bundle import shipped_bundles
 from hydrofill.cube import Sites, Variable, WaterCube
 from hydrofill.layout import Layout, Patch, Place, VariableSpec, WindowSize
 
+SEED = 20261123
+
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
@@ -24,11 +26,10 @@ def one_thread() -> None:
 
 @pytest.fixture
 def rng() -> np.random.Generator:
-    return np.random.default_rng(20261123)
+    return np.random.default_rng(SEED)
 
 
-@pytest.fixture
-def dataset(rng: np.random.Generator) -> xr.Dataset:
+def small_basin(rng: np.random.Generator) -> xr.Dataset:
     """20 days x 7 x 5 cells at 1 km, not square, with gaps; two gauges; a static field and a site attribute."""
     time = np.datetime64("2012-08-01", "ns") + np.arange(20) * np.timedelta64(1, "D")
     rain = np.maximum(rng.normal(0, 3, (20, 7, 5)), 0).astype(np.float32)
@@ -62,7 +63,11 @@ def dataset(rng: np.random.Generator) -> xr.Dataset:
 
 
 @pytest.fixture
-def layout() -> Layout:
+def dataset(rng: np.random.Generator) -> xr.Dataset:
+    return small_basin(rng)
+
+
+def small_layout() -> Layout:
     """Windows of 8 days over the whole small basin, patches of 3 x 2 cells, none of which divides the grid."""
     return Layout(
         variables=(
@@ -94,6 +99,11 @@ def layout() -> Layout:
             step_s=86_400,
         ),
     )
+
+
+@pytest.fixture
+def layout() -> Layout:
+    return small_layout()
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ def has_work(address: str) -> bool:
 
 
 def test_terminated_server_finishes_accepted_requests_and_refuses_new_ones(slow_bundles: Path, tmp_path: Path) -> None:
-    body = body_of(sample(600), NPZ)
+    body = body_of(sample(300), NPZ)
     with serving(slow_bundles, tmp_path, drain_s=300, **NO_LIMITS) as served, ThreadPoolExecutor(4) as pool:
         accepted = [pool.submit(fill, served.address, body) for _ in range(3)]
         wait_for(lambda: gauge(served.address, "hydrofill_queue_requests") >= 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import onnx
@@ -15,6 +16,7 @@ from export.parity import check_parity, random_batch, run_graphs
 from hydrofill.layout import Layout
 from model.config import NetworkConfig
 from model.network.mae import CrossMAE
+from tests.conftest import small_layout
 from tests.model.conftest import TINY
 
 SYSTEMS: dict[str, tuple[NetworkConfig, bool]] = {
@@ -33,13 +35,19 @@ SYSTEMS: dict[str, tuple[NetworkConfig, bool]] = {
 MEMORY = ["memory_key_0", "memory_value_0", "memory_key_1", "memory_value_1"]  # of two decoder layers
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("system", SYSTEMS)
-def test_graphs_of_every_system_equal_the_network(layout: Layout, system: str) -> None:
+@cache
+def exported(system: str) -> tuple[CrossMAE, bytes, bytes]:
+    """The network of a system with random weights, and its graphs; exported once, for an export takes seconds."""
     torch.manual_seed(0)
     config, guesses = SYSTEMS[system]
-    network = CrossMAE(layout.model_copy(update={"guesses": guesses}), config).eval()
-    parity = check_parity(network, *export_graphs(network))
+    network = CrossMAE(small_layout().model_copy(update={"guesses": guesses}), config).eval()
+    return network, *export_graphs(network)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_graphs_of_every_system_equal_the_network(system: str) -> None:
+    parity = check_parity(*exported(system))
     assert parity.max_relative_difference <= 1e-4
 
 
@@ -67,9 +75,9 @@ def test_graphs_take_and_give_only_what_their_system_needs(
     assert {t.name for t in decoder.inputs} == {*outputs} | always | more_inputs
 
 
-def test_attention_by_lengths_alone_is_fused_and_has_no_mask(layout: Layout) -> None:
-    network = CrossMAE(layout.model_copy(update={"guesses": False}), TINY).eval()
-    for graph, number in zip(export_graphs(network), (TINY.depth, TINY.decoder_depth), strict=True):
+def test_attention_by_lengths_alone_is_fused_and_has_no_mask() -> None:
+    _, *graphs = exported("crossmae")
+    for graph, number in zip(graphs, (TINY.depth, TINY.decoder_depth), strict=True):
         nodes = [n for n in onnx.load_from_string(graph).graph.node if n.op_type == "MultiHeadAttention"]
         assert len(nodes) == number
         assert all(len([name for name in node.input if name]) == 3 for node in nodes)  # queries, keys, values
@@ -77,11 +85,9 @@ def test_attention_by_lengths_alone_is_fused_and_has_no_mask(layout: Layout) -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("system", ["crossmae", "crossmae_wfm", "water_fm_small"])
-def test_values_in_padding_change_no_bit(layout: Layout, system: str) -> None:
-    torch.manual_seed(0)
-    config, _ = SYSTEMS[system]
-    network = CrossMAE(layout.model_copy(update={"guesses": False}), config).eval()
-    encoder, decoder = (optimise(graph) for graph in export_graphs(network))
+def test_values_in_padding_change_no_bit(system: str) -> None:
+    network, *graphs = exported(system)
+    encoder, decoder = (optimise(graph) for graph in graphs)
     tokens, queries = random_batch(network, 4, 130, 36, seed=5)
     padding = np.arange(130)[None, :] >= tokens.length[:, None]
     assert padding.any()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
 import xarray as xr
@@ -13,6 +17,8 @@ from model.config import MaskingConfig, NetworkConfig, RunConfig, TrainingConfig
 from model.data.cubes import LoadedCube
 from model.data.layout import choose_statistics
 from model.network.mae import CrossMAE
+from model.training.train import train
+from tests.conftest import SEED, small_basin
 
 TINY = NetworkConfig(embed_dim=16, depth=2, num_heads=2, decoder_dim=8, decoder_depth=2, decoder_num_heads=1)
 
@@ -35,10 +41,28 @@ def network(water: WaterCube, layout: Layout) -> CrossMAE:
     return untrained(layout, water)
 
 
+TINY_RUN = RunConfig(
+    network=TINY,
+    masking=MaskingConfig(kept_mask_ratio=1.0),
+    training=TrainingConfig(steps=12, minutes=5, batch_size=2, held_out=0.2, learning_rate=3e-3),
+)
+
+
 @pytest.fixture
 def tiny_run() -> RunConfig:
-    return RunConfig(
-        network=TINY,
-        masking=MaskingConfig(kept_mask_ratio=1.0),
-        training=TrainingConfig(steps=12, minutes=5, batch_size=2, held_out=0.2, learning_rate=3e-3),
-    )
+    return TINY_RUN
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of one finished run of TINY_RUN on the small basin, for tests that change nothing in it."""
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    for _ in train(small_basin(np.random.default_rng(SEED)), folder, TINY_RUN):
+        pass
+    return folder
+
+
+@pytest.fixture
+def run_copy(trained: Path, tmp_path: Path) -> Path:
+    """A copy of that run, for tests that change or continue it."""
+    return Path(shutil.copytree(trained, tmp_path / "run"))

@@ -20,14 +20,13 @@ def losses(folder: Path, dataset: xr.Dataset, config: RunConfig, resume: bool = 
     return [p.loss for p in train(dataset, folder, config, resume)]
 
 
-def test_a_run_leaves_all_that_an_export_needs(dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path) -> None:
-    losses(tmp_path / "run", dataset, tiny_run)
-    run = read_run(tmp_path / "run")
+def test_a_run_leaves_all_that_an_export_needs(trained: Path, tiny_run: RunConfig) -> None:
+    run = read_run(trained)
     assert run.config == tiny_run
     assert run.data.title == "a small basin" and run.data.frames == 20
     assert {(s.variable, s.gap) for s in run.skill} >= {("pet", "clouds"), ("precipitation", "frames")}
     assert all(s.cells > 0 and s.rmse >= 0 and 0 <= s.coverage90 <= 1 for s in run.skill)
-    with (tmp_path / "run" / "log.csv").open() as file:
+    with (trained / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [int(r["step"]) for r in rows] == [10] and float(rows[0]["loss"]) > 0
 
@@ -41,31 +40,30 @@ def test_the_loss_falls(dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path
     assert found[-1] < 0.9 * np.mean(found[:10])
 
 
-def test_a_resumed_run_is_the_uninterrupted_one(dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path) -> None:
-    losses(tmp_path / "whole", dataset, tiny_run)
+def test_a_resumed_run_is_the_uninterrupted_one(
+    dataset: xr.Dataset, trained: Path, tiny_run: RunConfig, tmp_path: Path
+) -> None:
     for progress in train(dataset, tmp_path / "parts", tiny_run):
         if progress.step == 7:
             break  # closes the generator in the middle of its loop, as an interruption does
     losses(tmp_path / "parts", dataset, tiny_run, resume=True)
-    here, there = (read_run(tmp_path / n).network.state_dict() for n in ("whole", "parts"))
+    here, there = (read_run(folder).network.state_dict() for folder in (trained, tmp_path / "parts"))
     for name, value in here.items():
         torch.testing.assert_close(value, there[name], rtol=0, atol=0, msg=name)
 
 
 def test_values_of_missing_and_held_out_cells_do_not_matter(
-    dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path
+    dataset: xr.Dataset, trained: Path, tiny_run: RunConfig, tmp_path: Path
 ) -> None:
     case = dataset.assign(pet_truth=dataset.pet * 1e9, pet_gap=dataset.pet.isnull().astype("int8"))
-    for folder, data in (("plain", dataset), ("case", case)):
-        losses(tmp_path / folder, data, tiny_run)
-    here, there = (read_run(tmp_path / n).network.state_dict() for n in ("plain", "case"))
+    losses(tmp_path / "case", case, tiny_run)
+    here, there = (read_run(folder).network.state_dict() for folder in (trained, tmp_path / "case"))
     assert all(torch.equal(here[name], there[name]) for name in here)
 
 
-def test_a_run_is_not_overwritten(dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path) -> None:
-    losses(tmp_path / "run", dataset, tiny_run)
+def test_a_run_is_not_overwritten(dataset: xr.Dataset, tiny_run: RunConfig, run_copy: Path) -> None:
     with pytest.raises(RunError, match="already holds a run"):
-        losses(tmp_path / "run", dataset, tiny_run)
+        losses(run_copy, dataset, tiny_run)
 
 
 def test_resuming_nothing_is_refused(dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path) -> None:
@@ -73,24 +71,20 @@ def test_resuming_nothing_is_refused(dataset: xr.Dataset, tiny_run: RunConfig, t
         losses(tmp_path / "none", dataset, tiny_run, resume=True)
 
 
-def test_resuming_without_a_state_is_refused(dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path) -> None:
-    losses(tmp_path / "run", dataset, tiny_run)
-    (tmp_path / "run" / "state.json").unlink()
+def test_resuming_without_a_state_is_refused(dataset: xr.Dataset, tiny_run: RunConfig, run_copy: Path) -> None:
+    (run_copy / "state.json").unlink()
     with pytest.raises(RunError, match="cannot be resumed"):
-        losses(tmp_path / "run", dataset, tiny_run, resume=True)
+        losses(run_copy, dataset, tiny_run, resume=True)
 
 
 @pytest.mark.parametrize("part", ["weights.safetensors", "layout.json", "data.json", "config.yaml"])
-def test_a_run_with_a_part_missing_or_broken_is_refused(
-    dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path, part: str
-) -> None:
-    losses(tmp_path / "run", dataset, tiny_run)
-    (tmp_path / "run" / part).write_bytes(b"\x00junk")
+def test_a_run_with_a_part_missing_or_broken_is_refused(run_copy: Path, part: str) -> None:
+    (run_copy / part).write_bytes(b"\x00junk")
     with pytest.raises(RunError, match="run"):
-        read_run(tmp_path / "run")
-    (tmp_path / "run" / part).unlink()
+        read_run(run_copy)
+    (run_copy / part).unlink()
     with pytest.raises(RunError, match="run"):
-        read_run(tmp_path / "run")
+        read_run(run_copy)
 
 
 def test_a_loss_that_is_no_number_stops_the_run(dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path) -> None:
