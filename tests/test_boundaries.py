@@ -65,6 +65,7 @@ def modules_on_disk(package: str, root: Path) -> set[str]:
     return {".".join(part[:-1] if part[-1] == "__init__" else part) for part in parts}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", FORBIDDEN)
 def test_package_loads_nothing_it_may_not(package: str) -> None:
     imported = import_all(package, ROOT)
@@ -72,6 +73,7 @@ def test_package_loads_nothing_it_may_not(package: str) -> None:
     assert trespassers(imported, FORBIDDEN[package]) == set()
 
 
+@pytest.mark.slow
 def test_only_inference_loads_the_runtime() -> None:
     loaded = import_all("hydrofill", ROOT, without=RUNTIME_FOLDER)
     assert RUNTIME_FOLDER in modules_on_disk("hydrofill", ROOT) - loaded.walked
@@ -80,6 +82,7 @@ def test_only_inference_loads_the_runtime() -> None:
     assert "onnxruntime" in import_all(RUNTIME_FOLDER, ROOT).loaded
 
 
+@pytest.mark.slow
 def test_nothing_outside_tests_imports_tests() -> None:
     assert trespassers(import_all("benchmarks", ROOT, without="benchmarks.support.litserve_app"), {"tests"}) == set()
 

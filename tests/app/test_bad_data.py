@@ -15,7 +15,7 @@ from hydrofill.cf.netcdf import netcdf_bytes
 from tests.support.problems import check_alive, check_problem, pointers
 from tests.support.tiny import NPZ, json_of, npz_of, post, sample
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 def edited(**variables: Callable[[xr.DataArray], xr.DataArray]) -> xr.Dataset:

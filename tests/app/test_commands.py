@@ -37,6 +37,7 @@ def fill(*arguments: object) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.parametrize(
     ("options", "query"),
@@ -150,6 +151,7 @@ def test_serve_prints_its_settings() -> None:
     assert "HYDROFILL_HOST=127.0.0.1" in result.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_serve_without_bundles_says_so_in_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "app", "serve", "--bundles", "nowhere"]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -172,6 +174,7 @@ def test_invalid_settings_are_reported_in_one_line(
     check_refused((result.exit_code, result.stdout, result.stderr), word)
 
 
+@pytest.mark.slow
 def test_server_answers_over_a_real_socket(bundles: Path, tmp_path: Path) -> None:
     body = body_of(sample(), NETCDF)
     with local_server(bundles, tmp_path / "log") as server:

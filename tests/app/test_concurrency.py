@@ -19,6 +19,8 @@ from hydrofill.inference.model import Model
 from tests.app.test_limits import until
 from tests.support.tiny import NPZ, body_of, post, sample
 
+pytestmark = pytest.mark.slow
+
 REQUESTS = 12
 
 

@@ -69,6 +69,7 @@ def test_figure_shows_a_day_with_clouds_and_the_gauge_with_the_outage() -> None:
     assert span.stop >= 15
 
 
+@pytest.mark.slow
 def test_figure_is_drawn(tmp_path: Path) -> None:
     case, reply = case_and_reply()
     figure.draw(case, reply, tmp_path / "demo.png")
@@ -89,11 +90,13 @@ def test_figure_without_hidden_values_is_refused(tmp_path: Path) -> None:
         figure.choose_gauge(case)
 
 
+@pytest.mark.slow
 def test_step_that_fails_ends_the_demo_with_its_exit_code() -> None:
     with pytest.raises(DemoError, match="python -m app paint ended with exit code 2"):
         demo._run("app", "paint")
 
 
+@pytest.mark.slow
 def test_server_that_does_not_start_raises_an_error_with_its_log(tmp_path: Path) -> None:
     write_bundle(tmp_path, decoder=b"no graph")
     log = tmp_path / "demo-server.log"

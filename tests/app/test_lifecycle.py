@@ -53,6 +53,7 @@ def has_work(address: str) -> bool:
     return gauge(address, "hydrofill_queue_backlog_seconds") > 0
 
 
+@pytest.mark.slow
 def test_terminated_server_finishes_accepted_requests_and_refuses_new_ones(slow_bundles: Path, tmp_path: Path) -> None:
     body = body_of(sample(300), NPZ)
     with serving(slow_bundles, tmp_path, drain_s=300, **NO_LIMITS) as served, ThreadPoolExecutor(4) as pool:
@@ -70,6 +71,7 @@ def test_terminated_server_finishes_accepted_requests_and_refuses_new_ones(slow_
         assert served.process.wait(timeout=20) == 0
 
 
+@pytest.mark.slow
 def test_server_that_cannot_finish_in_time_ends_with_an_error(slow_bundles: Path, tmp_path: Path) -> None:
     body = body_of(sample(3000), NPZ)
     with serving(slow_bundles, tmp_path, drain_s=0.5, **NO_LIMITS) as served, ThreadPoolExecutor(1) as pool:
@@ -107,6 +109,7 @@ cli(["serve", "--bundles", sys.argv[1], "--port", sys.argv[2]])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ENGINE_FAULTS)
 def test_server_whose_engine_dies_ends_with_an_error(bundles: Path, tmp_path: Path, fault: str) -> None:
     port = free_port()
@@ -117,6 +120,7 @@ def test_server_whose_engine_dies_ends_with_an_error(bundles: Path, tmp_path: Pa
     assert "the engine has stopped" in (tmp_path / "log").read_text()
 
 
+@pytest.mark.slow
 def test_server_on_a_full_disk_answers_in_every_media_type(bundles: Path, tmp_path: Path) -> None:
     with serving(bundles, tmp_path) as served:
         resource.prlimit(served.process.pid, resource.RLIMIT_FSIZE, (0, 0))  # no file grows, the log's included
@@ -128,6 +132,7 @@ def test_server_on_a_full_disk_answers_in_every_media_type(bundles: Path, tmp_pa
         assert served.process.wait(timeout=20) == 0
 
 
+@pytest.mark.slow
 def test_server_open_to_the_network_without_keys_is_refused(bundles: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "app", "serve", "--bundles", str(bundles), "--host", "0.0.0.0", "--port", "0"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
@@ -136,6 +141,7 @@ def test_server_open_to_the_network_without_keys_is_refused(bundles: Path, tmp_p
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_body_that_trickles_in_is_answered_408_and_delays_nobody(bundles: Path, tmp_path: Path) -> None:
     with serving(bundles, tmp_path, body_timeout_s=1) as served, connected(served.address) as slow:
         head = ("POST /reconstruct HTTP/1.1", "Host: x", f"Content-Type: {JSON}", "Content-Length: 99", "", "{")
@@ -150,6 +156,7 @@ def test_body_that_trickles_in_is_answered_408_and_delays_nobody(bundles: Path, 
         assert reply.startswith(b"HTTP/1.1 408")
 
 
+@pytest.mark.slow
 def test_header_that_trickles_in_closes_its_connection(bundles: Path, tmp_path: Path) -> None:
     with serving(bundles, tmp_path, head_timeout_s=1) as served, connected(served.address) as slow:
         started = time.monotonic()
@@ -161,6 +168,7 @@ def test_header_that_trickles_in_closes_its_connection(bundles: Path, tmp_path: 
         assert httpx.get(f"{served.address}/healthz").status_code == 200
 
 
+@pytest.mark.slow
 def test_response_that_is_not_read_holds_its_slot_until_the_timeout(bundles: Path, tmp_path: Path) -> None:
     small, large = body_of(sample(), NPZ), body_of(sample(20_000, 8, 8).fillna(1.0), NPZ)
     with serving(bundles, tmp_path, max_requests=1, reply_timeout_s=3) as served, connected(served.address) as lazy:

@@ -221,6 +221,7 @@ async def test_client_that_disconnects_removes_its_queued_job_at_once(slow_app: 
     assert slow_app.state.service.admission.active_requests == 0
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_deadline_is_answered_504_and_frees_the_engine(slow_bundles: Path) -> None:
     app = create_app(Settings(bundles=slow_bundles, deadline_s=0.4))
@@ -232,6 +233,7 @@ async def test_deadline_is_answered_504_and_frees_the_engine(slow_bundles: Path)
         assert (await post(client, body_of(sample(2), NPZ), NPZ)).status_code in (200, 504)
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_request_over_the_cost_limit_is_refused_before_it_runs(slow_bundles: Path) -> None:
     app = create_app(Settings(bundles=slow_bundles, max_cost_s=0.3))
@@ -244,6 +246,7 @@ async def test_request_over_the_cost_limit_is_refused_before_it_runs(slow_bundle
         assert estimate.json()["too_large"] is True
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_full_queue_is_answered_503_with_a_correct_retry_after(slow_bundles: Path) -> None:
     app = create_app(Settings(bundles=slow_bundles, max_queue_s=2.0))
@@ -330,6 +333,7 @@ async def test_estimate_has_the_same_limits_as_reconstruct(bundles: Path) -> Non
         check_problem(await client.post("/estimate", **send), 503, "busy")  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_predicted_cost_is_near_the_time_of_a_run(slow_bundles: Path) -> None:
     model = load_model(read_bundle(slow_bundles / "tiny"), CPU)
     cost = measure_costs({"tiny": model})["tiny"]
@@ -379,6 +383,7 @@ def test_clients_take_turns() -> None:
     assert [one.client for one in order(*first, *second) if one] == ["a", "b", "a", "b", "a"]
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_small_job_runs_between_two_windows_of_a_large_one(slow_bundles: Path) -> None:
     model = load_model(read_bundle(slow_bundles / "tiny"), CPU)

@@ -29,7 +29,7 @@ from tests.support.tiny import (
     write_bundle,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 VARIABLES = ("precipitation", "temperature", "river_flow")
 FORMS = (JSON, NETCDF, NPZ)
 

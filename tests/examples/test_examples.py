@@ -9,10 +9,13 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pytest
 import xarray as xr
 
 from app.local_server import ROOT
 from tests.support.servers import SAMPLE
+
+pytestmark = pytest.mark.slow
 
 EXAMPLES = ROOT / "examples"
 MAX_LINES = 60  # short enough to be read before it is copied

@@ -11,6 +11,8 @@ from export.__main__ import cli
 from hydrofill.bundle import Bundle, read_bundle
 from model.run_folder import Run
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_run_becomes_a_bundle(
     run: Run, bundle: tuple[Bundle, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

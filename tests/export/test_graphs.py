@@ -22,6 +22,8 @@ from model.network.predictor import TorchPredictor
 from model.run_folder import Run
 from tests.export.conftest import small_basin
 
+pytestmark = pytest.mark.slow
+
 BundleAt = tuple[Bundle, Path]
 
 

@@ -27,6 +27,8 @@ from hydrofill.tokens import Queries, Tokens, stack_queries, stack_tokens
 from model.run_folder import Run, save_weights
 from tests.export.conftest import small_basin
 
+pytestmark = pytest.mark.slow
+
 BundleAt = tuple[Bundle, Path]
 SHIPPED = Path("bundles/lez-daily")
 CPU = Runtime("cpu", 1)

@@ -75,6 +75,7 @@ def test_graphs_take_and_give_only_what_their_system_needs(
     assert {t.name for t in decoder.inputs} == {*outputs} | always | more_inputs
 
 
+@pytest.mark.slow
 def test_attention_by_lengths_alone_is_fused_and_has_no_mask() -> None:
     _, *graphs = exported("crossmae")
     for graph, number in zip(graphs, (TINY.depth, TINY.decoder_depth), strict=True):

@@ -32,6 +32,8 @@ from tests.hostile.files import (
 )
 from tests.support.tiny import JSON, NETCDF, NPZ, body_of, post, sample
 
+pytestmark = pytest.mark.slow
+
 SECRET = b"the server's own secret, 40 bytes long.."
 LIMIT = 64 * 2**20
 MEMORY = 16 * 2**20  # bytes that refusing a small file may take

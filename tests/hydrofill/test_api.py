@@ -88,6 +88,7 @@ def test_progress_is_called_with_windows_done_and_in_all(rain: xr.Dataset, bundl
     assert {total for _, total in calls} == {len(calls)}
 
 
+@pytest.mark.slow
 def test_a_bundle_is_taken_by_name_folder_or_open(rain: xr.Dataset, bundle: Model) -> None:
     fills = [
         hydrofill.fill(rain, bundle=given) for given in (None, "lez-daily", find_bundle(), str(find_bundle()), bundle)

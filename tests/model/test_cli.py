@@ -65,6 +65,7 @@ def test_withhold_and_score_agree_that_a_copy_of_the_truth_is_perfect(file: Path
     assert "pet: 0 observed values changed, 0 withheld cells left unfilled" in result.output
 
 
+@pytest.mark.slow
 def test_training_goes_from_file_to_run_and_evaluation(file: Path, config: Path, tmp_path: Path) -> None:
     trained = run("train", file, "--out", tmp_path / "run", "--config", config)
     assert trained.exit_code == 0, trained.output
@@ -76,6 +77,7 @@ def test_training_goes_from_file_to_run_and_evaluation(file: Path, config: Path,
     assert all(np.isfinite(r["rmse"]) for r in rows)
 
 
+@pytest.mark.slow
 def test_several_files_and_a_zarr_store_train_as_one(dataset: xr.Dataset, config: Path, tmp_path: Path) -> None:
     dataset.isel(time=slice(0, 8)).to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
     dataset.isel(time=slice(8, 12)).to_netcdf(tmp_path / "b.nc", engine="scipy", format="NETCDF3_CLASSIC")
@@ -86,6 +88,7 @@ def test_several_files_and_a_zarr_store_train_as_one(dataset: xr.Dataset, config
     assert json.loads((tmp_path / "run" / "data.json").read_text())["frames"] == 20
 
 
+@pytest.mark.slow
 def test_resume_continues_a_finished_budget(file: Path, config: Path, tmp_path: Path) -> None:
     assert run("train", file, "--out", tmp_path / "run", "--config", config).exit_code == 0
     assert run("train", file, "--out", tmp_path / "run", "--resume").exit_code == 0
@@ -108,6 +111,7 @@ def test_files_that_cannot_be_read_are_refused_by_name(file: Path, tmp_path: Pat
     )
 
 
+@pytest.mark.slow
 def test_bad_settings_and_runs_are_refused_in_one_line(file: Path, config: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("training: {epochs: 3}")
     assert "unknown key 'epochs'" in refused(
@@ -139,6 +143,7 @@ def test_what_cannot_be_trained_is_refused_in_one_line(file: Path, tmp_path: Pat
     assert message.startswith("error: ") and says in message
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_ends_the_training_in_one_line(file: Path, tmp_path: Path) -> None:
     (tmp_path / "wild.yaml").write_text("training: {learning_rate: 1.0e+20, warmup: 0, steps: 50, batch_size: 2}")
     result = run("train", file, "--out", tmp_path / "run", "--config", tmp_path / "wild.yaml")

@@ -170,6 +170,7 @@ async def test_change_is_loaded_once_its_files_stay_the_same(app: FastAPI, tmp_p
     watching.cancel()
 
 
+@pytest.mark.slow
 def test_reload_at_a_signal_under_load_loses_no_request(tmp_path: Path) -> None:
     bundles = tmp_path / "bundles"
     write_bundle(bundles)
@@ -205,6 +206,7 @@ def test_reload_at_a_signal_under_load_loses_no_request(tmp_path: Path) -> None:
         assert {round(std, 3) for began, std in answers if began > changed} == {NEW_STD}
 
 
+@pytest.mark.slow
 def test_corrupt_bundle_at_start_is_refused_in_one_line(tmp_path: Path) -> None:
     write_bundle(tmp_path, "good")
     corrupt_graph(write_bundle(tmp_path, "spoilt"))

@@ -41,6 +41,7 @@ def test_dataset_survives_the_round_trip() -> None:
     xr.testing.assert_identical(round_trip(sample()), open_netcdf(netcdf_bytes(sample())))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "encoding",
     [

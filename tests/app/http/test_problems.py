@@ -16,7 +16,7 @@ from hydrofill.cf.netcdf import netcdf_bytes
 from tests.support.problems import check_alive, check_problem, pointers
 from tests.support.tiny import JSON, NETCDF, NPZ, body_of, client_of, npz_of, post, sample
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 UNREADABLE = {

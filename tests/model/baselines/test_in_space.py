@@ -145,6 +145,7 @@ def test_cells_withheld_for_the_choice_of_modes_leave_something_of_each_frame_an
     np.testing.assert_array_equal(kept.any(axis=1), seen.any(axis=1))
 
 
+@pytest.mark.slow
 def test_stacked_is_better_than_its_best_surface(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stacked_module, "TREES", 80)
     truth = (low_rank(rng) + rng.normal(0, 0.05, (60, 9, 9))).astype(np.float32)

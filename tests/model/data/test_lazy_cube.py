@@ -116,6 +116,7 @@ def test_window_is_the_same_wherever_values_are_kept(
     assert_same(cube.window(*part), read_dataset(dataset).cube.window(*part))  # what is kept is not changed
 
 
+@pytest.mark.slow
 def test_sampler_draws_the_same_batches_from_disk(lazy: LazyCube, dataset: xr.Dataset, layout: Layout) -> None:
     held = np.arange(20) > 15
     eager = LoadedCube.of(read_dataset(dataset).cube).without_steps(held)
@@ -215,6 +216,7 @@ def test_files_by_time_and_by_variable_make_one_dataset(dataset: xr.Dataset, tmp
         np.testing.assert_array_equal(window.variables[name].values, variable.values, name)
 
 
+@pytest.mark.slow
 def test_memory_stays_below_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file of 80 MB; reading its statistics and ten windows takes a fraction of that."""
     path, n_time, side = tmp_path / "large.nc", 800, 160

@@ -43,6 +43,7 @@ def files(dataset: xr.Dataset, rng: np.random.Generator, tmp_path: Path) -> dict
     return paths
 
 
+@pytest.mark.slow
 def test_runs_are_the_same_to_the_bit_whatever_the_file_holds_in_missing_cells(
     files: dict[str, Path], tiny_run: RunConfig, tmp_path: Path
 ) -> None:
@@ -75,6 +76,7 @@ def poisoned(batch: Batch) -> Batch:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guesses", [True, False])
 def test_loss_and_gradients_are_the_same_to_the_bit_whatever_arrays_hold_in_missing_cells(
     files: dict[str, Path], guesses: bool

@@ -20,6 +20,7 @@ from model.gaps.drawing import gaps_of_kind
 KINDS = ("patches", "clouds", "swaths", "squares", "frames")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_only_cells_observed_and_hidden_are_scored(water: WaterCube, layout: Layout, kind: str) -> None:
     sampler = WindowSampler(water, layout, MaskingConfig(kinds=(kind,), kept_mask_ratio=1.0), batch_size=2, seed=0)
@@ -32,6 +33,7 @@ def test_only_cells_observed_and_hidden_are_scored(water: WaterCube, layout: Lay
         assert np.isin(batch.target[scored], observed).all()
 
 
+@pytest.mark.slow
 def test_missing_cells_are_never_read(water: WaterCube, layout: Layout) -> None:
     poisoned = {n: np.where(v.valid, v.values, np.float32(np.nan)) for n, v in water.of_kind("grid", "series").items()}
     for values in poisoned.values():  # another NaN, whose payload would show up if it were computed with
@@ -45,6 +47,7 @@ def test_missing_cells_are_never_read(water: WaterCube, layout: Layout) -> None:
     np.testing.assert_array_equal(batches[0].target, batches[1].target)
 
 
+@pytest.mark.slow
 def test_what_is_scored_is_never_visible(water: WaterCube, layout: Layout) -> None:
     marked = water.with_values(
         {
@@ -59,6 +62,7 @@ def test_what_is_scored_is_never_visible(water: WaterCube, layout: Layout) -> No
         assert not np.intersect1d(seen, batch.target[~np.isnan(batch.target)]).size
 
 
+@pytest.mark.slow
 def test_a_batch_depends_on_its_number_alone(water: WaterCube, layout: Layout) -> None:
     forwards, backwards = (WindowSampler(water, layout, MaskingConfig(), 2, seed=5) for _ in range(2))
     first = [forwards.batch(i).target for i in range(12)]
@@ -69,6 +73,7 @@ def test_a_batch_depends_on_its_number_alone(water: WaterCube, layout: Layout) -
     assert first[0].shape != other.shape or not np.array_equal(first[0], other, equal_nan=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("numbers", "guesses"), [(range(18), False), ((20, 3, 9, 40), False), ((1, 0), True)])
 def test_batches_drawn_ahead_are_the_same(
     water: WaterCube, layout: Layout, numbers: Sequence[int], guesses: bool
@@ -97,6 +102,7 @@ def test_a_whole_variable_is_absent_at_times(water: WaterCube, layout: Layout) -
     assert all(seen)
 
 
+@pytest.mark.slow
 def test_partial_decoding_requests_the_kept_share(water: WaterCube, layout: Layout) -> None:
     def requested(kept: float) -> int:
         plain = layout.model_copy(update={"guesses": False})  # guesses take most of the time and no part in the draw
@@ -168,6 +174,7 @@ def test_guess_errors_are_those_on_hidden_cells(water: WaterCube, layout: Layout
     assert (errors > 0).all()
 
 
+@pytest.mark.slow
 def test_data_whose_windows_hold_one_value_each_is_refused(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("model.data.windows.MAX_TRIES", 200)
     values = np.full((40, 9, 8), np.nan, np.float32)

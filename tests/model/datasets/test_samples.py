@@ -252,6 +252,7 @@ def test_a_pip_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.Monkey
         download_wheel(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.network
 def test_lez_is_as_published(tmp_path: Path) -> None:
     """Sums taken from the files when this reader was written; the outage is the one in the gauge's record."""

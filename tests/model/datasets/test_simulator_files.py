@@ -18,6 +18,8 @@ from model.datasets.simulator.gaps import NO_GAPS, GapConfig
 from model.datasets.simulator.simulation import simulate, write_simulation
 from model.datasets.simulator.terrain import patch_maxima
 
+pytestmark = pytest.mark.slow
+
 FEW_DAYS = PRESETS["small"].updated(days=50, spin_up_days=20)
 
 

@@ -20,6 +20,8 @@ from model.evaluation.tables import OURS
 from model.network.mae import CrossMAE
 from model.network.predictor import TorchPredictor
 
+pytestmark = pytest.mark.slow
+
 METHODS = ("cell_mean", "linear_in_time", "kriging")
 
 

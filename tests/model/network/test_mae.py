@@ -152,6 +152,7 @@ def test_each_variable_depends_on_the_others(network: CrossMAE, water: WaterCube
     assert not torch.allclose(here, there)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guesses", [True, False])
 def test_the_batched_network_is_the_plain_loop(water: WaterCube, layout: Layout, guesses: bool) -> None:
     layout = layout.model_copy(update={"guesses": guesses})

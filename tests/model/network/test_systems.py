@@ -19,6 +19,8 @@ from model.network.layers import EncoderBlock, LayerMemories, WeightedFeatureMap
 from model.network.mae import CrossMAE
 from tests.model.conftest import TINY, untrained
 
+pytestmark = pytest.mark.slow
+
 CLOSE: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
 SYSTEMS: dict[str, NetworkConfig] = {
     "crossmae": TINY,

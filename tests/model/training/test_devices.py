@@ -45,6 +45,7 @@ def whole_batch(sampler: WindowSampler, other: WindowSampler, number: int) -> li
     return examples
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_gradients_of_one(
     dataset: xr.Dataset, water: WaterCube, tiny_run: RunConfig, tmp_path: Path
 ) -> None:
@@ -111,6 +112,7 @@ def test_a_process_that_stops_ends_the_training_in_one_line(
         list(running)
 
 
+@pytest.mark.slow
 def test_parts_of_a_batch_are_of_like_length_and_not_the_same(
     water: WaterCube, tiny_run: RunConfig, tmp_path: Path, dataset: xr.Dataset
 ) -> None:
@@ -141,6 +143,7 @@ def test_a_device_without_bfloat16_refuses_it(monkeypatch: pytest.MonkeyPatch) -
     assert computes_in_bfloat16("auto", torch.device("cuda"))
 
 
+@pytest.mark.slow
 def test_bfloat16_learns_nearly_the_same(dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path) -> None:
     def curve(precision: Literal["32", "bf16"]) -> list[Progress]:
         config = tiny_run.updated(training=tiny_run.training.updated(precision=precision, steps=4))

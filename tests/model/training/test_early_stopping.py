@@ -69,6 +69,7 @@ def test_held_out_batches_score_held_out_steps_alone(water: WaterCube, layout: L
         assert len(scored) and (scored == 2).all()
 
 
+@pytest.mark.slow
 def test_there_is_nothing_to_stop_by_without_held_out_values(
     water: WaterCube, layout: Layout, tiny_run: RunConfig
 ) -> None:
@@ -84,6 +85,7 @@ def test_there_is_nothing_to_stop_by_without_held_out_values(
     assert held_out_batches(cube, held, layout, patient, 0) == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("often")
 def test_a_training_without_improvement_stops_and_keeps_its_best(
     dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path
@@ -96,6 +98,7 @@ def test_a_training_without_improvement_stops_and_keeps_its_best(
     assert any(not torch.equal(kept[name], last[f"average.module.{name}"]) for name in kept)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("often")
 def test_stopping_is_resumed_exactly(dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path) -> None:
     config = hopeless(tiny_run, patience=0.3)
@@ -112,6 +115,7 @@ def test_stopping_is_resumed_exactly(dataset: xr.Dataset, tiny_run: RunConfig, t
     ).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("often")
 def test_a_stopped_training_stays_stopped(dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path) -> None:
     config = hopeless(tiny_run, patience=0.3)
@@ -119,6 +123,7 @@ def test_a_stopped_training_stays_stopped(dataset: xr.Dataset, tiny_run: RunConf
     assert list(train(dataset, tmp_path / "run", config, resume=True)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("often")
 def test_patience_of_the_whole_budget_never_stops(dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path) -> None:
     assert len(list(train(dataset, tmp_path / "run", hopeless(tiny_run, patience=1.0)))) == 40

@@ -20,6 +20,7 @@ def losses(folder: Path, dataset: xr.Dataset, config: RunConfig, resume: bool = 
     return [p.loss for p in train(dataset, folder, config, resume)]
 
 
+@pytest.mark.slow
 def test_a_run_leaves_all_that_an_export_needs(trained: Path, tiny_run: RunConfig) -> None:
     run = read_run(trained)
     assert run.config == tiny_run
@@ -31,6 +32,7 @@ def test_a_run_leaves_all_that_an_export_needs(trained: Path, tiny_run: RunConfi
     assert [int(r["step"]) for r in rows] == [10] and float(rows[0]["loss"]) > 0
 
 
+@pytest.mark.slow
 def test_the_loss_falls(dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path) -> None:
     longer = tiny_run.updated(
         tokens=tiny_run.tokens.updated(guesses=False),  # with guesses it starts low
@@ -40,6 +42,7 @@ def test_the_loss_falls(dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path
     assert found[-1] < 0.9 * np.mean(found[:10])
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_the_uninterrupted_one(
     dataset: xr.Dataset, trained: Path, tiny_run: RunConfig, tmp_path: Path
 ) -> None:
@@ -52,6 +55,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(
         torch.testing.assert_close(value, there[name], rtol=0, atol=0, msg=name)
 
 
+@pytest.mark.slow
 def test_values_of_missing_and_held_out_cells_do_not_matter(
     dataset: xr.Dataset, trained: Path, tiny_run: RunConfig, tmp_path: Path
 ) -> None:
@@ -61,6 +65,7 @@ def test_values_of_missing_and_held_out_cells_do_not_matter(
     assert all(torch.equal(here[name], there[name]) for name in here)
 
 
+@pytest.mark.slow
 def test_a_run_is_not_overwritten(dataset: xr.Dataset, tiny_run: RunConfig, run_copy: Path) -> None:
     with pytest.raises(RunError, match="already holds a run"):
         losses(run_copy, dataset, tiny_run)
@@ -71,12 +76,14 @@ def test_resuming_nothing_is_refused(dataset: xr.Dataset, tiny_run: RunConfig, t
         losses(tmp_path / "none", dataset, tiny_run, resume=True)
 
 
+@pytest.mark.slow
 def test_resuming_without_a_state_is_refused(dataset: xr.Dataset, tiny_run: RunConfig, run_copy: Path) -> None:
     (run_copy / "state.json").unlink()
     with pytest.raises(RunError, match="cannot be resumed"):
         losses(run_copy, dataset, tiny_run, resume=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["weights.safetensors", "layout.json", "data.json", "config.yaml"])
 def test_a_run_with_a_part_missing_or_broken_is_refused(run_copy: Path, part: str) -> None:
     (run_copy / part).write_bytes(b"\x00junk")
@@ -87,6 +94,7 @@ def test_a_run_with_a_part_missing_or_broken_is_refused(run_copy: Path, part: st
         read_run(run_copy)
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_the_run(dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path) -> None:
     wild = tiny_run.updated(training=tiny_run.training.updated(learning_rate=1e20, warmup=0.0))
     with pytest.raises(DivergedError, match=r"the loss is .* at step"):

@@ -40,6 +40,7 @@ def test_lines_beyond_the_state_are_dropped(tmp_path: Path) -> None:
     assert [r["step"] for r in rows(tmp_path)] == ["10", "20"]
 
 
+@pytest.mark.slow
 def test_a_resumed_log_is_the_uninterrupted_one(dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path) -> None:
     config = tiny_run.updated(training=tiny_run.training.updated(steps=22))
     whole = [p.loss for p in train(dataset, tmp_path / "whole", config)]

@@ -55,6 +55,7 @@ def odd_dataset() -> xr.Dataset:
     )
 
 
+@pytest.mark.slow
 def test_dataset_parsed_in_another_process_is_the_same(parser: Parser) -> None:
     for data in (sample(), odd_dataset()):
         body = netcdf_bytes(data)
@@ -102,6 +103,7 @@ def swelling() -> bytes:
     return bytes(data.to_netcdf(engine="h5netcdf", encoding={"v": packed}))
 
 
+@pytest.mark.slow
 def test_file_that_needs_too_much_memory_is_too_large_and_the_next_is_parsed(parser: Parser) -> None:
     body = swelling()
     tight = Parser(ParserLimits(128 * 2**20, 20, 60.0, 64 * 2**20))
@@ -122,6 +124,7 @@ def slow_file() -> bytes:
     return hdf5_of(write)
 
 
+@pytest.mark.slow
 def test_file_that_takes_too_long_is_too_large() -> None:
     body = slow_file()
     started = time.monotonic()
@@ -151,6 +154,7 @@ def parse_and_crash(connection: Any, *_: object) -> None:
     killed()
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_crashed_parser_is_answered_400_and_the_next_request_200(
     bundles: Path, monkeypatch: pytest.MonkeyPatch
@@ -162,6 +166,7 @@ async def test_crashed_parser_is_answered_400_and_the_next_request_200(
         assert (await post(client, body_of(sample(), NETCDF))).status_code == 200
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_parser_over_its_memory_limit_is_answered_413(bundles: Path) -> None:
     settings = Settings(bundles=bundles, parser_memory_bytes=128 * 2**20, max_decoded_bytes=64 * 2**20)
@@ -179,6 +184,7 @@ def open_a_file(connection: Any, *_: object) -> None:
         connection.send_bytes(str(error.errno).encode())
 
 
+@pytest.mark.slow
 def test_parser_cannot_open_a_file() -> None:
     parser = Parser(LIMITS)
     here, there = parser._context.Pipe()
@@ -211,6 +217,7 @@ def test_text_attributes_of_a_classic_file_are_limited_by_their_bytes() -> None:
         check_classic(bytes(data.to_netcdf(engine="scipy")), None)
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 async def test_parser_adds_little_time(client: httpx.AsyncClient) -> None:
     body = body_of(sample(), NETCDF)
