@@ -148,14 +148,16 @@ def _draw(plan: DemoPlan) -> None:
 def _next_steps(plan: DemoPlan) -> str:
     folder, here = plan.bundles, Path.cwd()
     python = Path(sys.executable)
-    run = python.relative_to(here) if python.is_relative_to(here) else python.name
+    run = python.relative_to(here) if python.is_relative_to(here) else Path(python.name)
+    command = run.with_name("hydrofill")
     return f"""
 What to try next
-  start the server        {run} -m app serve --bundles {folder}
+  start the server        {command} serve --bundles {folder}
   fill a file over HTTP   curl -H 'Content-Type: application/x-netcdf' --data-binary @{plan.gappy} \\
                                'http://127.0.0.1:8000/reconstruct?max_gap=10' -o filled.nc
   the same from Python    {run} examples/fill_netcdf.py {plan.gappy} filled.nc
   a few numbers as JSON   {run} examples/fill_json.py
-  without a server        {run} -m app fill {plan.gappy} filled.nc --bundle {folder / plan.bundle}
+  without a server        {command} fill {plan.gappy} filled.nc --bundle {folder / plan.bundle}
+  what fill would read    {command} inspect {plan.gappy}
   every route and field   http://127.0.0.1:8000/docs
 """
