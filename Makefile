@@ -36,10 +36,10 @@ serve: $(VENV)/.stamp-serve ## start the server on PORT (8000)
 	@$(RUN) -m app serve --port $(PORT)
 
 test: $(VENV)/.stamp-dev ## run the whole test suite
-	@$(RUN) -m pytest -n $(JOBS) --dist loadfile
+	@$(RUN) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 test-fast: $(VENV)/.stamp-dev ## run the tests that together take less than a minute
-	@$(RUN) -m pytest -n $(JOBS) --dist loadfile -m "not slow and not browser and not network and not gpu"
+	@$(RUN) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow and not browser and not network and not gpu"
 
 check: $(VENV)/.stamp-dev ## lint, format, import rules, types, and no merge conflict left
 	@if grep -rnE '^(<{7}|>{7})' --exclude-dir=.git --exclude-dir=$(VENV) --exclude-dir=node_modules --exclude-dir=out --exclude-dir=runs .; then \

@@ -17,6 +17,11 @@ from hydrofill.layout import Layout, Patch, Place, VariableSpec, WindowSize
 SEED = 20261123
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start slow tests first, so that no process is left alone with them at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
     """Networks here are so small that threads only wait for each other."""
