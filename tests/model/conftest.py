@@ -53,6 +53,12 @@ def tiny_run() -> RunConfig:
     return TINY_RUN
 
 
+@pytest.fixture
+def plain_run() -> RunConfig:
+    """The same without first guesses, which take most of a short training's time."""
+    return TINY_RUN.updated(tokens=TINY_RUN.tokens.updated(guesses=False))
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of one finished run of TINY_RUN on the small basin, for tests that change nothing in it."""

@@ -83,8 +83,8 @@ def test_two_processes_give_the_gradients_of_one(
 
 
 @pytest.mark.slow
-def test_two_processes_resume_exactly(dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path) -> None:
-    config = shared(tiny_run, steps=6, held_out=0.2)
+def test_two_processes_resume_exactly(dataset: xr.Dataset, plain_run: RunConfig, tmp_path: Path) -> None:
+    config = shared(plain_run, steps=6, held_out=0.2)
     whole = [p.loss for p in train(dataset, tmp_path / "whole", config)]
     parts = []
     for progress in train(dataset, tmp_path / "parts", config):
@@ -99,9 +99,9 @@ def test_two_processes_resume_exactly(dataset: xr.Dataset, tiny_run: RunConfig, 
 
 @pytest.mark.slow
 def test_a_process_that_stops_ends_the_training_in_one_line(
-    dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path
+    dataset: xr.Dataset, plain_run: RunConfig, tmp_path: Path
 ) -> None:
-    running = train(dataset, tmp_path / "run", shared(tiny_run, steps=10_000))
+    running = train(dataset, tmp_path / "run", shared(plain_run, steps=10_000))
     next(running)
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
     if not children.exists():
@@ -114,19 +114,19 @@ def test_a_process_that_stops_ends_the_training_in_one_line(
 
 @pytest.mark.slow
 def test_parts_of_a_batch_are_of_like_length_and_not_the_same(
-    water: WaterCube, tiny_run: RunConfig, tmp_path: Path, dataset: xr.Dataset
+    water: WaterCube, plain_run: RunConfig, tmp_path: Path, dataset: xr.Dataset
 ) -> None:
-    list(train(dataset, tmp_path / "run", tiny_run.updated(training=tiny_run.training.updated(steps=1))))
+    list(train(dataset, tmp_path / "run", plain_run.updated(training=plain_run.training.updated(steps=1))))
     layout = read_layout(tmp_path / "run")
-    samplers = [WindowSampler(water, layout, tiny_run.masking, 8, 0, rank) for rank in (0, 1)]
+    samplers = [WindowSampler(water, layout, plain_run.masking, 8, 0, rank) for rank in (0, 1)]
     lengths = [[float(s.batch(n).tokens.length.mean()) for n in range(8)] for s in samplers]
     assert lengths[0] != lengths[1]
     assert [sorted(side).index(side[0]) for side in lengths] == [sorted(lengths[0]).index(lengths[0][0])] * 2
 
 
-def test_more_devices_than_there_are_samples_in_a_batch_are_refused(tiny_run: RunConfig) -> None:
+def test_more_devices_than_there_are_samples_in_a_batch_are_refused(plain_run: RunConfig) -> None:
     with pytest.raises(ConfigError, match="batch_size 2 is not a multiple of devices 3"):
-        tiny_run.training.updated(devices=3)
+        plain_run.training.updated(devices=3)
 
 
 @pytest.mark.parametrize(("precision", "half"), [("auto", False), ("32", False), ("bf16", True)])
@@ -144,9 +144,9 @@ def test_a_device_without_bfloat16_refuses_it(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.slow
-def test_bfloat16_learns_nearly_the_same(dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path) -> None:
+def test_bfloat16_learns_nearly_the_same(dataset: xr.Dataset, plain_run: RunConfig, tmp_path: Path) -> None:
     def curve(precision: Literal["32", "bf16"]) -> list[Progress]:
-        config = tiny_run.updated(training=tiny_run.training.updated(precision=precision, steps=4))
+        config = plain_run.updated(training=plain_run.training.updated(precision=precision, steps=4))
         return list(train(dataset, tmp_path / precision, config))
 
     full, half = curve("32"), curve("bf16")

@@ -31,10 +31,10 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stopping, "MIN_STEPS", 4)
 
 
-def hopeless(tiny_run: RunConfig, **settings: float) -> RunConfig:
+def hopeless(plain_run: RunConfig, **settings: float) -> RunConfig:
     """Return settings with so small a learning rate that nothing improves."""
-    training = tiny_run.training.updated(steps=40, learning_rate=1e-7, warmup=0.0, ema_decay=0.0, held_out=0.3)
-    return tiny_run.updated(training=training.updated(**settings))
+    training = plain_run.training.updated(steps=40, learning_rate=1e-7, warmup=0.0, ema_decay=0.0, held_out=0.3)
+    return plain_run.updated(training=training.updated(**settings))
 
 
 def test_patience_is_a_share_of_the_budget() -> None:
@@ -55,14 +55,14 @@ def test_a_loss_that_is_no_number_is_no_best() -> None:
     assert not Checks().add(float("nan"), 0.1, 1)
 
 
-def test_held_out_batches_score_held_out_steps_alone(water: WaterCube, layout: Layout, tiny_run: RunConfig) -> None:
+def test_held_out_batches_score_held_out_steps_alone(water: WaterCube, layout: Layout, plain_run: RunConfig) -> None:
     held = np.zeros(20, bool)
     held[12:16] = True
     marked = {
         n: np.where(v.valid, np.where(held.reshape(-1, *[1] * (v.values.ndim - 1)), 2, 1), v.values).astype(np.float32)
         for n, v in water.of_kind("grid", "series").items()
     }
-    batches = held_out_batches(LoadedCube.of(water.with_values(marked)), held, layout, tiny_run, 0)
+    batches = held_out_batches(LoadedCube.of(water.with_values(marked)), held, layout, plain_run, 0)
     assert len(batches) == stopping.BATCHES
     for batch in batches:
         scored = batch.target[~np.isnan(batch.target)]
@@ -71,26 +71,26 @@ def test_held_out_batches_score_held_out_steps_alone(water: WaterCube, layout: L
 
 @pytest.mark.slow
 def test_there_is_nothing_to_stop_by_without_held_out_values(
-    water: WaterCube, layout: Layout, tiny_run: RunConfig
+    water: WaterCube, layout: Layout, plain_run: RunConfig
 ) -> None:
     held, cube = np.zeros(20, bool), LoadedCube.of(water)
-    assert held_out_batches(cube, held, layout, tiny_run, 0) == []
+    assert held_out_batches(cube, held, layout, plain_run, 0) == []
     held[:4] = True
-    assert held_out_batches(cube.without_steps(held), held, layout, tiny_run, 0) == []
-    assert held_out_batches(cube, held, layout, tiny_run, 0) != []
+    assert held_out_batches(cube.without_steps(held), held, layout, plain_run, 0) == []
+    assert held_out_batches(cube, held, layout, plain_run, 0) != []
     held[3] = False  # too few steps: their loss is mostly chance
-    assert held_out_batches(cube, held, layout, tiny_run, 0) == []
+    assert held_out_batches(cube, held, layout, plain_run, 0) == []
     held[3] = True
-    patient = tiny_run.updated(training=tiny_run.training.updated(patience=1.0))
+    patient = plain_run.updated(training=plain_run.training.updated(patience=1.0))
     assert held_out_batches(cube, held, layout, patient, 0) == []
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("often")
 def test_a_training_without_improvement_stops_and_keeps_its_best(
-    dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path
+    dataset: xr.Dataset, plain_run: RunConfig, tmp_path: Path
 ) -> None:
-    steps = [p.step for p in train(dataset, tmp_path / "run", hopeless(tiny_run, patience=0.3))]
+    steps = [p.step for p in train(dataset, tmp_path / "run", hopeless(plain_run, patience=0.3))]
     assert steps[-1] < 40
     best, kept = load_file(tmp_path / "run" / "best.safetensors"), read_run(tmp_path / "run").network.state_dict()
     last = load_file(tmp_path / "run" / "state.safetensors")
@@ -100,8 +100,8 @@ def test_a_training_without_improvement_stops_and_keeps_its_best(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("often")
-def test_stopping_is_resumed_exactly(dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path) -> None:
-    config = hopeless(tiny_run, patience=0.3)
+def test_stopping_is_resumed_exactly(dataset: xr.Dataset, plain_run: RunConfig, tmp_path: Path) -> None:
+    config = hopeless(plain_run, patience=0.3)
     whole = [(p.step, p.loss) for p in train(dataset, tmp_path / "whole", config)]
     parts = []
     for progress in train(dataset, tmp_path / "parts", config):
@@ -117,13 +117,13 @@ def test_stopping_is_resumed_exactly(dataset: xr.Dataset, tiny_run: RunConfig, t
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("often")
-def test_a_stopped_training_stays_stopped(dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path) -> None:
-    config = hopeless(tiny_run, patience=0.3)
+def test_a_stopped_training_stays_stopped(dataset: xr.Dataset, plain_run: RunConfig, tmp_path: Path) -> None:
+    config = hopeless(plain_run, patience=0.3)
     list(train(dataset, tmp_path / "run", config))
     assert list(train(dataset, tmp_path / "run", config, resume=True)) == []
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("often")
-def test_patience_of_the_whole_budget_never_stops(dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path) -> None:
-    assert len(list(train(dataset, tmp_path / "run", hopeless(tiny_run, patience=1.0)))) == 40
+def test_patience_of_the_whole_budget_never_stops(dataset: xr.Dataset, plain_run: RunConfig, tmp_path: Path) -> None:
+    assert len(list(train(dataset, tmp_path / "run", hopeless(plain_run, patience=1.0)))) == 40

@@ -41,8 +41,8 @@ def test_lines_beyond_the_state_are_dropped(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_resumed_log_is_the_uninterrupted_one(dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path) -> None:
-    config = tiny_run.updated(training=tiny_run.training.updated(steps=22))
+def test_a_resumed_log_is_the_uninterrupted_one(dataset: xr.Dataset, plain_run: RunConfig, tmp_path: Path) -> None:
+    config = plain_run.updated(training=plain_run.training.updated(steps=22))
     whole = [p.loss for p in train(dataset, tmp_path / "whole", config)]
     parts = []
     for progress in train(dataset, tmp_path / "parts", config):
@@ -56,19 +56,19 @@ def test_a_resumed_log_is_the_uninterrupted_one(dataset: xr.Dataset, tiny_run: R
 
 
 def test_tensorboard_that_is_not_there_is_refused_before_anything_is_written(
-    dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dataset: xr.Dataset, plain_run: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
     monkeypatch.setitem(sys.modules, "tensorboard", None)
-    requested = tiny_run.updated(training=tiny_run.training.updated(tensorboard=True))
+    requested = plain_run.updated(training=plain_run.training.updated(tensorboard=True))
     with pytest.raises(ConfigError, match="tensorboard is not installed: pip install"):
         list(train(dataset, tmp_path / "run", requested))
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.filterwarnings("ignore")  # of a package that is not ours
-def test_tensorboard_is_written_where_requested(dataset: xr.Dataset, tiny_run: RunConfig, tmp_path: Path) -> None:
+def test_tensorboard_is_written_where_requested(dataset: xr.Dataset, plain_run: RunConfig, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
-    requested = tiny_run.updated(training=tiny_run.training.updated(tensorboard=True))
+    requested = plain_run.updated(training=plain_run.training.updated(tensorboard=True))
     list(train(dataset, tmp_path / "run", requested))
     assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
