@@ -9,8 +9,7 @@ import numpy as np
 import xarray as xr
 
 from hydrofill.cf.axes import Dimension, recognise
-from hydrofill.cf.dataset import Classification, classify, match_variables, ordered_dims
-from hydrofill.cf.units import conversion
+from hydrofill.cf.variables import Classification, classify, match_variables, ordered_dims, unit_conversion
 from hydrofill.cube import DIMS
 from hydrofill.errors import ContractError
 from hydrofill.guesses.interpolation import nearest_seen
@@ -79,7 +78,7 @@ def _verdict(
     if spec.kind != found.kind:
         return "left out", f"has the dimensions {DIMS[found.kind]}; {bundle} expects {DIMS[spec.kind]}"
     try:
-        conversion(str(dataset.variables[name].attrs.get("units", "")), spec.units, name)
+        unit_conversion(dataset.variables[name], spec, name)
     except ContractError as error:
         return "left out", str(error).removeprefix(f"{name}: ")
     return "fill", f"{found.reason}; {bundle} fills it" + ("" if known_as == name else f" as {known_as}")

@@ -28,7 +28,7 @@ from app.schemas import (
     TimingMs,
 )
 from hydrofill.cf.axes import Dimension
-from hydrofill.cf.dataset import ordered_dims
+from hydrofill.cf.variables import ordered_dims
 from hydrofill.cube import DIMS, Kind
 from hydrofill.errors import CoordinateError, StructureError, UnknownVariableError, UnreadableError
 from hydrofill.layout import Layout

@@ -170,6 +170,19 @@ def one_of(dimensions: Iterable[Dimension], axis: Axis) -> Dimension | None:
     return found[0] if found else None
 
 
+def find_time(dataset: xr.Dataset, dimensions: Iterable[Dimension]) -> tuple[str, str]:
+    """Return the names of the time dimension and of the coordinate on it.
+
+    Raises:
+        CoordinateError: there is no time dimension, or no coordinate on it.
+        StructureError: several dimensions look like time.
+    """
+    time = one_of(dimensions, "time")
+    if time is None or time.coordinate is None:
+        raise CoordinateError("the dataset has no time coordinate", where="time", got=sorted(map(str, dataset.sizes)))
+    return time.name, time.coordinate
+
+
 def _coordinates_on(dataset: xr.Dataset, dim: str) -> list[tuple[str, Axis]]:
     """Return the 1-D variables along `dim` whose axis is recognised; the variable named as `dim` comes first."""
     names = [str(n) for n, v in dataset.variables.items() if v.dims == (dim,)]

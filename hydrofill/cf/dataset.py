@@ -3,54 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, cast
 
 import numpy as np
 import xarray as xr
 
 from hydrofill.cf.axes import (
-    Axis,
     Dimension,
     coordinate_units,
     coordinate_values,
+    find_time,
     one_of,
     recognise,
     site_names,
     site_place,
     time_values,
 )
-from hydrofill.cf.units import Conversion, conversion
-from hydrofill.cube import DIMS, Kind, Sites, Variable, WaterCube, no_sites
+from hydrofill.cf.domains import read_domains, with_mask_domain, with_model_domain
+from hydrofill.cf.units import Conversion
+from hydrofill.cf.variables import classify, kind_of, match_variables, ordered_dims, unit_conversion
+from hydrofill.cube import DIMS, Sites, Variable, WaterCube, no_sites
 from hydrofill.errors import CoordinateError, StructureError, UnitsError, UnknownVariableError
 from hydrofill.layout import Layout, Place, VariableSpec
 from hydrofill.reconstruct import FILLED, FLAG_MEANINGS, FilledVariable
 
-# Endings of variables that belong to a variable V, such as V_std; they are neither filled nor used.
-COMPANIONS = ("_truth", "_gap", "_std", "_flag", "_domain")
 STEP_TOLERANCE = 0.15  # relative; calendar months differ from their mean length by up to 8 %
 NO_GRID = np.array([], dtype=np.float64)
-
-
-Role = Literal[
-    "field", "gauge series", "static field", "site attribute", "flags", "companion", "coordinate", "left out"
-]
-ROLES: Mapping[Kind, Role] = {
-    "grid": "field",
-    "series": "gauge series",
-    "static_grid": "static field",
-    "static_site": "site attribute",
-}
-
-
-@dataclass(frozen=True)
-class Classification:
-    """What a variable of a dataset is taken as, the reason, and its kind in the cube; None if it is not read."""
-
-    role: Role
-    reason: str
-    kind: Kind | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,27 +76,26 @@ def read_dataset(
             "the dataset has no variable that can be used", got=sorted(map(str, dataset.data_vars)), expected=expected
         )
     used = _dimensions_of(dataset, dimensions, chosen.values())
-    time = one_of(used, "time")
-    if time is None or time.coordinate is None:
-        raise CoordinateError("the dataset has no time coordinate", where="time", got=sorted(map(str, dataset.sizes)))
+    _, time_coordinate = find_time(dataset, used)
     y, x, site = (one_of(used, axis) for axis in ("y", "x", "site"))
     variables, converted = {}, {}
     for name, source in chosen.items():
         spec = layout.spec(name) if layout else None
         variables[name], converted[name] = _read_variable(dataset.variables[source], source, dimensions, name, spec)
     cube = WaterCube(
-        time=time_values(dataset, time.coordinate),
+        time=time_values(dataset, time_coordinate),
         y=coordinate_values(dataset, y) if y else NO_GRID,
         x=coordinate_values(dataset, x) if x else NO_GRID,
         sites=_read_sites(dataset, site) if site else no_sites(),
         variables=variables,
-        domain=_read_domains(dataset, dimensions, chosen),
+        domain=read_domains(dataset, dimensions, chosen),
     )
-    cube = _with_mask_domain(cube)
+    cube = with_mask_domain(cube)
     grid_units = next((coordinate_units(dataset, d) for d in (y, x) if d), "")
     if layout:
-        _check_place(cube, grid_units, layout.place)
-        cube = _with_model_domain(cube, layout)
+        check_step(cube, layout.place)
+        _check_grid_units(grid_units, layout.place)
+        cube = with_model_domain(cube, layout)
     return Reading(cube, dimensions, chosen, converted, grid_units)
 
 
@@ -188,88 +166,10 @@ def typical_step_s(cube: WaterCube) -> float | None:
     return float(np.median(steps)) if len(steps) else None
 
 
-def match_variables(dataset: xr.Dataset, layout: Layout) -> dict[str, str]:
-    """Find the variables of `layout` in `dataset`, by name or else by standard_name.
-
-    Returns:
-        The name in the dataset for each name in the layout; empty if no variable that can be filled is found.
-    """
-    data = {str(n): str(v.attrs.get("standard_name")) for n, v in dataset.variables.items() if n not in dataset.coords}
-    chosen = {}
-    for spec in (*layout.variables, *layout.static):
-        if spec.name in data:
-            chosen[spec.name] = spec.name
-            continue
-        same = [n for n, standard in data.items() if standard == spec.standard_name and not n.endswith(COMPANIONS)]
-        if spec.standard_name and len(same) == 1:
-            chosen[spec.name] = same[0]
-    return chosen if any(s.name in chosen for s in layout.variables) else {}
-
-
 def _all_readable(dataset: xr.Dataset, dimensions: Mapping[str, Dimension]) -> dict[str, str]:
     """Return the variables that can be read without a layout; the names in the cube are those in the dataset."""
     found = classify(dataset, dimensions)
     return {name: name for name, classification in found.items() if classification.kind is not None}
-
-
-def classify(dataset: xr.Dataset, dimensions: Mapping[str, Dimension]) -> dict[str, Classification]:
-    """Return what each variable of `dataset` is taken as, and the reason."""
-    return {str(name): _classify(dataset, str(name), dimensions) for name in dataset.variables}
-
-
-def _classify(dataset: xr.Dataset, name: str, dimensions: Mapping[str, Dimension]) -> Classification:
-    variable = dataset.variables[name]
-    if name in dataset.coords:
-        return Classification("coordinate", _coordinate_reason(name, dimensions))
-    if (main := _main_of(name)) is not None:
-        return Classification("companion", f"belongs to {main}")
-    if "flag_values" in variable.attrs or "flag_masks" in variable.attrs:
-        return Classification("flags", "has flag_values or flag_masks; flags are never filled")
-    if not (np.issubdtype(variable.dtype, np.floating) or np.issubdtype(variable.dtype, np.integer)):
-        return Classification("left out", f"is not numeric ({variable.dtype})")
-    kind = _kind(variable, name, dimensions)
-    if kind is None:
-        return Classification("left out", _dims_reason(variable, name, dimensions))
-    return Classification(ROLES[kind], f"has the dimensions {', '.join(DIMS[kind])}", kind)
-
-
-def _main_of(name: str) -> str | None:
-    """Return V for a name such as V_std or V_flag, whether or not the dataset has a variable V; else None."""
-    end = next((end for end in COMPANIONS if name.endswith(end)), None)
-    return None if end is None else name.removesuffix(end)
-
-
-def _coordinate_reason(name: str, dimensions: Mapping[str, Dimension]) -> str:
-    axes = [d.axis for d in dimensions.values() if d.coordinate == name]
-    return f"gives the {axes[0]} axis" if axes else "is a coordinate"
-
-
-def _dims_reason(variable: xr.Variable, name: str, dimensions: Mapping[str, Dimension]) -> str:
-    extra = [str(d) for d in variable.dims if str(d) not in dimensions and variable.sizes[d] != 1]
-    if extra:
-        return f"has a dimension other than time, y, x and site: {', '.join(extra)}"
-    if len(variable.dims) == 1 and _is_coordinate(name):
-        return "is named like a coordinate"
-    return f"has the dimensions ({', '.join(map(str, variable.dims))}), expected such as (time, y, x) or (time, site)"
-
-
-def _kind(variable: xr.Variable, name: str, dimensions: Mapping[str, Dimension]) -> Kind | None:
-    """Return the kind of a variable by its dimensions; None if it has none.
-
-    Unrecognised dimensions of length 1 are ignored.
-    """
-    axes = {dimensions[str(d)].axis for d in variable.dims if str(d) in dimensions}
-    extra = [d for d in variable.dims if str(d) not in dimensions and variable.sizes[d] != 1]
-    if extra or variable.dims == () or len(axes) < sum(str(d) in dimensions for d in variable.dims):
-        return None
-    if len(variable.dims) == 1 and _is_coordinate(name):
-        return None
-    return next((kind for kind, wanted in DIMS.items() if axes == set(wanted)), None)
-
-
-def _is_coordinate(name: str) -> bool:
-    low = name.lower()
-    return low.endswith(("_x", "_y", "_lat", "_lon", "_row", "_col")) or low in ("x", "y", "lat", "lon")
 
 
 def _dimensions_of(dataset: xr.Dataset, dimensions: Mapping[str, Dimension], sources: Iterable[str]) -> list[Dimension]:
@@ -278,17 +178,11 @@ def _dimensions_of(dataset: xr.Dataset, dimensions: Mapping[str, Dimension], sou
     return [dimensions[name] for name in names if name in dimensions]
 
 
-def ordered_dims(variable: xr.Variable, dimensions: Mapping[str, Dimension], kind: Kind) -> tuple[str, ...]:
-    """Return the names of the variable's dimensions in the order of its kind, without ignored ones."""
-    by_axis = {dimensions[str(d)].axis: str(d) for d in variable.dims if str(d) in dimensions}
-    return tuple(by_axis[cast(Axis, axis)] for axis in DIMS[kind])
-
-
 def _read_variable(
     variable: xr.Variable, source: str, dimensions: Mapping[str, Dimension], name: str, spec: VariableSpec | None
 ) -> tuple[Variable, Conversion]:
     """Return the variable as float32 in the model's units, and the conversion to these units."""
-    kind = _kind(variable, source, dimensions)
+    kind = kind_of(variable, source, dimensions)
     if kind is None or (spec is not None and kind != spec.kind):
         raise StructureError(
             "has the wrong dimensions",
@@ -304,13 +198,12 @@ def _read_variable(
     with np.errstate(over="ignore"):  # a value beyond float32 becomes infinite, and the cube refuses it by name
         narrow = variable.transpose(..., *order).values.astype(np.float32, copy=False)
     values = narrow.reshape([variable.sizes[d] for d in order])
-    units = str(variable.attrs.get("units", ""))
-    change = conversion(units, spec.units, name) if spec is not None and spec.units else Conversion()
+    change = unit_conversion(variable, spec, name)
     read = Variable(
         name=name,
         kind=kind,
         values=np.ascontiguousarray(change.apply(values)),
-        units=spec.units if spec else units,
+        units=spec.units if spec else str(variable.attrs.get("units", "")),
         standard_name=str(variable.attrs.get("standard_name", "")),
         long_name=str(variable.attrs.get("long_name", "")),
     )
@@ -325,35 +218,20 @@ def _read_sites(dataset: xr.Dataset, dimension: Dimension) -> Sites:
     )
 
 
-def _read_domains(
-    dataset: xr.Dataset, dimensions: Mapping[str, Dimension], chosen: Mapping[str, str]
-) -> dict[str, np.ndarray]:
-    """Return the domain of each variable V that has a variable V_domain, (H, W) bool."""
-    domains = {}
-    for name, source in chosen.items():
-        companion = f"{source}_domain"
-        if companion not in dataset.variables:
-            continue
-        mask = dataset.variables[companion]
-        if _kind(mask, companion, dimensions) != "static_grid" or mask.dtype.kind not in "biuf":
-            raise StructureError(
-                "must be numeric with the dimensions of the grid",
-                where=companion,
-                got=(mask.dims, mask.dtype),
-                expected="(y, x)",
-            )
-        values = mask.transpose(*ordered_dims(mask, dimensions, "static_grid")).values
-        domains[name] = np.isfinite(values) & (values != 0)
-    return domains
+def check_step(cube: WaterCube, place: Place) -> None:
+    """Check that the median time step is the model's.
 
-
-def _check_place(cube: WaterCube, grid_units: str, place: Place) -> None:
-    """Raise an error if the time step or the units of the grid's coordinates differ from the model's."""
+    Raises:
+        CoordinateError: the time steps differ by more than STEP_TOLERANCE.
+    """
     step = typical_step_s(cube)
     if step is not None and abs(step / place.step_s - 1) > STEP_TOLERANCE:
         raise CoordinateError(
             "the time step differs from the model's", where="time", got=f"{step:g} s", expected=f"{place.step_s:g} s"
         )
+
+
+def _check_grid_units(grid_units: str, place: Place) -> None:
     if grid_units and place.units and grid_units != place.units:
         raise UnitsError(
             "the units of the grid's coordinates differ from the model's",
@@ -361,50 +239,6 @@ def _check_place(cube: WaterCube, grid_units: str, place: Place) -> None:
             got=grid_units,
             expected=place.units,
         )
-
-
-def _with_mask_domain(cube: WaterCube) -> WaterCube:
-    """Return the cube with a land or sea mask as the domain of each variable without a domain.
-
-    A mask is a static field of zeros and ones that is one wherever the variable has a value. Of several masks, the
-    smallest is used.
-    """
-    domains = dict(cube.domain)
-    masks = [v.values == 1 for v in cube.of_kind("static_grid").values() if np.isin(v.values, (0, 1)).all()]
-    if not masks:
-        return cube
-    for name, variable in cube.of_kind("grid").items():
-        observed = variable.valid.any(axis=0)
-        fitting = [mask for mask in masks if not (observed & ~mask).any()]
-        if name not in domains and fitting and observed.any():
-            domains[name] = min(fitting, key=np.count_nonzero)
-    return replace(cube, domain=domains)
-
-
-def _with_model_domain(cube: WaterCube, layout: Layout) -> WaterCube:
-    """Return the cube with the model's domain for each gridded variable without a domain.
-
-    The model's domain is used for the cells that are also cells of the training grid.
-    """
-    domains = dict(cube.domain)
-    for name, domain in layout.domain.items():
-        if name in domains or name not in cube.variables:
-            continue
-        place, inside = layout.place, domain.to_array()
-        row, on_row = _cell_numbers(cube.y, place.y_origin, place.y_spacing, domain.rows)
-        column, on_column = _cell_numbers(cube.x, place.x_origin, place.x_spacing, domain.columns)
-        known = on_row[:, None] & on_column[None, :]
-        observed = cube.variables[name].valid.any(axis=0)
-        domains[name] = np.where(known, inside[row][:, column], observed) | observed
-    return WaterCube(cube.time, cube.y, cube.x, cube.sites, cube.variables, domains)
-
-
-def _cell_numbers(axis: np.ndarray, origin: float, spacing: float, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the nearest training cell of each coordinate, and whether it is within a quarter of a cell."""
-    exact = (axis - origin) / spacing
-    nearest = np.round(exact)
-    on_grid = (np.abs(exact - nearest) < 0.25) & (nearest >= 0) & (nearest < number)
-    return np.clip(nearest, 0, number - 1).astype(np.int64), on_grid
 
 
 def _std_attributes(variable: xr.Variable, source: str) -> dict[str, str]:

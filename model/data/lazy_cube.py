@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from hydrofill.cf.axes import Axis, Dimension, one_of, recognise, time_values
-from hydrofill.cf.dataset import STEP_TOLERANCE, Reading, read_dataset, typical_step_s
+from hydrofill.cf.axes import Axis, Dimension, find_time, recognise, time_values
+from hydrofill.cf.dataset import Reading, check_step, read_dataset, typical_step_s
 from hydrofill.cf.units import Conversion
 from hydrofill.cube import DIMS, Kind, Sites, Variable, WaterCube
-from hydrofill.errors import CoordinateError
 from hydrofill.layout import Layout
 from model.data.cubes import LoadedCube
 from model.data.domain import domain_from_counts
@@ -193,18 +192,17 @@ def read_lazily(dataset: xr.Dataset, layout: Layout | None = None, scratch: Path
         ContractError: as `read_dataset`.
     """
     dimensions = recognise(dataset)
-    time = one_of(dimensions.values(), "time")
-    if time is None or time.coordinate is None:
-        raise CoordinateError("the dataset has no time coordinate", where="time", got=sorted(map(str, dataset.sizes)))
-    first = read_dataset(dataset.isel({time.name: slice(0, 1)}), layout, dimensions)  # checks all but the later values
+    time_name, time_coordinate = find_time(dataset, dimensions.values())
+    first = read_dataset(dataset.isel({time_name: slice(0, 1)}), layout, dimensions)  # checks all but the later values
     frame = WaterCube(
-        time_values(dataset, time.coordinate),
+        time_values(dataset, time_coordinate),
         first.cube.y,
         first.cube.x,
         first.cube.sites,
         first.cube.of_kind("static_grid", "static_site"),
     )
-    _check_step(frame, layout)
+    if layout is not None:
+        check_step(frame, layout.place)
     variables = _variables(dataset, first)
     cube = LazyCube(frame, variables, {}, {}, {}, np.zeros(len(frame.time), bool))
     scans = _scan(cube, scratch if cube.size > IN_MEMORY_VALUES else None)
@@ -282,17 +280,6 @@ def _domain(first: WaterCube, name: str, counts: np.ndarray) -> np.ndarray:
         inside: np.ndarray = first.domain[name] | (counts > 0)
         return inside
     return domain_from_counts(counts) if counts.ndim == 2 else counts > 0
-
-
-def _check_step(frame: WaterCube, layout: Layout | None) -> None:
-    step = typical_step_s(frame)
-    if layout is not None and step is not None and abs(step / layout.place.step_s - 1) > STEP_TOLERANCE:
-        raise CoordinateError(
-            "the time step differs from the model's",
-            where="time",
-            got=f"{step:g} s",
-            expected=f"{layout.place.step_s:g} s",
-        )
 
 
 def _axes(kind: Kind) -> tuple[Axis, ...]:

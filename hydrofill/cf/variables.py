@@ -1,0 +1,135 @@
+"""Classify the variables of a dataset: fields, series of gauges, static fields, flags, coordinates, others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import numpy as np
+import xarray as xr
+
+from hydrofill.cf.axes import Axis, Dimension
+from hydrofill.cf.units import Conversion, conversion
+from hydrofill.cube import DIMS, Kind
+from hydrofill.layout import Layout, VariableSpec
+
+# Endings of variables that belong to a variable V, such as V_std; they are neither filled nor used.
+COMPANIONS = ("_truth", "_gap", "_std", "_flag", "_domain")
+
+Role = Literal[
+    "field", "gauge series", "static field", "site attribute", "flags", "companion", "coordinate", "left out"
+]
+ROLES: Mapping[Kind, Role] = {
+    "grid": "field",
+    "series": "gauge series",
+    "static_grid": "static field",
+    "static_site": "site attribute",
+}
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Role of a variable of a dataset, the reason, and the kind in the cube; None if the variable is not read."""
+
+    role: Role
+    reason: str
+    kind: Kind | None = None
+
+
+def match_variables(dataset: xr.Dataset, layout: Layout) -> dict[str, str]:
+    """Find the variables of `layout` in `dataset`, by name or else by standard_name.
+
+    Returns:
+        The name in the dataset for each name in the layout; empty if no variable that can be filled is found.
+    """
+    data = {str(n): str(v.attrs.get("standard_name")) for n, v in dataset.variables.items() if n not in dataset.coords}
+    chosen = {}
+    for spec in (*layout.variables, *layout.static):
+        if spec.name in data:
+            chosen[spec.name] = spec.name
+            continue
+        same = [n for n, standard in data.items() if standard == spec.standard_name and not n.endswith(COMPANIONS)]
+        if spec.standard_name and len(same) == 1:
+            chosen[spec.name] = same[0]
+    return chosen if any(s.name in chosen for s in layout.variables) else {}
+
+
+def classify(dataset: xr.Dataset, dimensions: Mapping[str, Dimension]) -> dict[str, Classification]:
+    """Return what each variable of `dataset` is taken as, and the reason."""
+    return {str(name): _classify(dataset, str(name), dimensions) for name in dataset.variables}
+
+
+def _classify(dataset: xr.Dataset, name: str, dimensions: Mapping[str, Dimension]) -> Classification:
+    variable = dataset.variables[name]
+    if name in dataset.coords:
+        return Classification("coordinate", _coordinate_reason(name, dimensions))
+    if (main := _main_of(name)) is not None:
+        return Classification("companion", f"belongs to {main}")
+    if "flag_values" in variable.attrs or "flag_masks" in variable.attrs:
+        return Classification("flags", "has flag_values or flag_masks; flags are never filled")
+    if not (np.issubdtype(variable.dtype, np.floating) or np.issubdtype(variable.dtype, np.integer)):
+        return Classification("left out", f"is not numeric ({variable.dtype})")
+    kind = kind_of(variable, name, dimensions)
+    if kind is None:
+        return Classification("left out", _dims_reason(variable, name, dimensions))
+    return Classification(ROLES[kind], f"has the dimensions {', '.join(DIMS[kind])}", kind)
+
+
+def _main_of(name: str) -> str | None:
+    """Return V for a name such as V_std or V_flag, whether or not the dataset has a variable V; else None."""
+    end = next((end for end in COMPANIONS if name.endswith(end)), None)
+    return None if end is None else name.removesuffix(end)
+
+
+def _coordinate_reason(name: str, dimensions: Mapping[str, Dimension]) -> str:
+    axes = [d.axis for d in dimensions.values() if d.coordinate == name]
+    return f"gives the {axes[0]} axis" if axes else "is a coordinate"
+
+
+def _dims_reason(variable: xr.Variable, name: str, dimensions: Mapping[str, Dimension]) -> str:
+    if extra := _other_dims(variable, dimensions):
+        return f"has a dimension other than time, y, x and site: {', '.join(extra)}"
+    if len(variable.dims) == 1 and _is_coordinate(name):
+        return "is named like a coordinate"
+    return f"has the dimensions ({', '.join(map(str, variable.dims))}), expected such as (time, y, x) or (time, site)"
+
+
+def kind_of(variable: xr.Variable, name: str, dimensions: Mapping[str, Dimension]) -> Kind | None:
+    """Return the kind of a variable by its dimensions; None if it has none.
+
+    Unrecognised dimensions of length 1 are ignored.
+    """
+    axes = [dimensions[str(d)].axis for d in variable.dims if str(d) in dimensions]
+    if _other_dims(variable, dimensions) or variable.dims == () or len(set(axes)) < len(axes):
+        return None
+    if len(variable.dims) == 1 and _is_coordinate(name):
+        return None
+    return next((kind for kind, wanted in DIMS.items() if set(axes) == set(wanted)), None)
+
+
+def _other_dims(variable: xr.Variable, dimensions: Mapping[str, Dimension]) -> list[str]:
+    """Return the names of the unrecognised dimensions that are longer than 1."""
+    return [str(d) for d in variable.dims if str(d) not in dimensions and variable.sizes[d] != 1]
+
+
+def _is_coordinate(name: str) -> bool:
+    low = name.lower()
+    return low.endswith(("_x", "_y", "_lat", "_lon", "_row", "_col")) or low in ("x", "y", "lat", "lon")
+
+
+def ordered_dims(variable: xr.Variable, dimensions: Mapping[str, Dimension], kind: Kind) -> tuple[str, ...]:
+    """Return the names of the variable's dimensions in the order of its kind, without ignored ones."""
+    by_axis = {dimensions[str(d)].axis: str(d) for d in variable.dims if str(d) in dimensions}
+    return tuple(by_axis[cast(Axis, axis)] for axis in DIMS[kind])
+
+
+def unit_conversion(variable: xr.Variable, spec: VariableSpec | None, name: str) -> Conversion:
+    """Return the conversion of the variable's units to those of `spec`; no change without a spec or its units.
+
+    Raises:
+        UnitsError: the units are missing or cannot be converted; names `name`.
+    """
+    if spec is None or not spec.units:
+        return Conversion()
+    return conversion(str(variable.attrs.get("units", "")), spec.units, name)
