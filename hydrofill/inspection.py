@@ -12,7 +12,7 @@ from hydrofill.cf.axes import Dimension, recognise
 from hydrofill.cf.variables import Classification, classify, match_variables, ordered_dims, unit_conversion
 from hydrofill.cube import DIMS
 from hydrofill.errors import ContractError
-from hydrofill.guesses.interpolation import nearest_seen
+from hydrofill.guesses.interpolation import gap_lengths
 from hydrofill.layout import Layout
 
 
@@ -102,10 +102,10 @@ def _describe(
         )
     if variable.dtype.kind in "fiu" and variable.size:
         values = variable.values
-        present = ~np.isnan(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
+        present = ~np.isnan(values)  # an integer is never missing
         missing = 1.0 - float(present.mean())
         if present.any():
-            lowest, highest = float(np.min(values[present])), float(np.max(values[present]))
+            lowest, highest = float(np.nanmin(values)), float(np.nanmax(values))
         if found.kind in ("grid", "series"):
             order = ordered_dims(variable, dimensions, found.kind)
             longest = _longest_run(xr.Variable(variable.dims, present).transpose(*order, ...).values)
@@ -116,6 +116,4 @@ def _describe(
 
 def _longest_run(present: np.ndarray) -> int:
     """Return the longest run of missing values along the first axis, at places that have a value at some time."""
-    before, after = nearest_seen(present)
-    gaps = ~present & present.any(axis=0)
-    return int(np.max(np.where(gaps, after - before - 1, 0), initial=0))
+    return int(np.max(np.where(present.any(axis=0), gap_lengths(~present), 0), initial=0))

@@ -16,7 +16,7 @@ from hydrofill.calibration import Calibration, distance_classes
 from hydrofill.cube import WaterCube
 from hydrofill.errors import BundleError, NothingObservedError, UnknownVariableError
 from hydrofill.guesses.first_guesses import Guesses, guess_variable
-from hydrofill.guesses.interpolation import nearest_seen
+from hydrofill.guesses.interpolation import gap_lengths
 from hydrofill.layout import Layout, WindowSize
 from hydrofill.tokens import Queries, Tokenised, Tokens, tokenise
 
@@ -274,8 +274,7 @@ def _too_long(gaps: np.ndarray, max_gap: int | None) -> np.ndarray:
     """Return which gaps are in a run of more than `max_gap` along time (the first axis), bool."""
     if max_gap is None:
         return np.zeros_like(gaps)
-    before, after = nearest_seen(~gaps)
-    return gaps & (after - before - 1 > max_gap)
+    return gap_lengths(gaps) > max_gap
 
 
 def overlapping_slices(length: int, size: int) -> list[slice]:

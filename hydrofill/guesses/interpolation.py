@@ -31,6 +31,12 @@ def nearest_seen(seen: Seen) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int6
     return before, after
 
 
+def gap_lengths(missing: Seen) -> npt.NDArray[np.int64]:
+    """Return (T, ...) the length in steps of the gap that each missing value lies in; 0 where observed."""
+    before, after = nearest_seen(~missing)
+    return np.where(missing, after - before - 1, 0)
+
+
 def neighbours_in_time(values: Floats, seen: Seen) -> tuple[Floats, Floats, Floats, Floats]:
     """Return the nearest seen values of the same cell before and after each step, and the steps to them, (T, ...) each.
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hydrofill.guesses.interpolation import distance_in_space, nearest_seen, neighbours_in_time
+from hydrofill.guesses.interpolation import distance_in_space, gap_lengths, neighbours_in_time
 from model.evaluation.metrics.measures import Scores, scores
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -17,12 +17,6 @@ Integers = npt.NDArray[np.int64]
 
 LENGTHS = (1, 3, 7, 15)  # steps: upper ends of all classes but the last
 DISTANCES = (1.0, 2.0, 4.0, 8.0)  # cells (grids) or steps (series): upper ends, likewise
-
-
-def gap_lengths(missing: Cells) -> Integers:
-    """Return (T, ...) the length in steps of the gap that each missing value lies in; 0 where observed."""
-    last, following = nearest_seen(~missing)
-    return np.where(missing, following - last - 1, 0)
 
 
 def distance_to_seen(seen: Cells) -> npt.NDArray[np.float32]:

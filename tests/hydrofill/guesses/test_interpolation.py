@@ -10,6 +10,7 @@ from hydrofill.guesses.interpolation import (
     biharmonic,
     cell_means,
     distance_in_space,
+    gap_lengths,
     harmonic,
     local_mean,
     neighbours_in_time,
@@ -83,3 +84,8 @@ def test_distance_counts_cells_and_is_infinite_in_an_empty_frame() -> None:
     seen[0, 0, 0] = True
     np.testing.assert_array_equal(distance_in_space(seen)[0, 0], [0, 1, 2, 3])
     assert np.isinf(distance_in_space(seen)[1]).all()
+
+
+def test_each_missing_value_has_the_length_of_its_gap() -> None:
+    missing = np.array([1, 0, 1, 1, 1, 0, 1, 1], bool)[:, None]
+    np.testing.assert_array_equal(gap_lengths(missing)[:, 0], [1, 0, 3, 3, 3, 0, 2, 2])

@@ -9,15 +9,9 @@ from model.evaluation.metrics.spectra import psd_ratio, radial_spectrum
 from model.evaluation.metrics.strata import (
     distance_strata,
     distance_to_seen,
-    gap_lengths,
     length_classes,
     scores_by_class,
 )
-
-
-def test_each_missing_value_has_the_length_of_its_gap() -> None:
-    missing = np.array([1, 0, 1, 1, 1, 0, 1, 1], bool)[:, None]
-    np.testing.assert_array_equal(gap_lengths(missing)[:, 0], [1, 0, 3, 3, 3, 0, 2, 2])
 
 
 def test_lengths_fall_into_classes_that_cover_every_gap_once(rng: np.random.Generator) -> None:
