@@ -44,12 +44,11 @@ __all__ = [
     "inspect",
     "open_bundle",
 ]
-LAZY = frozenset({"fill", "inspect", "open_bundle"})
 
 
 def __getattr__(name: str) -> Any:
-    """Import the functions of hydrofill.api when they are first used."""
-    if name not in LAZY:
+    """Import the functions of hydrofill.api when they are first used; the other public names are there already."""
+    if name not in __all__:
         raise AttributeError(f"module 'hydrofill' has no attribute {name!r}")
     from hydrofill import api
 

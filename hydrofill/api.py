@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import xarray as xr
@@ -120,10 +119,9 @@ def open_bundle(
     from hydrofill.inference.graphs import Runtime, check_provider
     from hydrofill.inference.model import load_model
 
-    folder = find_bundle(None if bundle is None else Path(bundle))
     runtime = Runtime(provider, threads or usable_cores())
     check_provider(runtime)
-    return load_model(read_bundle(folder), runtime)
+    return load_model(read_bundle(find_bundle(bundle)), runtime)
 
 
 def inspect(dataset: xr.Dataset, *, bundle: str | os.PathLike[str] | Model | None = None) -> Inspection:
@@ -147,7 +145,7 @@ def inspect(dataset: xr.Dataset, *, bundle: str | os.PathLike[str] | Model | Non
         'lez-daily does not fill level'
     """
     if bundle is None or isinstance(bundle, str | os.PathLike):
-        manifest = read_bundle(find_bundle(None if bundle is None else Path(bundle))).manifest
+        manifest = read_bundle(find_bundle(bundle)).manifest
     else:
         manifest = bundle.manifest
     return inspect_dataset(dataset, manifest.layout, manifest.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -162,16 +163,16 @@ def shipped_bundles() -> Path:
     return inside if inside.is_dir() else Path(__file__).parents[1] / "bundles"
 
 
-def find_bundle(bundle: Path | None = None) -> Path:
+def find_bundle(bundle: str | os.PathLike[str] | None = None) -> Path:
     """Return the folder of a bundle, given by its folder or by the name of a shipped bundle; the default for None.
 
     Raises:
         BundleError: there is no such folder and no such name; names the shipped bundles.
     """
-    if bundle is not None and bundle.is_dir():
-        return bundle
+    if bundle is not None and Path(bundle).is_dir():
+        return Path(bundle)
     shipped = shipped_bundles()
-    name = DEFAULT_BUNDLE if bundle is None else str(bundle)
+    name = DEFAULT_BUNDLE if bundle is None else os.fspath(bundle)
     if re.match(BUNDLE_NAME, name) and (shipped / name).is_dir():
         return shipped / name
     names = sorted(path.parent.name for path in shipped.glob(f"*/{MANIFEST}"))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -115,28 +116,24 @@ def inspect(
     _print_inspection(source, found.bundle, found.axes, found.variables)
 
 
-def _passed_on(name: str, module: str, help_text: str, *first: str) -> None:
-    """Add the command `name`, which hands its arguments to the command line of `module`."""
+def _pass_on(name: str, package: str, help_text: str) -> None:
+    """Add the command `name`, which hands its arguments to the command line of a package outside the library."""
 
     @cli.command(name, help=help_text, context_settings=PASSED_ON, add_help_option=False)
     def command(context: typer.Context) -> None:
-        _run_module(name, module, [*first, *context.args])
+        _run_package(package, name, context.args)
 
 
-_passed_on("serve", "app.__main__", "Start the HTTP server.", "serve")
-_passed_on("demo", "app.__main__", "Hide data of a real sample, fill it through a server, draw and score it.", "demo")
-_passed_on("key", "app.__main__", "Make an API key for a client of the server.", "key")
-_passed_on("train", "model.__main__", "Train a network on your own gappy data.", "train")
-_passed_on(
-    "evaluate", "model.__main__", "Score a trained network by kind of gap, beside classical methods.", "evaluate"
-)
-_passed_on("export", "export.__main__", "Turn a trained network into a bundle that fills and serves.")
-_passed_on("data", "model.__main__", "Write a real sample as NetCDF.", "data")
-_passed_on("simulate", "model.__main__", "Simulate a water cycle with all five variables.", "simulate")
-_passed_on(
-    "withhold", "model.__main__", "Hide observed cells of a file by kinds of gap, to score a fill later.", "withhold"
-)
-_passed_on("score", "model.__main__", "Score a filled file on the cells that were hidden.", "score")
+_pass_on("serve", "app", "Start the HTTP server.")
+_pass_on("demo", "app", "Hide data of a real sample, fill it through a server, draw and score it.")
+_pass_on("key", "app", "Make an API key for a client of the server.")
+_pass_on("train", "model", "Train a network on your own gappy data.")
+_pass_on("evaluate", "model", "Score a trained network by kind of gap, beside classical methods.")
+_pass_on("export", "export", "Turn a trained network into a bundle that fills and serves.")
+_pass_on("data", "model", "Write a real sample as NetCDF.")
+_pass_on("simulate", "model", "Simulate a water cycle with all five variables.")
+_pass_on("withhold", "model", "Hide observed cells of a file by kinds of gap, to score a fill later.")
+_pass_on("score", "model", "Score a filled file on the cells that were hidden.")
 
 
 def main() -> None:
@@ -150,18 +147,21 @@ def refuse(reason: object) -> NoReturn:
     raise typer.Exit(BAD_INPUT)
 
 
-def _run_module(name: str, module: str, arguments: list[str]) -> None:
+def _run_package(package: str, name: str, arguments: list[str]) -> None:
+    """Run the command `name` of `python -m package`, in this process."""
     checkout = Path(__file__).parents[1]
-    package = module.partition(".")[0]
     if find_spec(package) is None and (checkout / package / "__main__.py").is_file():
         sys.path.insert(0, str(checkout))
     if find_spec(package) is None:
         refuse(f"'hydrofill {name}' needs the checkout or the image of hydrofill: the wheel holds 'fill' and 'inspect'")
     try:
-        commands = __import__(module, fromlist=["cli"])
+        commands: typer.Typer = import_module(f"{package}.__main__").cli
     except ModuleNotFoundError as error:
         refuse(f"'hydrofill {name}' needs the package {error.name}, which is not installed here; see CONTRIBUTING.md")
-    commands.cli(arguments, prog_name=f"hydrofill {name}" if module == "export.__main__" else "hydrofill")
+    if package == name:  # a package that is one command
+        commands(arguments, prog_name=f"hydrofill {name}")
+    else:
+        commands([name, *arguments], prog_name="hydrofill")
 
 
 @contextmanager
