@@ -174,7 +174,9 @@ def prepare_body(decoded: DecodedBody, layout: Layout, options: FillOptions) -> 
     except ContractError as error:
         if isinstance(error, UnknownVariableError) and error.where in options.variables:
             problem = f"{error.where}: {error.problem}"
-            raise UnknownVariableError(problem, where="query/variables", expected=error.expected) from error
+            raise UnknownVariableError(
+                problem, where="query/variables", got=error.got, expected=error.expected
+            ) from error
         raise error.at(decoded.locate(error.where)) from error
 
 

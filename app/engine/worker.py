@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import InvalidStateError
@@ -17,8 +16,6 @@ from app.errors import NotReadyError
 from hydrofill.cancellation import checkpoints
 from hydrofill.cube import WaterCube
 from hydrofill.inference.model import Model, Outcome
-
-logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
