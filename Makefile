@@ -14,6 +14,8 @@ WORK ?= out/bench-fill
 VENV := .venv
 RUN := $(VENV)/bin/python
 PIP_INSTALL := $(RUN) -m pip install -qq --disable-pip-version-check --no-input
+# A file's tests stay in one process, and files start in the order of tests/conftest.py: those with slow tests first.
+PYTEST := $(RUN) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 CACHES := .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage build dist hydrofill.egg-info
 
 .DEFAULT_GOAL := help
@@ -36,10 +38,10 @@ serve: $(VENV)/.stamp-serve ## start the server on PORT (8000)
 	@$(RUN) -m app serve --port $(PORT)
 
 test: $(VENV)/.stamp-dev ## run the whole test suite
-	@$(RUN) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+	@$(PYTEST)
 
 test-fast: $(VENV)/.stamp-dev ## run the tests that together take less than a minute
-	@$(RUN) -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow and not browser and not network and not gpu"
+	@$(PYTEST) -m "not slow and not browser and not network and not gpu"
 
 check: $(VENV)/.stamp-dev ## lint, format, import rules, types, and no merge conflict left
 	@if grep -rnE '^(<{7}|>{7})' --exclude-dir=.git --exclude-dir=$(VENV) --exclude-dir=node_modules --exclude-dir=out --exclude-dir=runs .; then \

@@ -11,6 +11,7 @@ import pytest
 
 from app.main import create_app
 from app.settings import Settings
+from tests.support.slow import SLOW_TURNS, slow_encoder
 from tests.support.tiny import client_of, write_bundle
 
 
@@ -36,3 +37,10 @@ def anyio_backend() -> str:
 async def client(bundles: Path) -> AsyncIterator[httpx.AsyncClient]:
     async with client_of(create_app(Settings(bundles=bundles))) as connected:
         yield connected
+
+
+@pytest.fixture(scope="session")
+def slow_bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("slow")
+    write_bundle(folder, encoder=slow_encoder(SLOW_TURNS))
+    return folder

@@ -16,8 +16,8 @@ from app.main import create_app
 from app.settings import Settings
 from hydrofill.bundle import shipped_bundles
 from hydrofill.inference.model import Model
-from tests.app.test_limits import until
 from tests.support.tiny import NPZ, body_of, post, sample
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow
 

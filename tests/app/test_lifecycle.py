@@ -16,18 +16,11 @@ import httpx
 import pytest
 
 from app.local_server import ROOT, free_port, running
-from tests.app.test_limits import slow_encoder
-from tests.support.servers import serving, wait_for
-from tests.support.tiny import JSON, NETCDF, NPZ, body_of, sample, write_bundle
+from tests.support.servers import serving
+from tests.support.tiny import JSON, NETCDF, NPZ, body_of, sample
+from tests.support.waiting import wait_for
 
 NO_LIMITS = {"max_cost_s": 1e6, "max_queue_s": 1e6}  # a busy machine must not make the server refuse requests
-
-
-@pytest.fixture(scope="module")
-def slow_bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("slow")
-    write_bundle(folder, encoder=slow_encoder(400))
-    return folder
 
 
 def fill(address: str, body: bytes, form: str = NPZ) -> int:

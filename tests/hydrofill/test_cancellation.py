@@ -7,7 +7,7 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from hydrofill.cancellation import checkpoint, checkpoints
+from hydrofill.cancellation import Cancellation, CancelledError, checkpoint, checkpoints
 from hydrofill.guesses.first_guesses import guess
 
 
@@ -48,3 +48,15 @@ def test_guesses_pass_many_checkpoints_and_stop_when_one_raises() -> None:
     assert len(called) > 100
     with checkpoints(refuse), pytest.raises(Enough):
         guess(values)
+
+
+def test_cancellation_calls_each_callback_once_and_late_callbacks_at_once() -> None:
+    cancellation, calls = Cancellation(), []
+    cancellation.on_cancel(lambda: calls.append("early"))
+    cancellation.check()
+    cancellation.cancel("client")
+    cancellation.cancel("deadline")
+    cancellation.on_cancel(lambda: calls.append("late"))
+    assert (calls, cancellation.reason) == (["early", "late"], "client")
+    with pytest.raises(CancelledError):
+        cancellation.check()

@@ -6,20 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hydrofill.layout import Layout, Patch, Place, VariableSpec, WindowSize
 from hydrofill.patches import count_patches, cut_patches, join_patches, patch_means
-
-
-def plain_layout(rows: int, columns: int, steps: int) -> Layout:
-    return Layout(
-        variables=(
-            VariableSpec(name="rain", kind="grid", units="mm day-1"),
-            VariableSpec(name="flow", kind="series", units="m3 s-1"),
-        ),
-        patch=Patch(rows=rows, columns=columns, steps=steps),
-        window=WindowSize(steps=99, rows=99, columns=99),
-        place=Place(rows=3, columns=3, step_s=86_400),
-    )
+from tests.support.layouts import plain_layout
 
 
 @settings(max_examples=60, deadline=None)

@@ -11,20 +11,9 @@ import xarray as xr
 from hydrofill.cf.dataset import read_dataset
 from hydrofill.cube import Variable, WaterCube
 from hydrofill.guesses.first_guesses import GUESSES
-from hydrofill.layout import Layout, Patch, Place, VariableSpec, WindowSize
+from hydrofill.layout import Layout
 from hydrofill.tokens import stack_queries, stack_tokens, tokenise
-
-
-def plain_layout(rows: int, columns: int, steps: int) -> Layout:
-    return Layout(
-        variables=(
-            VariableSpec(name="rain", kind="grid", units="mm day-1"),
-            VariableSpec(name="flow", kind="series", units="m3 s-1"),
-        ),
-        patch=Patch(rows=rows, columns=columns, steps=steps),
-        window=WindowSize(steps=99, rows=99, columns=99),
-        place=Place(rows=3, columns=3, step_s=86_400),
-    )
+from tests.support.layouts import plain_layout
 
 
 def test_a_partly_observed_patch_is_a_token_and_a_query(cube: WaterCube) -> None:

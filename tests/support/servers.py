@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,11 +23,3 @@ def serving(bundles: Path, folder: Path, **settings: object) -> Iterator[LocalSe
 def request_ids(server: LocalServer) -> list[str]:
     """Return the ids of the requests in the server's log."""
     return re.findall(r"request_id=(\S+)", server.log.read_text())
-
-
-def wait_for(condition: Callable[[], bool], limit_s: float = 60.0) -> None:
-    """Return once `condition` holds; fail when it does not within `limit_s`."""
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, f"the condition does not hold after {limit_s:g} s"
-        time.sleep(0.01)

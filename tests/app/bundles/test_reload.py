@@ -19,8 +19,9 @@ from app.main import create_app
 from app.bundles.reload import Reloader
 from app.settings import Settings
 from hydrofill.errors import BundleError
-from tests.support.servers import serving, wait_for
-from tests.app.test_limits import until
+from tests.support.servers import serving
+from tests.support.waiting import wait_for
+from tests.support.waiting import until
 from tests.support.tiny import NPZ, STD, body_of, decoder_bytes, post, reply_arrays, sample, write_bundle
 
 NEW_STD = 0.7  # the standard deviation that the decoder of a new version returns

@@ -1,0 +1,89 @@
+"""Predicted costs: counted as a run counts, and near the time that a run takes."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from app.engine.cost import CostModel, Load, count_load, measure_costs
+from hydrofill.bundle import read_bundle
+from hydrofill.cf.dataset import read_dataset
+from hydrofill.inference.graphs import Runtime
+from hydrofill.inference.model import Model, load_model
+from hydrofill.reconstruct import reconstruct
+from hydrofill.tokens import Queries, Tokens
+from tests.support.tiny import (
+    JSON,
+    LAYOUT,
+    NETCDF,
+    NPZ,
+    body_of,
+    sample,
+)
+
+CPU = Runtime("cpu", 1)
+GUESSING = LAYOUT.model_copy(update={"guesses": True})
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("form", [JSON, NETCDF, NPZ])
+async def test_estimate_counts_the_same_as_a_run_and_runs_nothing(
+    client: httpx.AsyncClient, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Model, "run", None)
+    body = body_of(sample(20), form)
+    reply = await client.post("/estimate", content=body, headers={"Content-Type": form})
+    estimate = reply.json()
+    cube = read_dataset(sample(20), LAYOUT).cube
+    counts: list[tuple[int, int]] = []
+
+    def count(tokens: Tokens, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
+        counts.append((int(tokens.length), int(queries.length)))
+        return np.zeros(queries.requested.shape, np.float32), np.zeros(queries.requested.shape, np.float32)
+
+    reconstruct(cube, LAYOUT, count)
+    counted = (estimate["windows"], estimate["tokens"], estimate["queries"])
+    assert counted == (len(counts), *map(sum, zip(*counts, strict=True)))
+    assert estimate["predicted_s"] > 0
+    assert estimate["body_bytes"] == len(body)
+
+
+def test_cost_counts_every_value_that_first_guesses_read_even_if_one_cell_is_filled() -> None:
+    cube = read_dataset(sample(40), GUESSING).cube
+    whole = {name: np.nan_to_num(v.values) for name, v in cube.of_kind("grid", "series").items()}
+    names = ["precipitation", "temperature", "river_flow"]
+    assert count_load(cube.with_values(whole), GUESSING, names, None).terms == (0,) * 6
+    whole["temperature"][30, 2, 2] = np.nan
+    assert count_load(cube.with_values(whole), GUESSING, names, None).terms[-1] == 40 * 4 * 6
+
+
+@pytest.mark.slow
+def test_predicted_cost_is_near_the_time_of_a_run(slow_bundles: Path) -> None:
+    model = load_model(read_bundle(slow_bundles / "tiny"), CPU)
+    cost = measure_costs({"tiny": model})["tiny"]
+    cube = read_dataset(sample(40), LAYOUT).cube
+    load = count_load(cube, LAYOUT, ["precipitation"], None)
+    started = time.perf_counter()
+    model.run(cube, ["precipitation"])
+    assert 0.3 < cost.predict_s(load) / (time.perf_counter() - started) < 3
+
+
+def test_cost_model_follows_the_time_of_requests() -> None:
+    cost, load = CostModel(np.array([1.0, 0, 0, 0, 0, 0])), Load(2, 10, 10, (2.0, 0, 0, 0, 0, 0))
+    for _ in range(40):
+        cost.update(load, 6.0)
+    assert cost.predict_s(load) == pytest.approx(6.0, rel=0.01)
+    for _ in range(200):
+        cost.update(load, 1e9)
+    assert cost.predict_s(load) <= 2 * 20.0
+
+
+def test_gap_that_is_refused_costs_nothing() -> None:
+    cube = read_dataset(sample(20), LAYOUT).cube
+    every = count_load(cube, LAYOUT, ["precipitation"], None)
+    short = count_load(cube, LAYOUT, ["precipitation"], 1)
+    assert 0 < short.queries < every.queries
