@@ -54,7 +54,7 @@ class PreparedRequest:
 
 @dataclass(frozen=True, eq=False)
 class Service:
-    """What the routes call.
+    """The service that the routes call.
 
     `pool` limits how many bodies are decoded and encoded at a time, `parsers` how many are parsed in processes of their
     own.

@@ -31,7 +31,7 @@ NOT_EXISTING = frozenset({"stacked"})
 
 @dataclass(frozen=True)
 class Method:
-    """How one method is drawn: the beginnings of its names, of which the best variant counts, and its mark."""
+    """The mark of one method, and the beginnings of its names, of which the best variant counts."""
 
     label: str
     names: tuple[str, ...]

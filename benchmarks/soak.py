@@ -48,7 +48,7 @@ class Soaked:
 
     @property
     def passed(self) -> bool:
-        """Whether all replies were right, all statuses allowed, no connection broke and memory did not grow."""
+        """True if all replies were right, all statuses allowed, no connection broke and memory did not grow."""
         return not self.wrong and not self.broken and set(self.statuses) <= ALLOWED and abs(self.growth) <= MAX_GROWTH
 
 

@@ -51,7 +51,7 @@ class GraphSpec(Frozen):
 
 
 class Parity(Frozen):
-    """How much the graphs differ from the network that they were exported from, at shapes other than the traced one.
+    """Measured difference of the graphs from the exported network, at shapes other than the traced one.
 
     tolerance: the largest difference that was accepted; null for graphs of lower precision than the network, which are
     accepted by their skill.
@@ -63,7 +63,7 @@ class Parity(Frozen):
 
 
 class Optimised(Frozen):
-    """How the graphs were optimised during export, and by which release of ONNX Runtime.
+    """The optimisation of the graphs during export, and the release of ONNX Runtime that did it.
 
     Graphs of the level `extended` run on any processor, and are not optimised again when they are loaded.
     """
@@ -92,7 +92,7 @@ class Skill(Frozen):
 
 
 class PrecisionCost(Frozen):
-    """What lower precision costs for one variable, compared with float32 on the same held-out cells.
+    """The cost of lower precision for one variable, compared with float32 on the same held-out cells.
 
     rmse_ratio, crps_ratio: geometric means over the kinds of gaps. coverage_change: how much further the share of true
     values within the 90 % interval, over all `cells`, is from 90 % (negative: closer).

@@ -27,7 +27,7 @@ PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 class Provider(StrEnum):
-    """What runs the graphs."""
+    """The processor or GPU that runs the graphs."""
 
     cpu = "cpu"
     cuda = "cuda"

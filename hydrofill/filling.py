@@ -19,7 +19,7 @@ from hydrofill.reconstruct import FilledVariable, select_variables
 
 @dataclass(frozen=True)
 class FillOptions:
-    """What to fill, and how to write the result.
+    """Options of a fill.
 
     variables: names to fill, as the bundle calls them; empty for all that dataset and bundle share. max_gap: longest
     gap to fill, in time steps; longer gaps stay missing and are flagged as refused; None for any length.

@@ -1,4 +1,4 @@
-"""What would be read in a dataset, and why: the answer to `hydrofill inspect`, before anything is filled."""
+"""Describe what would be read in a dataset, and why, before anything is filled: the answer to `hydrofill inspect`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class InspectedVariable:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What is read in a dataset: `axes` by dimension name (time, y, x or site), and every variable."""
+    """The description of a dataset: `axes` by dimension name (time, y, x or site), and every variable."""
 
     bundle: str
     axes: Mapping[str, str]
@@ -69,7 +69,7 @@ def inspect_dataset(dataset: xr.Dataset, layout: Layout, bundle: str) -> Inspect
 def _verdict(
     dataset: xr.Dataset, name: str, known_as: str | None, found: Classification, layout: Layout, bundle: str
 ) -> tuple[str, str]:
-    """What the variable is taken as by this bundle, and why."""
+    """Return what this bundle takes the variable as, and why."""
     if found.kind not in ("grid", "series"):
         return found.role, found.reason
     if known_as is None:

@@ -1,4 +1,4 @@
-"""Where and when each token and query is, as numbers that the network can use."""
+"""Places and times of tokens and queries, as numbers that the network can use."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from hydrofill.places import PLACE_FEATURES, WindowPlaces
 
 @dataclass(frozen=True)
 class Tokens:
-    """What the network sees: L tokens of P cells, after any batch dimension.
+    """The visible input of the network: L tokens of P cells, after any batch dimension.
 
     values: (..., L, P) float32 in physical units, 0 where not `valid`. valid: (..., L, P) bool, True where observed.
     variable: (..., L) int64, the type of the token: the number of its variable in the layout, then one number for
@@ -38,7 +38,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Queries:
-    """What the network predicts: Q queries of P cells, after any batch dimension.
+    """The cells that the network predicts: Q queries of P cells, after any batch dimension.
 
     variable: (..., Q) int64, as for tokens. place: (..., Q, C) float32. requested: (..., Q, P) bool, the cells to
     predict. guess: (..., Q, P, G) float32, classical first guesses of each cell in physical units, 0 where not

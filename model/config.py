@@ -104,7 +104,7 @@ class NetworkConfig(Settings):
 
     @property
     def mixes_layers(self) -> bool:
-        """Whether each decoder layer reads its own mix of the encoder's maps."""
+        """True if each decoder layer reads its own mix of the encoder's maps."""
         return bool(self.feature_layers) or self.use_input
 
     @property
@@ -116,7 +116,7 @@ class NetworkConfig(Settings):
 
     @property
     def queries_read_each_other(self) -> bool:
-        """Whether a prediction depends on the other queries, so that queries may not be split into chunks."""
+        """True if a prediction depends on the other queries, so that queries may not be split into chunks."""
         return self.decoder == "full" or self.decoder_self_attention
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Who may import whom, seen in fresh processes: see docs/adr/0007-library.md."""
+"""The rules of imports, checked in fresh processes: see docs/adr/0007-library.md."""
 
 import json
 import subprocess
@@ -38,7 +38,7 @@ print(json.dumps({"walked": walked, "loaded": sorted(sys.modules)}))
 
 
 class Imported(NamedTuple):
-    """What a fresh process imported of a package, and every module that it then held."""
+    """The modules that a fresh process imported of a package, and every module that it then held."""
 
     walked: set[str]
     loaded: set[str]

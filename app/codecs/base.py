@@ -1,4 +1,4 @@
-"""What every codec reads bodies into and writes replies from, whatever the format."""
+"""The types that every codec reads bodies into and writes replies from."""
 
 from __future__ import annotations
 

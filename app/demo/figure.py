@@ -32,7 +32,7 @@ class NothingToShowError(ValueError):
 
 @dataclass(frozen=True)
 class MapRow:
-    """How a gridded variable is drawn."""
+    """A gridded variable, its title and its colours."""
 
     name: str
     title: str

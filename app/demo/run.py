@@ -32,7 +32,7 @@ class DemoError(RuntimeError):
 
 @dataclass(frozen=True)
 class DemoPlan:
-    """Where the demo writes, and which bundle fills."""
+    """The folder that the demo writes to, and the bundle that fills."""
 
     out: Path
     bundles: Path

@@ -14,7 +14,7 @@ from hydrofill.cancellation import Cancellation
 
 @dataclass(frozen=True)
 class Policy:
-    """When a job is interactive, and when it has aged.
+    """Thresholds for the order of jobs.
 
     A job predicted to take at most `interactive_s` is interactive. A job that has waited for `ageing_s` goes first,
     whatever its size.

@@ -47,7 +47,7 @@ class Engine:
 
     @property
     def alive(self) -> bool:
-        """Whether the thread is running."""
+        """True while the thread is running."""
         return self._thread.is_alive()
 
     @property

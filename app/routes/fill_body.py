@@ -1,4 +1,4 @@
-"""What the routes that take data in their body share: codecs, the bundle's name, the body, the deadline, the fill."""
+"""The path that all routes with data in their body share: codecs, bundle's name, body, deadline, fill."""
 
 from __future__ import annotations
 

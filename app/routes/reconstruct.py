@@ -26,7 +26,7 @@ BODY_STATUSES = (400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504)  # 
 
 
 class ReconstructQuery(BaseModel):
-    """How to fill; an unknown parameter is refused."""
+    """The query parameters; an unknown parameter is refused."""
 
     model_config = ConfigDict(extra="forbid")
 

@@ -1,4 +1,4 @@
-"""What the benchmarks share: timing in turns, memory, processes of their own, tables and files of results."""
+"""Helpers of all benchmarks: timing in turns, memory, processes of their own, tables and files of results."""
 
 from __future__ import annotations
 

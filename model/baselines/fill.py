@@ -1,4 +1,4 @@
-"""What a baseline returns, and the steps that several baselines share."""
+"""The result of a baseline, and the steps that several baselines share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much two cells differ with distance: an experimental variogram, and a model fitted to it."""
+"""Variograms, the difference of two cells by their distance: an experimental one, and a model fitted to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What training needs of a cube, wherever its values lie, and the cube whose values are in memory."""
+"""The interface of cubes for training, wherever the values lie, and the cube whose values are in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a variable lives, from how often each cell is observed: land or sea that is never seen, or a long gap."""
+"""The domain of a variable, from counts of observations: land or sea that is never seen, or a long gap."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ class LazyCube:
 
     @property
     def size(self) -> int:
-        """How many values the gridded and series variables have together."""
+        """Number of values of all gridded and series variables together."""
         n_time, height, width = self.shape
         each = {"grid": n_time * height * width, "series": n_time * len(self.sites)}
         return sum(each.get(v.kind, 0) for v in self.variables.values())

@@ -34,12 +34,12 @@ class Summary:
 
     @property
     def has_zero_floor(self) -> bool:
-        """Whether zero is the floor of the values: none is negative, and the smallest is close to zero."""
+        """True if zero is the floor of the values: none is negative, and the smallest is close to zero."""
         return 0 <= self.lowest <= NEAR_ZERO * self.std
 
     @property
     def suits_square_root(self) -> bool:
-        """Whether the values are worked on as square roots: zero is their floor, and they are skewed or often zero."""
+        """True if the values are worked on as square roots: zero is their floor, and they are skewed or often zero."""
         return self.has_zero_floor and (self.skewness > SKEWED or self.zero_share > OFTEN_ZERO)
 
 

@@ -1,4 +1,4 @@
-"""What the commands print: choices as text, scores as tables."""
+"""Output of the commands: choices as text, scores as tables."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ async def slow_app(slow_bundles: Path) -> AsyncIterator[FastAPI]:
 async def send_request(
     app: FastAPI, body: bytes, gone: asyncio.Event, form: str = NPZ
 ) -> list[MutableMapping[str, Any]]:
-    """What the application sends to a client that disconnects when `gone` is set."""
+    """Return what the application sends to a client that disconnects when `gone` is set."""
     sent: list[MutableMapping[str, Any]] = []
     body_sent = False
 

@@ -42,7 +42,7 @@ def gauge(address: str, name: str) -> float:
 
 
 def has_work(address: str) -> bool:
-    """Whether the engine has running or queued work."""
+    """Return whether the engine has running or queued work."""
     return gauge(address, "hydrofill_queue_backlog_seconds") > 0
 
 

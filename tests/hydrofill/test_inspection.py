@@ -1,4 +1,4 @@
-"""What `hydrofill inspect` says: what would be read, as what, and why."""
+"""The answer of `hydrofill inspect`: each variable, the role it is given, and the reason."""
 
 from __future__ import annotations
 

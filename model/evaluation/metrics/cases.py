@@ -46,7 +46,7 @@ class CaseScores:
 
     @property
     def unfilled(self) -> Mapping[str, int]:
-        """How many withheld cells the fill left missing, by variable."""
+        """Number of withheld cells that the fill left missing, by variable."""
         return {row.variable: row.unfilled for row in self.rows if row.kind == ALL_KINDS}
 
 

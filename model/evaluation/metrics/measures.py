@@ -1,4 +1,4 @@
-"""How good a fill is, from pairs of withheld and filled values: errors, calibration, water balance, flow.
+"""Measures of a fill, from pairs of withheld and filled values: errors, calibration, water balance, flow.
 
 Each function takes arrays of any shape without missing values and returns None where its measure is not defined.
 """

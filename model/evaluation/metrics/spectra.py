@@ -1,4 +1,4 @@
-"""How much of a field's variance lies at each wavelength: radial power spectra of fills and of truths."""
+"""Radial power spectra of fills and of truths: the variance of a field at each wavelength."""
 
 from __future__ import annotations
 
