@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import eigh
 
+from hydrofill.gaps.masks import moved_gaps
 from model.baselines.fill import is_rain_like
-from model.gaps.masks import moved_gaps
 
 Floats = npt.NDArray[np.floating[Any]]
 Singles = npt.NDArray[np.float32]

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hydrofill.gaps.masks import moved_gaps
 from hydrofill.guesses.first_guesses import guess
 from model.baselines.fill import is_rain_like
-from model.gaps.masks import moved_gaps
 
 Floats = npt.NDArray[np.floating[Any]]
 Singles = npt.NDArray[np.float32]

@@ -10,6 +10,7 @@ import numpy as np
 
 from hydrofill.calibration import Calibration
 from hydrofill.cube import WaterCube
+from hydrofill.gaps.masks import has_gaps, moved_gaps
 from hydrofill.layout import Layout
 from hydrofill.reconstruct import Predictor
 from model.baselines.fill import BaselineFill, is_rain_like
@@ -19,7 +20,6 @@ from model.evaluation.metrics.measures import Scores, scores, wet_threshold
 from model.evaluation.metrics.spectra import psd_ratio
 from model.evaluation.metrics.strata import distance_strata, length_classes, scores_by_class
 from model.evaluation.tables import OURS
-from model.gaps.masks import has_gaps, moved_gaps
 
 OWN = "own gaps, moved"  # the data's own gaps, laid over other times
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hydrofill.cube import WaterCube
-from hydrofill.layout import Layout
-from model.config import MaskingConfig
-from model.gaps.masks import (
+from hydrofill.gaps.masks import (
     clouds,
     gauge_outages,
     has_gaps,
@@ -18,6 +16,8 @@ from model.gaps.masks import (
     swaths,
     whole_frames,
 )
+from hydrofill.layout import Layout
+from model.config import MaskingConfig
 
 MEAN_RUN = 12.0  # steps: runs that keep their values, get moved gaps, or get gaps of a drawn kind
 MIN_RUNS = 6  # of a record, about: a short record has shorter runs

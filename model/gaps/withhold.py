@@ -12,7 +12,7 @@ import xarray as xr
 
 from hydrofill.cf.axes import recognise
 from hydrofill.errors import StructureError
-from model.gaps.masks import Hidden, clouds, gauge_outages, squares, swaths, whole_frames
+from hydrofill.gaps.masks import Hidden, clouds, gauge_outages, squares, swaths, whole_frames
 
 GapKinds = npt.NDArray[np.int8]
 

@@ -8,9 +8,9 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from hydrofill.gaps.masks import clouds, gauge_outages, swaths, whole_frames
 from model.config import Settings, ShareBelowOne
 from model.datasets.simulator.cycle import SimulatedRecord
-from model.gaps.masks import clouds, gauge_outages, swaths, whole_frames
 
 RunLength = Annotated[float, Field(ge=1)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hydrofill.gaps.masks import clouds
 from model.baselines import kriging as kriging_module
 from model.baselines import stacked as stacked_module
 from model.baselines.dineof import choose_withheld, dineof
@@ -12,7 +13,6 @@ from model.baselines.in_space import biharmonic_in_space, harmonic_in_space, inv
 from model.baselines.kriging import kriging, kriging_of_anomalies
 from model.baselines.stacked import StackedUnavailableError, stacked
 from model.baselines.variogram import Variogram, experimental, fit_variogram, roughness
-from model.gaps.masks import clouds
 
 NAN = np.nan
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from hydrofill.gaps.masks import clouds
 from model.data.domain import domain_from_counts
 from model.data.lazy_cube import read_lazily
-from model.gaps.masks import clouds
 
 
 def test_a_coast_observed_as_often_as_the_sea_bounds_land() -> None:

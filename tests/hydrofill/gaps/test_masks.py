@@ -9,8 +9,17 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from model.gaps import masks
-from model.gaps.masks import Hidden, clouds, count_hidden, gauge_outages, random_patches, squares, swaths, whole_frames
+from hydrofill.gaps import masks
+from hydrofill.gaps.masks import (
+    Hidden,
+    clouds,
+    count_hidden,
+    gauge_outages,
+    random_patches,
+    squares,
+    swaths,
+    whole_frames,
+)
 
 GridMask = Callable[[np.random.Generator, tuple[int, int, int], float], Hidden]
 SHAPES = [(1, 1, 1), (1, 27, 14), (7, 1, 1), (5, 3, 8), (16, 27, 14)]
