@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from hydrofill.cube import Kind
 
 Transform = Literal["identity", "sqrt"]
+# Limits of a general layout, which the shapes of a general network's tensors follow from.
+MAX_VARIABLES = 16
+MAX_TOKEN_SIZE = 16  # cells of a patch, and static variables of each kind
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z_][A-Za-z0-9_.\-]*$")]
 
 
@@ -126,7 +129,8 @@ class Layout(Frozen):
     variables: the variables that are filled; their order gives the numbers of the token types. static: variables that
     the network sees and never fills; a static field gives one token for each patch, and the attributes of a site give
     one token. domain: for gridded variables, the cells of the training grid where they have values. guesses: whether
-    queries carry classical first guesses of their cells.
+    queries carry classical first guesses of their cells. general: whether the layout was made for one cube, to be filled
+    by a general network, which knows no variable by name; all general layouts have the same token size and token types.
     """
 
     variables: tuple[VariableSpec, ...] = Field(min_length=1)
@@ -136,6 +140,7 @@ class Layout(Frozen):
     place: Place
     domain: dict[str, Domain] = {}
     guesses: bool = True
+    general: bool = False
 
     @model_validator(mode="after")
     def _check_names_and_kinds(self) -> Layout:
@@ -147,6 +152,8 @@ class Layout(Frozen):
         wrong += [v.name for v in self.static if v.kind not in ("static_grid", "static_site")]
         if wrong:
             raise ValueError(f"these variables are of the wrong kind: {wrong}")
+        if self.general and max(map(self.cells, self.variables)) > MAX_TOKEN_SIZE:
+            raise ValueError(f"a patch of a general layout has at most {MAX_TOKEN_SIZE} cells")
         return self
 
     def spec(self, name: str) -> VariableSpec:
@@ -170,11 +177,18 @@ class Layout(Frozen):
     @property
     def token_types(self) -> int:
         """Number of token types: one for each variable, one for static patches, and one for static sites."""
-        return len(self.variables) + 2
+        return self.first_static_type + 2
+
+    @property
+    def first_static_type(self) -> int:
+        """The type of the tokens of static patches; those of static sites have the next type."""
+        return MAX_VARIABLES if self.general else len(self.variables)
 
     @property
     def token_size(self) -> int:
         """Number of values in a token, P; shorter tokens are padded with cells that are marked as not seen."""
+        if self.general:
+            return MAX_TOKEN_SIZE
         sizes = [len(self.static_grid), len(self.static_site)]
         sizes += [self.cells(v) for v in self.variables]
         return max(sizes)

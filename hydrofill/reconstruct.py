@@ -191,7 +191,7 @@ class GuessedRecord:
             shifted = replace(window, time=slice(start, stop))
             known = {name: made.part(_cells(self.cube, name, shifted)) for name, made in self.guesses.items()}
         tokenised = tokenise(part, layout, requested=local, known=known)
-        observed = tokenised.tokens.variable < len(layout.variables)  # not static
+        observed = tokenised.tokens.variable < layout.first_static_type
         return tokenised if observed.any() else None
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hydrofill.cube import Variable, WaterCube
+from hydrofill.general.guesses import GENERAL_GUESSES
 from hydrofill.guesses.first_guesses import DISTANCES, GUESSES, Guesses, guess_variable
 from hydrofill.layout import Layout, VariableSpec
 from hydrofill.patches import count_patches, cut_patches, join_patches, patch_means
@@ -142,6 +143,13 @@ def tokenise(
     return Tokenised(_gather_tokens(tokens, layout), _gather_queries(queries, layout), tuple(index), layout)
 
 
+def count_guesses(layout: Layout) -> int:
+    """Return the number of first guesses of each cell in queries of this layout, G."""
+    if not layout.guesses:
+        return 0
+    return len(GENERAL_GUESSES) if layout.general else len(GUESSES)
+
+
 def stack_tokens(batch: Sequence[Tokens]) -> Tokens:
     """Stack the tokens of several windows into one batch (B, L, ...), padded to the most tokens of a window."""
     return Tokens(
@@ -197,14 +205,14 @@ def _visible_tokens(
 
 def _static_tokens(window: WaterCube, layout: Layout, places: WindowPlaces) -> list[_VariableTokens]:
     """Return the tokens of the static fields (one for each patch) and of the site attributes (one for each site)."""
-    n_variables, grid, sites = len(layout.variables), (len(window.y), len(window.x)), (len(window.sites),)
+    first_type, grid, sites = layout.first_static_type, (len(window.y), len(window.x)), (len(window.sites),)
     tokens = []
     if layout.static_grid and 0 not in grid:
         fields = [patch_means(f, layout) for f in _static_values(window, layout.static_grid, grid)]
-        tokens.append(_nonempty(n_variables, places.of_static_patches(), np.stack(fields, axis=1)))
+        tokens.append(_nonempty(first_type, places.of_static_patches(), np.stack(fields, axis=1)))
     if layout.static_site and 0 not in sites:
         attributes = _static_values(window, layout.static_site, sites)
-        tokens.append(_nonempty(n_variables + 1, places.of_sites(), np.stack(attributes, axis=1)))
+        tokens.append(_nonempty(first_type + 1, places.of_sites(), np.stack(attributes, axis=1)))
     return tokens
 
 
@@ -241,7 +249,7 @@ def _gather_tokens(parts: list[_VariableTokens], layout: Layout) -> Tokens:
 def _gather_queries(parts: list[_VariableQueries], layout: Layout) -> Queries:
     """Join the queries of all variables, each padded to `layout.token_size` cells."""
     number = sum(len(part.variable) for part in parts)
-    n_guesses = len(GUESSES) if layout.guesses else 0
+    n_guesses = count_guesses(layout)
     n_distances = len(DISTANCES) if layout.guesses else 0
     requested, row = np.zeros((number, layout.token_size), bool), 0
     features = np.full((number, layout.token_size, n_guesses + n_distances), np.nan, np.float32)

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hydrofill.guesses.interpolation import harmonic
+from hydrofill.summary import summary_of
 from model.baselines.in_time import linear_in_time
-from model.data.summary import summary_of
 
 Floats = npt.NDArray[np.floating[Any]]
 Times = npt.NDArray[Any]

@@ -10,7 +10,7 @@ import numpy as np
 
 from hydrofill.cf.dataset import typical_step_s
 from hydrofill.cube import Kind, Sites, WaterCube
-from model.data.summary import Summary, summary_of
+from hydrofill.summary import Summary, summary_of
 
 
 class VariableInfo(Protocol):

@@ -10,9 +10,9 @@ from hydrofill.cf.units import conversion
 from hydrofill.constants import DAY_S
 from hydrofill.errors import NothingObservedError, StructureError, UnitsError, UnknownVariableError
 from hydrofill.layout import Domain, Layout, Patch, Place, VariableSpec, WindowSize
+from hydrofill.summary import Summary
 from model.config import TokensConfig
 from model.data.cubes import Cube, VariableInfo
-from model.data.summary import Summary
 from model.network.mae import Statistics
 
 TOKENS_PER_WINDOW = 720  # a training step of 8 windows of this size takes about a third of a second on two cores

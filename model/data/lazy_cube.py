@@ -14,9 +14,9 @@ from hydrofill.cf.dataset import Reading, check_step, read_dataset, typical_step
 from hydrofill.cf.units import Conversion
 from hydrofill.cube import DIMS, Kind, Sites, Variable, WaterCube
 from hydrofill.layout import Layout
+from hydrofill.summary import N_SUMS, Summary, summarise, summary_of, sums_of_steps
 from model.data.cubes import LoadedCube
 from model.data.domain import domain_from_counts
-from model.data.summary import N_SUMS, Summary, summarise, summary_of, sums_of_steps
 
 SCAN_VALUES = 4_000_000  # of one variable, read at once for its sums: 16 MB, and about ten times that while summing
 IN_MEMORY_VALUES = 100_000_000  # of all variables, 400 MB: data with no more than that is kept in memory

@@ -8,7 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from hydrofill.general.context import DESCRIPTORS, KINDS
 from model.config import NetworkConfig
+from model.network.context import ContextTensors, of_type
 from model.network.fusion import Memory, keys_of
 from model.network.layers import NORM_EPS, CrossBlock, EncoderBlock, KeySelection, Projected, padding_of, real_tokens
 from model.network.positions import PlaceEncoding
@@ -37,14 +39,19 @@ class DecoderInputs(NamedTuple):
 class QueryEmbedding(nn.Module):
     """Embeds queries (B, Q, D): mask token, variable and place, with features of the first guesses."""
 
-    def __init__(self, num_variables: int, cell_features: int, dim: int) -> None:
+    def __init__(self, num_variables: int, cell_features: int, dim: int, general: bool = False) -> None:
         super().__init__()
         self.mask_token = nn.Embedding(num_variables, dim)  # mask token + variable
         self.place = PlaceEncoding(dim)
         self.cells = nn.Linear(cell_features, dim) if cell_features else None
+        self.kind = nn.Embedding(len(KINDS), dim) if general else None
+        self.describe = nn.Linear(len(DESCRIPTORS), dim) if general else None
 
-    def forward(self, requested: DecoderInputs, cells: Tensor | None) -> Tensor:
+    def forward(self, requested: DecoderInputs, cells: Tensor | None, context: ContextTensors | None = None) -> Tensor:
         x = self.mask_token(requested.variable) + self.place(requested.place)
+        if self.kind is not None and self.describe is not None and context is not None:
+            x = x + self.kind(of_type(context.kind, requested.variable))
+            x = x + self.describe(of_type(context.descriptor, requested.variable))
         return x if self.cells is None or cells is None else x + self.cells(cells)
 
 

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hydrofill.general.context import DESCRIPTORS, KINDS
 from hydrofill.layout import Layout
 from model.config import NetworkConfig
+from model.network.context import ContextTensors, of_type
 from model.network.fusion import Memory, chosen_first, keys_of
 from model.network.layers import NORM_EPS, EncoderBlock, KeySelection, LayerMemories, padding_of, real_tokens
 from model.network.positions import PlaceEncoding
@@ -34,21 +36,54 @@ class TokenEmbedding(nn.Module):
         self.register_buffer("spread", torch.ones(token_types, token_size))
         self.register_buffer("square_root", torch.zeros(token_types, dtype=torch.bool))
 
-    def content(self, values: Tensor, valid: Tensor, variable: Tensor) -> Tensor:
+    def content(self, values: Tensor, valid: Tensor, variable: Tensor, context: ContextTensors | None = None) -> Tensor:
         """Return the embedded values (B, L, D) without place and time."""
-        scores = self.standardise(values, variable)
+        scores = self.standardise(values, variable, context)
         seen = valid.to(scores.dtype)
         scores = torch.where(valid, scores, torch.zeros_like(scores))
         content = torch.cat([scores, seen, torch.ones_like(seen[..., :1])], dim=-1)  # (B, L, 2P + 1)
-        kind = F.one_hot(variable, self.token_types).to(scores.dtype)  # (B, L, types)
-        by_type = (kind.unsqueeze(-1) * content.unsqueeze(-2)).flatten(-2)  # (B, L, types * (2P + 1))
-        return self.proj(by_type)
+        return self.project(content, variable, context)
 
-    def standardise(self, values: Tensor, variable: Tensor) -> Tensor:
+    def project(self, content: Tensor, variable: Tensor, context: ContextTensors | None) -> Tensor:  # noqa: ARG002
+        """Return scores and flags (B, L, 2P + 1) as (B, L, D), by the weights of each token type."""
+        return self.proj(_by_type(content, variable, self.token_types))
+
+    def standardise(self, values: Tensor, variable: Tensor, context: ContextTensors | None = None) -> Tensor:
         """Return physical values as standard scores of their token type, after the square root where it is used."""
-        root = self.square_root[variable].unsqueeze(-1)
+        center, std, root = self.scale(variable, context)
         z = torch.where(root, values.clamp(min=0).sqrt(), values)
-        return (z - self.center[variable]) / self.spread[variable]
+        return (z - center) / std
+
+    def scale(self, variable: Tensor, context: ContextTensors | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return mean and std (B, L, P) of token types (B, L), and whether square roots are used, (B, L, 1)."""
+        if context is None:
+            return self.center[variable], self.spread[variable], self.square_root[variable].unsqueeze(-1)
+        root = of_type(context.square_root, variable).unsqueeze(-1)
+        return of_type(context.center, variable), of_type(context.std, variable), root
+
+
+class GeneralEmbedding(TokenEmbedding):
+    """Embeds values by the context of their record: one set of weights for each kind of token, none for a variable.
+
+    Variables differ by their descriptors, and by a vector of their slot that says which tokens belong together.
+    """
+
+    def __init__(self, token_types: int, token_size: int, dim: int) -> None:
+        super().__init__(len(KINDS), token_size, dim)
+        self.slot = nn.Embedding(token_types, dim)
+        self.describe = nn.Linear(len(DESCRIPTORS), dim)
+
+    def project(self, content: Tensor, variable: Tensor, context: ContextTensors | None) -> Tensor:
+        """Return scores and flags (B, L, 2P + 1) as (B, L, D), by the weights of each kind of token."""
+        assert context is not None
+        by_kind = self.proj(_by_type(content, of_type(context.kind, variable), self.token_types))
+        return by_kind + self.slot(variable) + self.describe(of_type(context.descriptor, variable))
+
+
+def _by_type(content: Tensor, number: Tensor, of: int) -> Tensor:
+    """Return `content` (B, L, C) in the place of its type, number (B, L) `of` so many: (B, L, of * C)."""
+    kind = F.one_hot(number, of).to(content.dtype)
+    return (kind.unsqueeze(-1) * content.unsqueeze(-2)).flatten(-2)
 
 
 class StaticAttributes(nn.Module):
@@ -91,11 +126,12 @@ class Encoder(nn.Module):
     def __init__(self, layout: Layout, config: NetworkConfig) -> None:
         super().__init__()
         dim = config.embed_dim
-        self.config, self.num_variables = config, len(layout.variables)
+        self.config, self.num_variables = config, layout.first_static_type
         self.on_sites: Tensor
         sites = [v.kind == "series" for v in layout.variables] + [False, True]
         self.register_buffer("on_sites", torch.tensor(sites), persistent=False)
-        self.embedding = TokenEmbedding(layout.token_types, layout.token_size, dim)
+        embedding = GeneralEmbedding if layout.general else TokenEmbedding
+        self.embedding = embedding(layout.token_types, layout.token_size, dim)
         joined = config.static in ("add", "film")
         self.static = StaticAttributes(dim, config.static == "film") if joined else None
         self.blocks = nn.ModuleList(EncoderBlock(dim, config.num_heads, config.mlp_ratio) for _ in range(config.depth))
@@ -103,8 +139,16 @@ class Encoder(nn.Module):
         self.norm = None if num_maps else nn.LayerNorm(dim, eps=NORM_EPS)
         self.memories = LayerMemories(num_maps, config.decoder_depth, dim) if num_maps else None
 
-    def forward(self, values: Tensor, valid: Tensor, variable: Tensor, place: Tensor, length: Tensor) -> Memory:
-        x, length = self._embed(values, valid, variable, place, length)
+    def forward(
+        self,
+        values: Tensor,
+        valid: Tensor,
+        variable: Tensor,
+        place: Tensor,
+        length: Tensor,
+        context: ContextTensors | None = None,
+    ) -> Memory:
+        x, length = self._embed(values, valid, variable, place, length, context)
         real: KeySelection = padding_of(length, values.shape[1])
         if self.config.fusion != "joint":
             real = keys_of(variable, variable, length, self.num_variables)
@@ -117,10 +161,16 @@ class Encoder(nn.Module):
         return Memory(tokens if self.memories is None else self.memories(maps), length, variable)
 
     def _embed(
-        self, values: Tensor, valid: Tensor, variable: Tensor, place: Tensor, length: Tensor
+        self,
+        values: Tensor,
+        valid: Tensor,
+        variable: Tensor,
+        place: Tensor,
+        length: Tensor,
+        context: ContextTensors | None,
     ) -> tuple[Tensor, Tensor]:
         """Return embedded tokens (B, L, D) and the number of tokens of each sample that are encoded (B,)."""
-        content = self.embedding.content(values, valid, variable)
+        content = self.embedding.content(values, valid, variable, context)
         x = content + self.embedding.place(place)
         if self.config.static == "token":
             return x, length

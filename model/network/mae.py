@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from hydrofill.layout import Layout
 from hydrofill.tokens import Queries, Tokens
 from model.config import NetworkConfig
+from model.network.context import ContextTensors
 from model.network.decoder import Canvas, CrossDecoder, DecoderInputs, FullDecoder, QueryEmbedding
 from model.network.encoder import Encoder
 from model.network.fusion import Memory, PooledVariables, mean_token
+from model.network.general_heads import GENERAL_CELL_FEATURES, GeneralHead, GeneralPrior
 from model.network.heads import CELL_FEATURES, CellGuesses, GuessHead, GuessPrior, PatchHead, Predictive
 from model.network.layers import WeightedFeatureMaps, real_tokens
 
@@ -41,7 +43,7 @@ class CrossMAE(nn.Module):
     def __init__(self, layout: Layout, config: NetworkConfig) -> None:
         super().__init__()
         self.layout, self.config = layout, config
-        cells, num_variables, dim = layout.token_size, len(layout.variables), config.decoder_dim
+        cells, num_variables, dim = layout.token_size, layout.first_static_type, config.decoder_dim
         self.encoder = Encoder(layout, config)
         self.canvas = Canvas(config, layout.token_types) if config.decoder == "full" else None
         self.variables = (
@@ -49,14 +51,17 @@ class CrossMAE(nn.Module):
             if config.fusion == "pooled"
             else None
         )
-        self.queries = QueryEmbedding(num_variables, cells * CELL_FEATURES if layout.guesses else 0, dim)
+        features = GENERAL_CELL_FEATURES if layout.general else CELL_FEATURES
+        self.queries = QueryEmbedding(num_variables, cells * features if layout.guesses else 0, dim, layout.general)
         self.decoder = FullDecoder(config) if config.decoder == "full" else CrossDecoder(config, num_variables)
-        self.head = GuessHead(dim, cells) if layout.guesses else PatchHead(dim, num_variables, cells)
-        self.prior = GuessPrior(num_variables) if layout.guesses else None
-        roots = [v.transform == "sqrt" for v in layout.variables]
-        self.encoder.embedding.square_root[: len(roots)] = torch.tensor(roots)
+        self.head = _head(layout, dim)
+        self.general = GeneralPrior() if layout.general else None
+        self.prior = GuessPrior(num_variables) if layout.guesses and not layout.general else None
+        if not layout.general:
+            roots = [v.transform == "sqrt" for v in layout.variables]
+            self.encoder.embedding.square_root[: len(roots)] = torch.tensor(roots)
         self.apply(_initialise)
-        if isinstance(self.head, GuessHead):
+        if isinstance(self.head, GuessHead | GeneralHead):
             nn.init.normal_(
                 self.head.out.weight, std=INITIAL_STD
             )  # a new network is close to a weighted mean of the guesses
@@ -71,9 +76,17 @@ class CrossMAE(nn.Module):
         if self.prior is not None:
             self.prior.error.copy_(torch.from_numpy(errors))
 
-    def encode(self, values: Tensor, valid: Tensor, variable: Tensor, place: Tensor, length: Tensor) -> Memory:
-        """Return the memory of visible tokens, which the decoder reads."""
-        memory = self.encoder(values, valid, variable, place, length)
+    def encode(
+        self,
+        values: Tensor,
+        valid: Tensor,
+        variable: Tensor,
+        place: Tensor,
+        length: Tensor,
+        context: ContextTensors | None = None,
+    ) -> Memory:
+        """Return the memory of visible tokens, which the decoder reads; a general network needs the `context`."""
+        memory = self.encoder(values, valid, variable, place, length, context)
         real = real_tokens(memory.length, memory.tokens.shape[1])
         if self.variables is not None:
             return self.variables(memory, real)
@@ -84,40 +97,56 @@ class CrossMAE(nn.Module):
             return Memory(self.canvas(pooled, variable, place), memory.length, variable)
         return Memory(pooled, torch.ones_like(memory.length), variable[:, :1])
 
-    def decode(self, memory: Memory, requested: DecoderInputs) -> Predictive:
+    def decode(self, memory: Memory, requested: DecoderInputs, context: ContextTensors | None = None) -> Predictive:
         """Return the predictive distributions of the cells of all queries, (B, Q, P)."""
-        x, cells = self.embed_queries(requested)
-        return self.predict(self.decoder(x, memory, requested), cells, requested.variable)
+        x, cells = self.embed_queries(requested, context)
+        return self.predict(self.decoder(x, memory, requested), cells, requested.variable, context)
 
-    def embed_queries(self, requested: DecoderInputs) -> tuple[Tensor, CellGuesses | None]:
+    def embed_queries(
+        self, requested: DecoderInputs, context: ContextTensors | None = None
+    ) -> tuple[Tensor, CellGuesses | None]:
         """Return embedded queries (B, Q, D) and their first guesses, None in a network without first guesses."""
-        cells = None if self.prior is None else self._cells(self.prior, requested)
-        return self.queries(requested, None if cells is None else cells.features.flatten(-2)), cells
+        cells = self._cells(requested, context) if self.layout.guesses else None
+        return self.queries(requested, None if cells is None else cells.features.flatten(-2), context), cells
 
-    def predict(self, output: Tensor, cells: CellGuesses | None, variable: Tensor) -> Predictive:
+    def predict(
+        self, output: Tensor, cells: CellGuesses | None, variable: Tensor, context: ContextTensors | None = None
+    ) -> Predictive:
         """Return predictive distributions (B, Q, P) from the decoder's outputs (B, Q, D) for `variable` (B, Q)."""
         loc, scale = self.head(output, variable if cells is None else cells)
-        embedding = self.encoder.embedding
-        center, std = embedding.center[variable], embedding.spread[variable]  # (B, Q, P)
-        censored = embedding.square_root[variable].unsqueeze(-1)
+        center, std, censored = self.encoder.embedding.scale(variable, context)  # (B, Q, P)
         return Predictive(center + std * loc, std * scale, censored)
 
-    def forward(self, tokens: Tokens, queries: Queries) -> Predictive:
+    def forward(self, tokens: Tokens, queries: Queries, context: ContextTensors | None = None) -> Predictive:
         """Return the predictive distributions (B, Q, P) for a batch of `stack_tokens` and `stack_queries`."""
-        memory = self.encode(*self.tensors(tokens.values, tokens.valid, tokens.variable, tokens.place, tokens.length))
+        visible = self.tensors(tokens.values, tokens.valid, tokens.variable, tokens.place, tokens.length)
+        memory = self.encode(*visible, context)
         known = (queries.guess, queries.guessed, queries.distance)
-        return self.decode(
-            memory, DecoderInputs(*self.tensors(queries.variable, queries.place, queries.length, *known))
-        )
+        requested = DecoderInputs(*self.tensors(queries.variable, queries.place, queries.length, *known))
+        return self.decode(memory, requested, context)
 
     def tensors(self, *arrays: np.ndarray) -> list[Tensor]:
         """Return arrays as tensors on the device of the weights."""
         device = self.decoder.norm.weight.device
         return [torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in arrays]
 
-    def _cells(self, prior: GuessPrior, requested: DecoderInputs) -> CellGuesses:
-        by_guess = self.encoder.embedding.standardise(requested.guess.movedim(-1, -2), requested.variable.unsqueeze(-1))
-        return prior.read(by_guess.movedim(-2, -1), requested.guessed, requested.distance, requested.variable)
+    def _cells(self, requested: DecoderInputs, context: ContextTensors | None) -> CellGuesses:
+        variable, guessed, distance = requested.variable, requested.guessed, requested.distance
+        center, std, root = (table.unsqueeze(-1) for table in self.encoder.embedding.scale(variable, context))
+        z = torch.where(root, requested.guess.clamp(min=0).sqrt(), requested.guess)
+        scores = (z - center) / std  # (B, Q, P, G)
+        if self.general is not None and context is not None:
+            return self.general.read(scores, guessed, distance, variable, context)
+        assert self.prior is not None
+        return self.prior.read(scores, guessed, distance, variable)
+
+
+def _head(layout: Layout, dim: int) -> GeneralHead | GuessHead | PatchHead:
+    if layout.general:
+        return GeneralHead(dim, layout.token_size)
+    if layout.guesses:
+        return GuessHead(dim, layout.token_size)
+    return PatchHead(dim, layout.first_static_type, layout.token_size)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -13,12 +13,12 @@ from hydrofill.cf.dataset import read_dataset
 from hydrofill.cube import WaterCube
 from hydrofill.errors import ContractError, CoordinateError, StructureError, UnreadableError
 from hydrofill.layout import Layout
+from hydrofill.summary import summary_of
 from model.config import MaskingConfig
 from model.data import lazy_cube as lazy_module
 from model.data.cubes import LoadedCube
 from model.data.lazy_cube import LazyCube, LazyVariable, read_lazily
 from model.data.sources import open_sources
-from model.data.summary import summary_of
 from model.data.windows import WindowSampler
 
 EVERYTHING = (slice(0, 20), slice(0, 7), slice(0, 5))

@@ -1,0 +1,1 @@
+"""Fill data that no network was trained on: measure the record itself, then ask the general network."""

@@ -1,0 +1,187 @@
+"""What a general network is told about the record at hand, in place of what others learn of their training data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hydrofill.constants import DAY_S
+from hydrofill.cube import Kind, WaterCube
+from hydrofill.general.guesses import GENERAL_GUESSES, Scale
+from hydrofill.guesses.stacking import NUM_ERROR_CLASSES, PRIOR_ERROR, Stack
+from hydrofill.layout import MAX_TOKEN_SIZE, MAX_VARIABLES, Layout
+from hydrofill.summary import summary_of
+
+Floats = npt.NDArray[np.float32]
+
+NUM_TYPES = MAX_VARIABLES + 2  # token types of a general layout
+KINDS: Mapping[Kind, int] = {"grid": 0, "series": 1, "static_grid": 2, "static_site": 3}
+# What describes a variable of a record; each about between -1 and 1.
+DESCRIPTORS = (
+    "steps",  # log10 of the number of steps, a third of it
+    "cells",  # log10 of the number of cells or sites, a quarter of it
+    "seen",  # share of the values that are observed
+    "step_length",  # log10 of the time step in days, a third of it
+    "lag_time",  # correlation of neighbours in time
+    "lag_y",  # correlation of neighbours along y
+    "lag_x",  # correlation of neighbours along x
+    "equal_x",  # share of neighbours along x with equal values, as in a coarse analysis copied to finer cells
+    "square_root",  # 1 if the network works on square roots
+    "floor",  # 1 if zero is the floor of the values
+    "zeros",  # share of the values that are zero
+    "skewness",  # hyperbolic tangent of a third of the skewness
+    "variables",  # number of variables of the record, a sixteenth of it
+    "others",  # largest correlation with another variable's frame means
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """What a general network is told about a record.
+
+    All arrays have one row for each token type: MAX_VARIABLES variables, static patches, static sites. Rows of variables
+    that the record does not have are 0, with a std of 1.
+
+    center, std: (types, P) float32, mean and standard deviation in the network's space. square_root: (types,) bool.
+    kind: (types,) int64, as KINDS. descriptor: (types, F) float32, as DESCRIPTORS. error: (types, R, G) float32, the
+    usual error of each guess by class, in standard scores, columns as GENERAL_GUESSES.
+    """
+
+    center: Floats
+    std: Floats
+    square_root: npt.NDArray[np.bool_]
+    kind: npt.NDArray[np.int64]
+    descriptor: Floats
+    error: Floats
+
+    def moved(self, slots: np.ndarray) -> Context:
+        """Return the context with variable i in row `slots[i]`; rows of static tokens stay."""
+        rows = np.concatenate([np.argsort(slots), np.arange(MAX_VARIABLES, NUM_TYPES)])
+        return Context(**{name: getattr(self, name)[rows] for name in CONTEXT_FIELDS})
+
+
+CONTEXT_FIELDS = ("center", "std", "square_root", "kind", "descriptor", "error")
+
+
+def scale_of(values: np.ndarray, square_root: bool) -> Scale:
+    """Return the scale of the observed values (...), NaN = missing; a std of 1 where they do not vary."""
+    summary = summary_of(values.reshape(len(values), -1))
+    mean, std = (summary.root_mean, summary.root_std) if square_root else (summary.mean, summary.std)
+    known = summary.number > 0
+    return Scale(mean if known else 0.0, std if known and std > 0 else 1.0, square_root)
+
+
+def describe(cube: WaterCube, layout: Layout, stacks: Mapping[str, Stack], scales: Mapping[str, Scale]) -> Context:
+    """Return the context of a record.
+
+    Args:
+        cube: the record, NaN = missing.
+        layout: a general layout of the record.
+        stacks: by variable, what hidden cells say about its guesses.
+        scales: by variable.
+    """
+    context = _empty()
+    means = _frame_means(cube, layout)
+    for number, spec in enumerate(layout.variables):
+        scale, values = scales[spec.name], cube.variables[spec.name].values
+        context.center[number], context.std[number] = scale.center, scale.std
+        context.square_root[number], context.kind[number] = scale.square_root, KINDS[spec.kind]
+        context.descriptor[number] = _descriptor(values, spec.transform == "sqrt", spec.lower == 0, cube, means, number)
+        if spec.name in stacks:
+            context.error[number] = stacks[spec.name].error
+    for row, specs in enumerate((layout.static_grid, layout.static_site), start=MAX_VARIABLES):
+        context.kind[row] = KINDS["static_grid" if row == MAX_VARIABLES else "static_site"]
+        for column, spec in enumerate(specs):
+            scale = scale_of(cube.variables[spec.name].values, square_root=False)
+            context.center[row, column], context.std[row, column] = scale.center, scale.std
+    return context
+
+
+def _empty() -> Context:
+    return Context(
+        center=np.zeros((NUM_TYPES, MAX_TOKEN_SIZE), np.float32),
+        std=np.ones((NUM_TYPES, MAX_TOKEN_SIZE), np.float32),
+        square_root=np.zeros(NUM_TYPES, bool),
+        kind=np.zeros(NUM_TYPES, np.int64),
+        descriptor=np.zeros((NUM_TYPES, len(DESCRIPTORS)), np.float32),
+        error=np.full((NUM_TYPES, NUM_ERROR_CLASSES, len(GENERAL_GUESSES)), PRIOR_ERROR, np.float32),
+    )
+
+
+def _descriptor(
+    values: np.ndarray, square_root: bool, floor: bool, cube: WaterCube, means: np.ndarray, number: int
+) -> list[float]:
+    summary, valid = summary_of(values.reshape(len(values), -1)), ~np.isnan(values)
+    n_cells = int(np.prod(values.shape[1:]))
+    apart = np.diff(cube.time) / np.timedelta64(1, "s")
+    step_days = float(np.median(apart)) / DAY_S if len(apart) else 1.0
+    inside = valid.any(axis=0)
+    seen = float(valid[:, inside].mean()) if inside.any() else 0.0
+    is_grid = values.ndim == 3
+    lags = [_neighbours(values, axis)[0] if (axis < values.ndim and is_grid) or axis == 0 else 0.0 for axis in range(3)]
+    equal = _neighbours(values, 2)[1] if is_grid else 0.0
+    return [
+        math.log10(max(len(values), 1)) / 3,
+        math.log10(max(n_cells, 1)) / 4,
+        seen,
+        math.log10(max(step_days, 1e-6)) / 3,
+        *lags,
+        equal,
+        float(square_root),
+        float(floor),
+        _known(summary.zero_share),
+        math.tanh(_known(summary.skewness) / 3),
+        len(means) / MAX_VARIABLES,
+        _largest_correlation(means, number),
+    ]
+
+
+def _known(value: float) -> float:
+    return value if math.isfinite(value) else 0.0
+
+
+def _neighbours(values: np.ndarray, axis: int) -> tuple[float, float]:
+    """Return the correlation of neighbours along an axis, and the share of neighbours with equal, non-zero values."""
+    along = np.moveaxis(values, axis, 0)
+    left, right = along[1:], along[:-1]
+    both = ~(np.isnan(left) | np.isnan(right))
+    if both.sum() < 2:
+        return 0.0, 0.0
+    a, b = left[both].astype(np.float64), right[both].astype(np.float64)
+    wet = (a != 0) | (b != 0)
+    equal = float((a[wet] == b[wet]).mean()) if wet.any() else 0.0
+    a, b = a - a.mean(), b - b.mean()
+    size = math.sqrt(float((a * a).sum() * (b * b).sum()))
+    return (float((a * b).sum() / size) if size > 0 else 0.0), equal
+
+
+def _frame_means(cube: WaterCube, layout: Layout) -> np.ndarray:
+    """Return the mean of the observed values of each variable at each step, (V, T); NaN where nothing is observed."""
+    means = []
+    for spec in layout.variables:
+        flat = cube.variables[spec.name].values.reshape(len(cube.time), -1)
+        number = (~np.isnan(flat)).sum(axis=1)
+        means.append(np.where(number > 0, np.nansum(flat, axis=1, dtype=np.float64) / np.maximum(number, 1), np.nan))
+    return np.stack(means)
+
+
+def _largest_correlation(means: np.ndarray, number: int) -> float:
+    largest = 0.0
+    for other in range(len(means)):
+        both = ~(np.isnan(means[number]) | np.isnan(means[other]))
+        if other == number or both.sum() < 10:
+            continue
+        a, b = (m[both] - m[both].mean() for m in (means[number], means[other]))
+        size = math.sqrt(float((a * a).sum() * (b * b).sum()))
+        if size > 0:
+            largest = max(largest, abs(float((a * b).sum() / size)))
+    return largest
+
+
+def stack_contexts(contexts: Sequence[Context]) -> Context:
+    """Return contexts as one batch: arrays (B, types, ...)."""
+    return Context(**{name: np.stack([getattr(c, name) for c in contexts]) for name in CONTEXT_FIELDS})

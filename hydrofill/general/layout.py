@@ -1,0 +1,144 @@
+"""Make the layout of a cube for a general network, which knows no variable by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from hydrofill.cf.dataset import typical_step_s
+from hydrofill.cf.units import conversion
+from hydrofill.constants import DAY_S
+from hydrofill.cube import Variable, WaterCube
+from hydrofill.errors import NothingObservedError, StructureError, UnitsError
+from hydrofill.layout import MAX_TOKEN_SIZE, MAX_VARIABLES, Layout, Patch, Place, VariableSpec, WindowSize
+from hydrofill.summary import Summary, summary_of
+
+TOKENS_PER_WINDOW = 600
+WINDOW_CELLS = 24  # rows or columns of a window of several frames
+SINGLE_FRAME_CELLS = 48  # rows or columns of a window of at most FEW_STEPS frames
+FEW_STEPS = 3
+WINDOW_STEPS = (4, 32)  # fewest and most steps of a window of a grid, where the record has as many
+SERIES_STEPS = (16, 64)  # fewest and most steps of a window of gauges alone
+PATCH_SIDE = 4
+SMALL_GRID = 12  # rows or columns below which patches are PATCH_SIDE / 2 wide
+PATCH_STEPS = 8
+MAX_SITES = 2000  # all sites of a window read each other, at a cost that grows with the square of their number
+
+
+def compose_layout(cube: WaterCube, grid_units: str = "") -> Layout:
+    """Return a layout that suits `cube`: all its variables that have a value, and patches and windows by its shape.
+
+    Args:
+        cube: the data, in its own units.
+        grid_units: units of the grid's coordinates.
+
+    Raises:
+        NothingObservedError: no variable has a value.
+        StructureError: the cube has more variables or sites than a general network takes.
+    """
+    present = {n: v for n, v in cube.of_kind("grid", "series").items() if v.valid.any()}
+    if not present:
+        raise NothingObservedError("all values of all variables are missing", got=sorted(cube.variables))
+    if len(present) > MAX_VARIABLES:
+        raise StructureError(
+            "has too many variables to fill together", got=len(present), expected=f"{MAX_VARIABLES} at most"
+        )
+    if len(cube.sites) > MAX_SITES:
+        raise StructureError(
+            "has too many sites to fill together", got=len(cube.sites), expected=f"{MAX_SITES} at most"
+        )
+    static = _usable_static(cube)
+    patch = choose_patch(cube.shape, PATCH_SIDE)
+    return Layout(
+        variables=tuple(_spec(v) for v in present.values()),
+        static=tuple(VariableSpec(name=v.name, kind=v.kind, units=v.units) for v in static),
+        patch=patch,
+        window=choose_window(cube, patch, TOKENS_PER_WINDOW),
+        place=_place(cube, grid_units),
+        general=True,
+    )
+
+
+def choose_patch(shape: tuple[int, int, int], side: int) -> Patch:
+    """Return patches of `side` cells, or half as many along a short axis of a record of this shape (T, H, W)."""
+    rows, columns = (min(n or 1, side if n >= SMALL_GRID else max(1, side // 2)) for n in shape[1:])
+    return Patch(rows=rows, columns=columns, steps=max(1, min(PATCH_STEPS, shape[0])))
+
+
+def choose_window(cube: WaterCube, patch: Patch, tokens: int) -> WindowSize:
+    """Return a window of about this number of tokens, no larger than the cube."""
+    n_time, height, width = cube.shape
+    n_grids, n_series = len(cube.of_kind("grid")), len(cube.of_kind("series"))
+    widest = SINGLE_FRAME_CELLS if n_time <= FEW_STEPS else WINDOW_CELLS
+    rows, columns = (min(n, widest) or 1 for n in (height, width))
+    per_step = math.ceil(rows / patch.rows) * math.ceil(columns / patch.columns) * n_grids
+    per_step += len(cube.sites) * n_series / patch.steps
+    low, high = WINDOW_STEPS if n_grids else SERIES_STEPS
+    steps = int(np.clip(tokens / max(per_step, 1e-9), low, high))
+    return WindowSize(steps=min(n_time, steps), rows=rows, columns=columns)
+
+
+def _usable_static(cube: WaterCube) -> Sequence[Variable]:
+    """Return the static variables that vary, at most MAX_TOKEN_SIZE of each kind."""
+    chosen: list[Variable] = []
+    for kind in ("static_grid", "static_site"):
+        of_kind = cube.of_kind(kind)  # type: ignore[arg-type]
+        varying = [v for v in of_kind.values() if v.valid.any() and np.nanmin(v.values) < np.nanmax(v.values)]
+        chosen += varying[:MAX_TOKEN_SIZE]
+    return chosen
+
+
+def _spec(variable: Variable) -> VariableSpec:
+    summary = summary_of(variable.values)
+    return describe_variable(variable, summary)
+
+
+def describe_variable(variable: Variable, summary: Summary) -> VariableSpec:
+    """Return the specification of a variable to fill, with its floor and transform by the values observed."""
+    floor = 0.0 if summary.has_zero_floor and not zero_is_a_convention(variable.units) else None
+    return VariableSpec(
+        name=variable.name,
+        kind=variable.kind,
+        units=variable.units,
+        standard_name=variable.standard_name,
+        long_name=variable.long_name,
+        lower=floor,
+        transform="sqrt" if floor == 0.0 and summary.suits_square_root else "identity",
+    )
+
+
+def zero_is_a_convention(units: str) -> bool:
+    """Return whether values below zero are possible whatever was observed: degrees Celsius and Fahrenheit."""
+    try:
+        return conversion(units, "K", "units").offset != 0
+    except UnitsError:
+        return False
+
+
+def _place(cube: WaterCube, grid_units: str) -> Place:
+    (y_origin, y_spacing, rows), (x_origin, x_spacing, columns) = (
+        _axis(cube.y, cube.sites.y),
+        _axis(cube.x, cube.sites.x),
+    )
+    return Place(
+        y_origin=y_origin,
+        x_origin=x_origin,
+        y_spacing=y_spacing,
+        x_spacing=x_spacing,
+        rows=rows,
+        columns=columns,
+        units=grid_units,
+        step_s=typical_step_s(cube) or DAY_S,
+    )
+
+
+def _axis(values: np.ndarray, sites: np.ndarray) -> tuple[float, float, int]:
+    """Return origin, spacing and number of cells of an axis; of sites alone, a notional grid of 32 cells over them."""
+    if len(values) > 1:
+        return float(values.min()), float(np.abs(np.diff(values)).mean()), len(values)
+    if len(values) == 1:
+        return float(values[0]), 1.0, 1
+    extent = float(np.ptp(sites)) or 1.0
+    return float(sites.min()), extent / 32, 33

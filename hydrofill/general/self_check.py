@@ -1,0 +1,140 @@
+"""Measure on a record itself how well its gaps can be filled, before anything is filled.
+
+Observed cells are hidden by the record's own gaps at other times and by gaps of drawn kinds, guesses are made of what
+is left, and their errors are measured. Draws depend on the content of the record alone.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hydrofill.cube import WaterCube
+from hydrofill.gaps.self_gaps import hide_observed
+from hydrofill.general.context import Context, describe, scale_of
+from hydrofill.general.guesses import MEASURED_GUESSES, Scale, measured_guesses, with_stacked
+from hydrofill.guesses.first_guesses import Guesses
+from hydrofill.guesses.stacking import HiddenGuesses, Stack, fit_stack
+from hydrofill.layout import Layout
+
+MAX_DRAWS, MIN_DRAWS = 4, 2
+MAX_DRAW_VALUES = 300_000  # of all variables together: a larger record is measured on a part of it in each draw
+MIN_PART_CELLS = 48  # rows or columns of such a part, where the record has as many
+
+
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """A part of a record with observed cells hidden.
+
+    truth: the part as observed. gappy: the same with the hidden cells missing. codes: by variable, int8 of its shape,
+    the kind of gap of each hidden cell (hydrofill/gaps/self_gaps.py), 0 where not hidden. guesses: by variable, made of
+    what is left, columns GENERAL_GUESSES; the stacked guess was fitted to other draws.
+    """
+
+    truth: WaterCube
+    gappy: WaterCube
+    codes: Mapping[str, np.ndarray]
+    guesses: Mapping[str, Guesses]
+
+
+@dataclass(frozen=True, eq=False)
+class SelfCheck:
+    """What the hidden cells of a record say.
+
+    layout: the general layout of the record. scales, stacks: by variable. context: for the network. draws: the hidden
+    cells, for calibration.
+    """
+
+    layout: Layout
+    scales: Mapping[str, Scale]
+    stacks: Mapping[str, Stack]
+    context: Context
+    draws: Sequence[Draw]
+
+    def guess(self, record: WaterCube, names: Sequence[str]) -> dict[str, Guesses]:
+        """Return the guesses of a record of the same variables, columns GENERAL_GUESSES."""
+        made = measured_guesses(record, self.layout, names)
+        return {n: with_stacked(g, record.variables[n].values, self.stacks[n], self.scales[n]) for n, g in made.items()}
+
+
+def check_record(cube: WaterCube, layout: Layout) -> SelfCheck:
+    """Hide observed cells of `cube`, and measure how well first guesses tell their values.
+
+    Args:
+        cube: the record; NaN = missing.
+        layout: a general layout of the record.
+    """
+    names = [spec.name for spec in layout.variables]
+    scales = {s.name: scale_of(cube.variables[s.name].values, s.transform == "sqrt") for s in layout.variables}
+    drawn = [_draw(cube, layout, number, names) for number in range(_number_of_draws(cube, names))]
+    stacks, out_of_fold = {}, {}
+    for name in names:
+        cells = [_hidden_guesses(draw, name, scales[name]) for draw in drawn]
+        stacks[name], out_of_fold[name] = fit_stack(cells, len(MEASURED_GUESSES))
+    draws = [
+        replace(draw, guesses={n: _completed(draw, n, out_of_fold[n][i], scales[n], stacks[n]) for n in names})
+        for i, draw in enumerate(drawn)
+    ]
+    return SelfCheck(layout, scales, stacks, describe(cube, layout, stacks, scales), draws)
+
+
+def _number_of_draws(cube: WaterCube, names: Sequence[str]) -> int:
+    values = sum(cube.variables[n].values.size for n in names)
+    return MAX_DRAWS if values <= MAX_DRAW_VALUES / 2 else MIN_DRAWS + 1
+
+
+def _draw(cube: WaterCube, layout: Layout, number: int, names: Sequence[str]) -> Draw:
+    """Draw a part of the record and what is hidden in it, and make the guesses of what is left."""
+    rng = np.random.default_rng((_seed(cube, names), number))
+    part = _part(rng, cube, names)
+    truth = cube.window(*part)
+    shift = int(rng.integers(1, max(len(truth.time), 2)))
+    codes = {n: hide_observed(rng, truth.variables[n].valid, shift, number) for n in names}
+    gappy = truth.with_values(
+        {n: np.where(c > 0, np.float32(np.nan), truth.variables[n].values) for n, c in codes.items()}
+    )
+    return Draw(truth, gappy, codes, measured_guesses(gappy, layout, names))
+
+
+def _seed(cube: WaterCube, names: Sequence[str]) -> int:
+    """Return a seed that depends on the observed values alone."""
+    seed = 0
+    for name in names:
+        seed = zlib.crc32(np.ascontiguousarray(cube.variables[name].values).tobytes(), seed)
+    return seed
+
+
+def _part(rng: np.random.Generator, cube: WaterCube, names: Sequence[str]) -> tuple[slice, slice, slice]:
+    """Draw the slices of the part of the record that is measured: all of it, or a run of steps of a part of the grid."""
+    n_time, height, width = cube.shape
+    grids = sum(cube.variables[n].kind == "grid" for n in names)
+    series = len(names) - grids
+    per_step = grids * height * width + series * len(cube.sites)
+    if n_time * per_step <= MAX_DRAW_VALUES:
+        return slice(0, n_time), slice(0, height), slice(0, width)
+    side = max(MIN_PART_CELLS, int((MAX_DRAW_VALUES / max(grids, 1) / min(n_time, 64)) ** 0.5))
+    rows, columns = min(height, side), min(width, side)
+    steps = min(n_time, max(8, MAX_DRAW_VALUES // max(grids * rows * columns + series * len(cube.sites), 1)))
+    starts = [int(rng.integers(0, n - size + 1)) for n, size in ((n_time, steps), (height, rows), (width, columns))]
+    time, y, x = (slice(a, a + n) for a, n in zip(starts, (steps, rows, columns), strict=True))
+    return time, y, x
+
+
+def _hidden_guesses(draw: Draw, name: str, scale: Scale) -> HiddenGuesses:
+    hidden, made = draw.codes[name] > 0, draw.guesses[name]
+    return HiddenGuesses(
+        scale.scores(draw.truth.variables[name].values[hidden]),
+        scale.scores(made.values[hidden]),
+        made.distances[hidden].astype(np.float64),
+        np.nonzero(hidden)[0],
+    )
+
+
+def _completed(draw: Draw, name: str, out_of_fold: np.ndarray, scale: Scale, stack: Stack) -> Guesses:
+    """Return the guesses of a draw with the stacked guess, which at hidden cells is that of fits to other draws."""
+    made = with_stacked(draw.guesses[name], draw.gappy.variables[name].values, stack, scale)
+    made.values[..., -1][draw.codes[name] > 0] = scale.values(out_of_fold)
+    return made
