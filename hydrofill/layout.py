@@ -196,3 +196,13 @@ class Layout(Frozen):
     def cells(self, spec: VariableSpec) -> int:
         """Return the number of cells in one patch of a variable that is filled."""
         return self.patch.rows * self.patch.columns if spec.kind == "grid" else self.patch.steps
+
+
+# The layout from which a general network takes its sizes; each record has a layout of its own.
+GENERAL = Layout(
+    variables=(VariableSpec(name="any", kind="grid", units=""),),
+    patch=Patch(rows=4, columns=4, steps=8),
+    window=WindowSize(steps=8, rows=24, columns=24),
+    place=Place(step_s=86400.0),
+    general=True,
+)

@@ -11,7 +11,7 @@ import xarray as xr
 from scipy import ndimage
 
 from hydrofill.cube import WaterCube
-from model.gaps.masks import count_hidden, gauge_outages, in_runs, swaths, whole_frames
+from hydrofill.gaps.masks import count_hidden, gauge_outages, in_runs, swaths, whole_frames
 from model.pretraining.gaussian_fields import Covariance, draw_wind, gaussian_field, log_uniform
 
 Shape = tuple[int, int, int]

@@ -1,0 +1,216 @@
+"""Pretrain the general network: windows of many records, each with the context that was measured on it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from hydrofill.layout import GENERAL
+from hydrofill.paths import written_whole
+from model.network.context import ContextTensors
+from model.network.decoder import DecoderInputs
+from model.network.heads import Predictive
+from model.network.mae import CrossMAE
+from model.pretraining.config import PretrainingConfig
+from model.pretraining.record_store import (
+    PretrainingBatch,
+    PretrainingWindows,
+    RecordStore,
+    stack_pretraining,
+)
+from model.pretraining.records import PretrainingRecord
+from model.run_folder import CONFIG, RunError, TrainingState, save_weights
+from model.training.optimiser import schedule, start_state
+
+logger = logging.getLogger(__name__)
+
+RECORDS, LOG = "records", "log.csv"
+MIN_CELL_ERROR = 0.02  # standard scores: smaller errors of the stacked guess weigh no more in the loss
+STEPS_PER_SAVE = 500
+STEPS_PER_REPORT = 50
+CHECK_WINDOWS = 4  # of each held-out record
+LOSS_MEMORY = 0.98  # of the running mean of the loss
+
+
+@dataclass(frozen=True)
+class PretrainingProgress:
+    """Where a pretraining is: step, running mean of the loss, seconds, and the last check on held-out records.
+
+    check: geometric mean, over the variables of held-out windows, of the network's RMSE over that of the stacked guess.
+    """
+
+    step: int
+    loss: float
+    seconds: float
+    check: float | None
+
+
+def pretrain(folder: Path, config: PretrainingConfig, *, resume: bool, workers: int = 1) -> Iterator[PretrainingProgress]:
+    """Train a general network on the records in `folder`, and write its weights.
+
+    Args:
+        folder: of the run; the records must be there (`RecordStore.make`).
+        config: the settings.
+        resume: whether to continue a stopped run.
+        workers: number of processes that draw windows.
+
+    Raises:
+        RunError: the run cannot be resumed.
+    """
+    torch.manual_seed(config.training.seed)
+    network = CrossMAE(GENERAL, config.network)
+    state = start_state(network, config.training)
+    state.means = [math.nan]
+    if resume:
+        state.load(folder)
+    store = RecordStore(folder / RECORDS, config)
+    if not store.numbers[0]:
+        raise RunError(f"{folder} holds no records to train on")
+    held_out = _held_out(store)
+    loader = DataLoader(
+        PretrainingWindows(store, state.step),
+        batch_size=None,
+        num_workers=workers,
+        multiprocessing_context="spawn" if workers else None,
+        prefetch_factor=8 if workers else None,
+    )
+    started, before = time.monotonic(), state.seconds
+    batches = iter(loader)
+    while True:
+        share = max(state.step / config.training.steps, state.seconds / (60 * config.training.minutes))
+        if share >= 1:
+            break
+        loss = _step(state, next(batches), config, share)
+        state.step += 1
+        state.seconds = before + time.monotonic() - started
+        state.means[0] = loss if math.isnan(state.means[0]) else LOSS_MEMORY * state.means[0] + (1 - LOSS_MEMORY) * loss
+        check = None
+        if state.step % STEPS_PER_SAVE == 0:
+            state.save(folder)
+            save_weights(folder, state.averaged)
+            check = check_network(state.averaged, held_out)
+            _log(folder, state, check)
+        if check is not None or state.step % STEPS_PER_REPORT == 0:
+            yield PretrainingProgress(state.step, state.means[0], state.seconds, check)
+    state.save(folder)
+    save_weights(folder, state.averaged)
+    check = check_network(state.averaged, held_out)
+    _log(folder, state, check)
+    yield PretrainingProgress(state.step, state.means[0], state.seconds, check)
+
+
+def start_pretraining(folder: Path, config: PretrainingConfig) -> None:
+    """Write the settings of a new run.
+
+    Raises:
+        RunError: the folder already holds a run.
+    """
+    if (folder / CONFIG).exists():
+        raise RunError(f"{folder} already holds a run: continue it with --resume, or choose another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG).write_text(config.to_yaml(), encoding="utf-8")
+
+
+def cell_loss(network: CrossMAE, batch: PretrainingBatch) -> Tensor:
+    """Return the mean over windows of the mean CRPS of their scored cells.
+
+    The CRPS of a cell is in units of the error that was measured for the stacked guess in cells of its class, so that
+    what is nearly known and what is hardly known count the same.
+    """
+    predicted, error = _predict(network, batch)
+    target = torch.from_numpy(batch.windows.target)
+    scored = ~torch.isnan(target)
+    crps = predicted.crps(torch.where(scored, target, torch.zeros_like(target)))
+    variable = torch.from_numpy(batch.windows.queries.variable)
+    std = network.encoder.embedding.scale(variable, ContextTensors.of(batch.context))[1]
+    crps = torch.where(scored, crps / (std * (error + MIN_CELL_ERROR)), torch.zeros_like(crps))
+    number = scored.sum((1, 2))
+    return (crps.sum((1, 2)) / number.clamp(min=1)).sum() / (number > 0).sum()
+
+
+def check_network(network: CrossMAE, batches: list[PretrainingBatch]) -> float:
+    """Return the geometric mean over windows of the network's RMSE over that of the stacked guess, in physical units."""
+    network.eval()
+    logs = []
+    with torch.inference_mode():
+        for batch in batches:
+            mean = _predict(network, batch)[0].mean().numpy()
+            target, stacked = batch.windows.target, batch.windows.queries.guess[..., -1]
+            for ours, theirs, truth in zip(mean, stacked, target, strict=True):
+                at = ~np.isnan(truth)
+                errors = [float(np.sqrt(np.mean((a[at] - truth[at]) ** 2))) for a in (ours, theirs)]
+                if at.any() and min(errors) > 0:
+                    logs.append(math.log(errors[0] / errors[1]))
+    network.train()
+    return math.exp(float(np.mean(logs))) if logs else math.nan
+
+
+def _predict(network: CrossMAE, batch: PretrainingBatch) -> tuple[Predictive, Tensor]:
+    """Return the predictive distributions, and the measured error of the stacked guess in standard scores, (B, Q, P)."""
+    tokens, queries, context = batch.windows.tokens, batch.windows.queries, ContextTensors.of(batch.context)
+    visible = network.tensors(tokens.values, tokens.valid, tokens.variable, tokens.place, tokens.length)
+    requested = DecoderInputs(
+        *network.tensors(
+            queries.variable, queries.place, queries.length, queries.guess, queries.guessed, queries.distance
+        )
+    )
+    memory = network.encode(*visible, context)
+    x, cells = network.embed_queries(requested, context)
+    assert cells is not None
+    output = network.decoder(x, memory, requested)
+    return network.predict(output, cells, requested.variable, context), cells.error.squeeze(-1)
+
+
+def _step(state: TrainingState, batch: PretrainingBatch, config: PretrainingConfig, share: float) -> float:
+    settings = config.training
+    for group in state.optimizer.param_groups:
+        group["lr"] = settings.learning_rate * schedule(share, settings.warmup)
+    loss = cell_loss(state.network, batch)
+    state.optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    size = torch.nn.utils.clip_grad_norm_(state.network.parameters(), settings.clip_norm)
+    if torch.isfinite(size):  # a batch whose gradient overflows is left out
+        state.optimizer.step()
+        state.average.update_parameters(state.network)
+    else:
+        logger.warning("step %d: the gradient is not finite; the batch is left out", state.step)
+    return float(loss.detach())
+
+
+def _held_out(store: RecordStore) -> list[PretrainingBatch]:
+    rng, batches = np.random.default_rng(store.config.training.seed), []
+    for number in store.numbers[1]:
+        record = PretrainingRecord.load(store.path(number))
+        drawn = [example for _ in range(CHECK_WINDOWS) if (example := record.example(rng)) is not None]
+        if drawn:
+            batches.append(stack_pretraining(drawn))
+    return batches
+
+
+def _log(folder: Path, state: TrainingState, check: float) -> None:
+    path = folder / LOG
+    lines = path.read_text(encoding="utf-8") if path.exists() else "step,seconds,loss,check\n"
+    with written_whole(path) as partial:
+        partial.write_text(f"{lines}{state.step},{state.seconds:.0f},{state.means[0]:.5f},{check:.4f}\n", encoding="utf-8")
+
+
+def read_log(folder: Path) -> list[dict[str, float]]:
+    """Return the rows of the log of a pretraining."""
+    head, *rows = (folder / LOG).read_text(encoding="utf-8").splitlines()
+    return [dict(zip(head.split(","), map(float, row.split(",")), strict=True)) for row in rows]
+
+
+def save_description(folder: Path, text: dict[str, object]) -> None:
+    """Write what the run was trained on, as JSON."""
+    with written_whole(folder / "training.json") as partial:
+        partial.write_text(json.dumps(text, indent=1), encoding="utf-8")

@@ -1,0 +1,205 @@
+"""Records that a general network is trained on: a cube with gaps, measured and guessed as a user's file would be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from hydrofill.cube import Sites, Variable, WaterCube
+from hydrofill.errors import ContractError
+from hydrofill.general.context import CONTEXT_FIELDS, Context
+from hydrofill.general.layout import choose_patch, choose_window, compose_layout
+from hydrofill.general.self_check import check_record
+from hydrofill.guesses.first_guesses import Guesses
+from hydrofill.layout import MAX_VARIABLES, Layout
+from hydrofill.paths import written_whole
+from hydrofill.tokens import tokenise
+from model.data.windows import Example
+from model.pretraining.gap_library import MaskLibrary, draw_natural_gaps
+
+PATCH_SIDES = (2, 3, 4, 4)  # a window has patches of one of these sides
+TOKENS = (250, 700)  # range of the number of tokens of a window
+MIN_STD = 1e-6  # of a variable relative to its mean, below which the record is not used
+MAX_TRIES = 20  # to draw a window with a hidden value
+
+
+@dataclass(frozen=True, eq=False)
+class PretrainingRecord:
+    """A cube with hidden cells, prepared as for a fill.
+
+    truth: the cube without the gaps that were drawn. hidden: by variable, bool, what was hidden. guesses: by variable,
+    made of what is left, columns GENERAL_GUESSES. layout, context: of what is left.
+    """
+
+    truth: WaterCube
+    hidden: Mapping[str, np.ndarray]
+    guesses: Mapping[str, Guesses]
+    layout: Layout
+    context: Context
+
+    def example(self, rng: np.random.Generator) -> tuple[Example, Context] | None:
+        """Draw a window with a hidden value and one that is seen; variables are in slots drawn at random.
+
+        None if no window was found.
+        """
+        patch = choose_patch(self.truth.shape, int(rng.choice(PATCH_SIDES)))
+        window = choose_window(self.truth, patch, int(rng.integers(*TOKENS)))
+        layout = self.layout.model_copy(update={"patch": patch, "window": window})
+        for _ in range(MAX_TRIES):
+            starts = [
+                int(rng.integers(0, max(n - size, 0) + 1))
+                for n, size in zip(self.truth.shape, (window.steps, window.rows, window.columns), strict=True)
+            ]
+            time, y, x = (
+                slice(a, a + size) for a, size in zip(starts, (window.steps, window.rows, window.columns), strict=True)
+            )
+            example = self._window(layout, time, y, x)
+            if example is not None:
+                return self._in_slots(rng, example)
+        return None
+
+    def _window(self, layout: Layout, time: slice, y: slice, x: slice) -> Example | None:
+        part = self.truth.window(time, y, x)
+        near = np.flatnonzero(self.truth.sites_in(y, x))
+        cells: dict[str, tuple[slice | np.ndarray, ...]] = {
+            n: (time, y, x) if self.truth.variables[n].kind == "grid" else (time, near) for n in self.hidden
+        }
+        hidden = {n: h[cells[n]] for n, h in self.hidden.items()}
+        dynamic = part.of_kind("grid", "series")
+        scored = {n: h & dynamic[n].valid for n, h in hidden.items()}
+        if not any(s.any() for s in scored.values()) or not any((dynamic[n].valid & ~h).any() for n, h in hidden.items()):
+            return None
+        known = {n: g.part(cells[n]) for n, g in self.guesses.items()}
+        visible = {n: ~h for n, h in hidden.items()}
+        tokenised = tokenise(part, layout, visible=visible, requested=scored, known=known)
+        target = tokenised.cut({n: np.where(s, dynamic[n].values, np.float32(np.nan)) for n, s in scored.items()})
+        if not (tokenised.tokens.variable < layout.first_static_type).any():
+            return None
+        return Example(tokenised.tokens, tokenised.queries, target)
+
+    def _in_slots(self, rng: np.random.Generator, example: Example) -> tuple[Example, Context]:
+        slots = rng.permutation(MAX_VARIABLES)
+        where = np.concatenate([slots, [MAX_VARIABLES, MAX_VARIABLES + 1]])
+        moved = Example(
+            replace(example.tokens, variable=where[example.tokens.variable]),
+            replace(example.queries, variable=where[example.queries.variable]),
+            example.target,
+        )
+        return moved, self.context.moved(slots)
+
+    def save(self, path: Path) -> None:
+        """Write the record as npz; guesses are kept at cells where nothing is seen."""
+        arrays: dict[str, np.ndarray] = {
+            "time": self.truth.time,
+            "y": self.truth.y,
+            "x": self.truth.x,
+            "site_y": self.truth.sites.y,
+            "site_x": self.truth.sites.x,
+        }
+        arrays |= {f"context.{name}": getattr(self.context, name) for name in CONTEXT_FIELDS}
+        arrays |= {f"domain.{n}": d for n, d in self.truth.domain.items()}
+        for name, variable in self.truth.variables.items():
+            arrays[f"value.{name}"] = variable.values
+            if name in self.hidden:
+                missing = self.hidden[name] | ~variable.valid
+                arrays[f"hidden.{name}"] = self.hidden[name]
+                arrays[f"guess.{name}"] = self.guesses[name].values[missing]
+                arrays[f"distance.{name}"] = self.guesses[name].distances[missing]
+        kinds = {n: (v.kind, v.units) for n, v in self.truth.variables.items()}
+        arrays["description"] = np.array(json.dumps({"layout": self.layout.model_dump(mode="json"), "kinds": kinds}))
+        with written_whole(path) as partial, partial.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, path: Path) -> PretrainingRecord:
+        """Read a record that `save` wrote; guesses of seen cells are missing."""
+        with np.load(path) as stored:
+            arrays = dict(stored)
+        description = json.loads(str(arrays["description"]))
+        variables = {
+            n: Variable(n, kind, arrays[f"value.{n}"], units) for n, (kind, units) in description["kinds"].items()
+        }
+        ids = np.arange(len(arrays["site_y"])).astype(str)
+        domain = {n: arrays[f"domain.{n}"] for n in variables if f"domain.{n}" in arrays}
+        sites = Sites(ids, arrays["site_y"], arrays["site_x"])
+        truth = WaterCube(arrays["time"], arrays["y"], arrays["x"], sites, variables, domain)
+        hidden = {n: arrays[f"hidden.{n}"] for n in variables if f"hidden.{n}" in arrays}
+        guesses = {}
+        for name, gaps in hidden.items():
+            missing = gaps | ~variables[name].valid
+            made = [np.full((*gaps.shape, a.shape[-1]), np.nan, np.float32) for a in _stored(arrays, name)]
+            for array, at_missing in zip(made, _stored(arrays, name), strict=True):
+                array[missing] = at_missing
+            made[1][~missing] = 1.0
+            guesses[name] = Guesses(*made)
+        context = Context(**{name: arrays[f"context.{name}"] for name in CONTEXT_FIELDS})
+        return cls(truth, hidden, guesses, Layout.model_validate(description["layout"]), context)
+
+
+def _stored(arrays: Mapping[str, np.ndarray], name: str) -> tuple[np.ndarray, np.ndarray]:
+    return arrays[f"guess.{name}"], arrays[f"distance.{name}"]
+
+
+def prepare_record(
+    rng: np.random.Generator, cube: WaterCube, library: MaskLibrary | None, max_values: int
+) -> PretrainingRecord | None:
+    """Hide cells of a part of `cube`, measure what is left, and make its guesses; None if nothing can be learnt from it.
+
+    Args:
+        rng: draws the part and the gaps.
+        cube: real or simulated data.
+        library: real masks.
+        max_values: largest number of values of the part, of all variables together.
+    """
+    cube = _varying(_cropped(rng, cube, max_values))
+    if not cube.of_kind("grid", "series"):
+        return None
+    hidden = draw_natural_gaps(rng, cube, library).hidden
+    gappy = cube.with_values({n: np.where(h, np.float32(np.nan), cube.variables[n].values) for n, h in hidden.items()})
+    try:
+        layout = compose_layout(gappy)
+    except ContractError:
+        return None
+    names = [spec.name for spec in layout.variables]
+    check = check_record(gappy, layout)
+    guesses = check.guess(gappy, names)
+    dropped = [n for n in cube.of_kind("grid", "series") if n not in names]
+    kept = replace(cube, variables={n: v for n, v in cube.variables.items() if n not in dropped})
+    if max(np.isnan(g.values[..., -1]).mean() for g in guesses.values()) > 0.5:
+        return None
+    return PretrainingRecord(kept, {n: hidden[n] for n in names}, guesses, layout, check.context)
+
+
+def _varying(cube: WaterCube) -> WaterCube:
+    """Return the cube without dynamic variables that hardly vary or have fewer than 20 values."""
+
+    def varies(values: np.ndarray) -> bool:
+        known = values[~np.isnan(values)].astype(np.float64)
+        return len(known) >= 20 and bool(known.std() > MIN_STD * max(abs(known.mean()), 1e-30))
+
+    kept = {n: v for n, v in cube.variables.items() if v.kind not in ("grid", "series") or varies(v.values)}
+    return replace(cube, variables=kept, domain={n: d for n, d in cube.domain.items() if n in kept})
+
+
+def _cropped(rng: np.random.Generator, cube: WaterCube, max_values: int) -> WaterCube:
+    """Return a run of steps of a part of the grid with at most `max_values` values."""
+    n_time, height, width = cube.shape
+    grids, series = len(cube.of_kind("grid")), len(cube.of_kind("series"))
+    rows, columns, steps = height, width, n_time
+
+    def count() -> int:
+        return steps * (grids * rows * columns + series * len(cube.sites))
+
+    while count() > max_values:
+        if grids and rows * columns > 24 * 24 and (steps <= 12 or rng.random() < 0.5):
+            rows, columns = max(min(rows, 16), rows * 3 // 4), max(min(columns, 16), columns * 3 // 4)
+        elif steps > 1:
+            steps = max(1, steps * 3 // 4)
+        else:
+            rows, columns = max(1, rows * 3 // 4), max(1, columns * 3 // 4)
+    starts = [int(rng.integers(0, n - size + 1)) for n, size in ((n_time, steps), (height, rows), (width, columns))]
+    return cube.window(*(slice(a, a + n) for a, n in zip(starts, (steps, rows, columns), strict=True)))
