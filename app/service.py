@@ -117,7 +117,7 @@ class Service:
 
         def write() -> EncodedReply:
             began = time.perf_counter()
-            filled = fill.write(outcome.filled, model.provenance)
+            filled = fill.write(outcome.filled, model.provenance(outcome))
             timing = _timing(started, decoded, outcome)
             manifest, names = model.manifest, frozenset(outcome.filled)
             reply = Reply(filled, fill.reading, names, manifest.name, manifest.version, model.sha256, timing)

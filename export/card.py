@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from export.markdown import markdown_table
 from export.precision_gate import Shipped
 from hydrofill.bundle import Parity, Precision, Skill
-from hydrofill.layout import Layout
+from hydrofill.layout import MAX_VARIABLES, Layout
 from model.run_folder import Run
 
 
 def model_card(run: Run, name: str, shipped: Shipped) -> str:
     """Return the text of a bundle's model card (Mitchell et al. 2019), from measured figures."""
+    if run.layout.general:
+        return "\n\n".join([f"# {name}", _general(run), _parity(shipped.parity)]) + "\n"
     sections = [
         f"# {name}",
         _what(run.layout),
@@ -38,6 +40,30 @@ def _what(layout: Layout) -> str:
 Static attributes seen: {static}. Time step {layout.place.step_s:g} s.
 Window {window.steps} steps x {window.rows} x {window.columns} cells, patches {patch.rows} x {patch.columns} cells
 or {patch.steps} steps. Queries {guesses}."""
+
+
+def _general(run: Run) -> str:
+    data = run.data
+    parameters = sum(p.numel() for p in run.network.parameters())
+    return f"""A CrossMAE that fills gaps of any gridded or gauged variables, without training on them, with a standard
+deviation. The network knows no variable by name. Before a fill, observed cells of the record are hidden, classical
+first guesses are made of what is left, and their errors tell the network how far to trust each guess. The standard
+deviations are calibrated on the same hidden cells.
+
+## Training
+
+{data.title}. {data.frames} records. Licence: {data.licence}. {parameters:,} parameters.
+
+Credits: {data.source}
+
+## Limits
+
+- At most {MAX_VARIABLES} variables together. A record with few observed cells says little of itself: its fill is close
+  to the mean, with a standard deviation close to that of the variable.
+- The attribute `hydrofill_expected_skill` of each filled variable gives the error to expect by kind of gap. It was
+  measured on cells of the same record.
+- A lost frame is estimated from other times and variables. For rain this is weakly constrained, so the standard
+  deviation is large."""
 
 
 def _learnt_from(run: Run) -> str:

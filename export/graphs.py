@@ -16,9 +16,12 @@ from torch.export import Dim
 from export.fused import barred, bars_keys, fuse
 from export.lower_precision import halve
 from hydrofill.bundle import GraphSpec, TensorSpec
-from hydrofill.guesses.first_guesses import DISTANCES, GUESSES
+from hydrofill.general.context import CONTEXT_SHAPES, CONTEXT_TENSORS, RECORD
+from hydrofill.guesses.first_guesses import DISTANCES
 from hydrofill.places import PLACE_FEATURES
+from hydrofill.tokens import count_guesses
 from model.config import NetworkConfig
+from model.network.context import ContextTensors
 from model.network.decoder import CrossDecoder, DecoderInputs
 from model.network.fusion import Memory, keys_of
 from model.network.layers import KeySelection, Projected, real_tokens
@@ -45,7 +48,10 @@ class EncoderGraph(nn.Module):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return the encoder's outputs in the order of its specification."""
-        memory, decoder = self.network.encode(*inputs), self.network.decoder
+        visible, context = inputs, None
+        if self.network.layout.general:
+            visible, context = inputs[: -len(CONTEXT_SHAPES)], ContextTensors(*inputs[-len(CONTEXT_SHAPES) :])
+        memory, decoder = self.network.encode(*visible, context=context), self.network.decoder
         by_name = {"memory": memory.tokens, "memory_length": memory.length, "memory_variable": memory.variable}
         for number, projected in enumerate(decoder.project(memory.tokens) if isinstance(decoder, CrossDecoder) else []):
             key = projected.key
@@ -75,8 +81,9 @@ class DecoderGraph(nn.Module):
             given.get("query_length", variable.new_ones(variable.shape[0])),  # used where queries read each other
             *(given.get(f"query_{name}", nothing) for name in ("guess", "guessed", "distance")),
         )
-        x, cells = self.network.embed_queries(requested)
-        predicted = self.network.predict(self._decode(x, requested, given), cells, variable)
+        context = ContextTensors(*(given[n] for n in CONTEXT_TENSORS)) if self.network.layout.general else None
+        x, cells = self.network.embed_queries(requested, context)
+        predicted = self.network.predict(self._decode(x, requested, given), cells, variable, context)
         return predicted.mean(), predicted.std()
 
     def _decode(self, x: Tensor, requested: DecoderInputs, given: Mapping[str, Tensor]) -> Tensor:
@@ -87,7 +94,7 @@ class DecoderGraph(nn.Module):
         real: KeySelection = None
         if not bars_keys(config):
             length = given["memory_length"] if "memory_length" in given else given["length"]
-            real = keys_of(requested.variable, given["memory_variable"], length, len(network.layout.variables))
+            real = keys_of(requested.variable, given["memory_variable"], length, network.layout.first_static_type)
         return decoder.read(x.to(projected[0].key.dtype), projected, real, requested.length).to(x.dtype)
 
 
@@ -105,6 +112,7 @@ def graph_specs(network: CrossMAE, half: bool = False) -> tuple[GraphSpec, Graph
         TensorSpec(name="variable", dtype="int64", dims=(BATCH, VISIBLE)),
         TensorSpec(name="place", dtype="float32", dims=(BATCH, VISIBLE, places)),
         length,
+        *_context_tensors(network),
     )
     memory = _memory(config, "float16" if half else "float32")
     counted = () if bars_keys(config) or any(t.name == "memory_length" for t in memory) else (length,)
@@ -113,6 +121,7 @@ def graph_specs(network: CrossMAE, half: bool = False) -> tuple[GraphSpec, Graph
         TensorSpec(name="query_place", dtype="float32", dims=(BATCH, QUERIES, places)),
         *([TensorSpec(name="query_length", dtype="int64", dims=(BATCH,))] if config.queries_read_each_other else []),
         *_guess_tensors(network, (BATCH, QUERIES, cells)),
+        *_context_tensors(network),
     )
     answers = tuple(TensorSpec(name=n, dtype="float32", dims=(BATCH, QUERIES, cells)) for n in ("mean", "std"))
     encoder = GraphSpec(inputs=inputs, outputs=memory)
@@ -148,9 +157,19 @@ def _guess_tensors(network: CrossMAE, cells: tuple[str | int, ...]) -> tuple[Ten
     if not network.layout.guesses:
         return ()
     return (
-        TensorSpec(name="query_guess", dtype="float32", dims=(*cells, len(GUESSES))),
-        TensorSpec(name="query_guessed", dtype="bool", dims=(*cells, len(GUESSES))),
+        TensorSpec(name="query_guess", dtype="float32", dims=(*cells, count_guesses(network.layout))),
+        TensorSpec(name="query_guessed", dtype="bool", dims=(*cells, count_guesses(network.layout))),
         TensorSpec(name="query_distance", dtype="float32", dims=(*cells, len(DISTANCES))),
+    )
+
+
+def _context_tensors(network: CrossMAE) -> tuple[TensorSpec, ...]:
+    """Return the tensors by which a general network is told about the record."""
+    if not network.layout.general:
+        return ()
+    return tuple(
+        TensorSpec(name=f"{RECORD}{name}", dtype=dtype, dims=(BATCH, *shape))
+        for name, (dtype, shape) in CONTEXT_SHAPES.items()
     )
 
 

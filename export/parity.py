@@ -9,15 +9,18 @@ import onnxruntime
 import torch
 
 from hydrofill.bundle import Parity
-from hydrofill.guesses.first_guesses import DISTANCES, GUESSES
+from hydrofill.general.context import CONTEXT_SHAPES, KINDS, RECORD, Context
+from hydrofill.guesses.first_guesses import DISTANCES
+from hydrofill.layout import MAX_VARIABLES
 from hydrofill.places import PLACE_FEATURES
-from hydrofill.tokens import Queries, Tokens, stack_queries, stack_tokens
+from hydrofill.tokens import Queries, Tokens, count_guesses, stack_queries, stack_tokens
+from model.network.context import ContextTensors
 from model.network.mae import CrossMAE
 
 TOLERANCE = 1e-4
 # (batch, visible, queries): one and several samples; a single token, a single query, and many of both.
 SHAPES = ((1, 1, 1), (1, 300, 37), (3, 64, 200), (3, 5, 1), (4, 129, 513))
-Graphs = Callable[[Tokens, Queries], tuple[np.ndarray, np.ndarray]]
+Graphs = Callable[[Tokens, Queries, Context | None], tuple[np.ndarray, np.ndarray]]
 
 
 class ParityError(ArithmeticError):
@@ -40,12 +43,14 @@ def check_parity(network: CrossMAE, encoder: bytes, decoder: bytes, tolerance: f
     """
     graphs, worst = run_graphs(encoder, decoder), 0.0
     for seed, shape in enumerate(SHAPES):
+        context = random_context(network, shape[0], seed)
         tokens, queries = random_batch(network, *shape, seed=seed)
+        tensors = None if context is None else ContextTensors.of(context)
         with torch.inference_mode():
-            predicted = network(tokens, queries)
-        std = network.encoder.embedding.spread.numpy()[queries.variable]  # (B, Q, P)
+            predicted = network(tokens, queries, tensors)
+            std = network.encoder.embedding.scale(torch.from_numpy(queries.variable), tensors)[1].numpy()  # (B, Q, P)
         real = np.arange(shape[2])[None, :] < queries.length[:, None]
-        for ours, theirs in zip(graphs(tokens, queries), (predicted.mean(), predicted.std()), strict=True):
+        for ours, theirs in zip(graphs(tokens, queries, context), (predicted.mean(), predicted.std()), strict=True):
             wanted = theirs.numpy()
             difference = np.abs(ours - wanted)[real] / (np.abs(wanted) + std)[real]
             if not np.isfinite(ours[real]).all():
@@ -61,28 +66,59 @@ def run_graphs(encoder: bytes, decoder: bytes) -> Graphs:
     """Return the two graphs as one function of a batch: mean and standard deviation (B, Q, P)."""
     first, second = (onnxruntime.InferenceSession(g, providers=["CPUExecutionProvider"]) for g in (encoder, decoder))
 
-    def run(tokens: Tokens, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
-        mean, std = second.run(["mean", "std"], decoder_feed(first, second, tokens, queries))
+    def run(tokens: Tokens, queries: Queries, context: Context | None = None) -> tuple[np.ndarray, np.ndarray]:
+        mean, std = second.run(["mean", "std"], decoder_feed(first, second, tokens, queries, context))
         return mean, std
 
     return run
 
 
-def encoder_feed(first: onnxruntime.InferenceSession, tokens: Tokens) -> dict[str, np.ndarray]:
+def encoder_feed(
+    first: onnxruntime.InferenceSession, tokens: Tokens, context: Context | None = None
+) -> dict[str, np.ndarray]:
     """Return the encoder's inputs for a batch, by name."""
-    return {i.name: getattr(tokens, i.name) for i in first.get_inputs()}
+    told = _by_name(context)
+    return {i.name: told[i.name] if i.name in told else getattr(tokens, i.name) for i in first.get_inputs()}
 
 
 def decoder_feed(
-    first: onnxruntime.InferenceSession, second: onnxruntime.InferenceSession, tokens: Tokens, queries: Queries
+    first: onnxruntime.InferenceSession,
+    second: onnxruntime.InferenceSession,
+    tokens: Tokens,
+    queries: Queries,
+    context: Context | None = None,
 ) -> dict[str, np.ndarray]:
     """Run the encoder on a batch and return the decoder's inputs, by name."""
     outputs = [o.name for o in first.get_outputs()]
-    memory = dict(zip(outputs, first.run(outputs, encoder_feed(first, tokens)), strict=True)) | {
-        "length": tokens.length
-    }
+    memory = dict(zip(outputs, first.run(outputs, encoder_feed(first, tokens, context)), strict=True))
+    known = memory | {"length": tokens.length} | _by_name(context)
     requested = {i.name: i.name.removeprefix("query_") for i in second.get_inputs()}
-    return {n: memory[n] if n in memory else getattr(queries, q) for n, q in requested.items()}
+    return {n: known[n] if n in known else getattr(queries, q) for n, q in requested.items()}
+
+
+def _by_name(context: Context | None) -> dict[str, np.ndarray]:
+    return {} if context is None else {f"{RECORD}{name}": getattr(context, name) for name in CONTEXT_SHAPES}
+
+
+def random_context(network: CrossMAE, batch: int, seed: int) -> Context | None:
+    """Return a batch of random contexts for a general network; None for another network."""
+    if not network.layout.general:
+        return None
+    rng = np.random.default_rng((seed, 1))
+
+    def shaped(name: str) -> tuple[int, ...]:
+        return (batch, *CONTEXT_SHAPES[name][1])
+
+    kind = rng.integers(0, 2, shaped("kind"))
+    kind[:, MAX_VARIABLES:] = KINDS["static_grid"], KINDS["static_site"]
+    return Context(
+        center=rng.normal(0, 2, shaped("center")).astype(np.float32),
+        std=rng.uniform(0.5, 2, shaped("std")).astype(np.float32),
+        square_root=rng.random(shaped("square_root")) < 0.3,
+        kind=kind,
+        descriptor=rng.uniform(-1, 1, shaped("descriptor")).astype(np.float32),
+        error=rng.uniform(0.05, 1.5, shaped("error")).astype(np.float32),
+    )
 
 
 def random_batch(network: CrossMAE, batch: int, visible: int, queries: int, seed: int) -> tuple[Tokens, Queries]:
@@ -106,9 +142,9 @@ def _random_tokens(network: CrossMAE, rng: np.random.Generator, number: int) -> 
 
 def _random_queries(network: CrossMAE, rng: np.random.Generator, number: int) -> Queries:
     layout = network.layout
-    variable = rng.integers(0, len(layout.variables), number)
+    variable = rng.integers(0, layout.first_static_type, number)
     cells = (number, layout.token_size)
-    n_guesses, n_distances = (len(GUESSES), len(DISTANCES)) if layout.guesses else (0, 0)
+    n_guesses, n_distances = count_guesses(layout), len(DISTANCES) if layout.guesses else 0
     values = [_random_values(network, rng, variable) for _ in range(n_guesses)]
     guess = np.stack(values, axis=-1) if values else np.zeros((*cells, 0), np.float32)
     guessed = rng.random(guess.shape) < 0.7
@@ -126,6 +162,8 @@ def _random_queries(network: CrossMAE, rng: np.random.Generator, number: int) ->
 def _random_values(network: CrossMAE, rng: np.random.Generator, variable: np.ndarray) -> np.ndarray:
     """Return values (L, P) float32 in the usual range of each token's variable."""
     embedding = network.encoder.embedding
+    if network.layout.general:  # its scales come with the record
+        return rng.normal(0, 2, (len(variable), network.layout.token_size)).astype(np.float32)
     scores = rng.standard_normal((len(variable), network.layout.token_size))
     z = embedding.center.numpy()[variable] + embedding.spread.numpy()[variable] * scores
     root = embedding.square_root.numpy()[variable][:, None]

@@ -16,9 +16,9 @@ from export.lower_precision import quantise
 from export.optimise import optimisation, optimise
 from export.parity import check_parity, run_graphs
 from hydrofill.bundle import Dtype, GraphSpec, Optimised, Parity, Precision, PrecisionCost, Skill
+from hydrofill.conformal import COVERAGE
 from hydrofill.tokens import Queries, Tokens, stack_queries, stack_tokens
 from model.data.windows import WindowSampler
-from model.evaluation.calibration import COVERAGE
 from model.evaluation.held_out_skill import evaluate
 from model.run_folder import Run
 from model.training.train import Material, read_material

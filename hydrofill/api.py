@@ -85,7 +85,7 @@ def fill(
     model = open_bundle(bundle) if bundle is None or isinstance(bundle, str | os.PathLike) else bundle
     prepared = prepare_fill(dataset, model.layout, options)
     outcome = model.run(prepared.reading.cube, prepared.names, max_gap, progress)
-    return prepared.write(outcome.filled, model.provenance)
+    return prepared.write(outcome.filled, model.provenance(outcome))
 
 
 def open_bundle(

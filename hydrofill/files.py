@@ -59,7 +59,7 @@ def fill_file(
     except ContractError as error:  # an error about the whole file names no variable
         raise error.at(error.where or source.name) from error
     outcome = model.run(prepared.reading.cube, prepared.names, options.max_gap, progress)
-    content = write_netcdf(prepared.write(outcome.filled, model.provenance))
+    content = write_netcdf(prepared.write(outcome.filled, model.provenance(outcome)))
     try:
         with written_whole(target) as partial:
             partial.write_bytes(content.getbuffer())

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import xarray as xr
 
 from hydrofill.cf.dataset import Reading, read_dataset, write_fill
+from hydrofill.general.layout import compose_layout
 from hydrofill.layout import Layout
 from hydrofill.reconstruct import FilledVariable, select_variables
 
@@ -61,5 +62,9 @@ def prepare_fill(dataset: xr.Dataset, layout: Layout, options: FillOptions) -> P
         ContractError: the dataset does not suit the bundle; names the variable, what was found and what was expected.
         UnknownVariableError: a name in `options.variables` is not in the bundle or not in the dataset.
     """
+    if layout.general:
+        reading = read_dataset(dataset)
+        own = compose_layout(reading.cube, reading.grid_units)
+        return PreparedFill(dataset, reading, select_variables(reading.cube, own, options.variables), options)
     reading = read_dataset(dataset, layout)
     return PreparedFill(dataset, reading, select_variables(reading.cube, layout, options.variables), options)

@@ -129,8 +129,8 @@ class Layout(Frozen):
     variables: the variables that are filled; their order gives the numbers of the token types. static: variables that
     the network sees and never fills; a static field gives one token for each patch, and the attributes of a site give
     one token. domain: for gridded variables, the cells of the training grid where they have values. guesses: whether
-    queries carry classical first guesses of their cells. general: whether the layout was made for one cube, to be filled
-    by a general network, which knows no variable by name; all general layouts have the same token size and token types.
+    queries carry classical first guesses of their cells. general: whether the layout was made for one cube that a
+    general network fills, which knows no variable by name; general layouts have the same token size and token types.
     """
 
     variables: tuple[VariableSpec, ...] = Field(min_length=1)

@@ -6,7 +6,7 @@ The network is passed in as a function of tokens and queries, so that training e
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Protocol
 
@@ -33,17 +33,23 @@ class Predictor(Protocol):
         """Return mean and standard deviation of every cell of every query, (Q, P) each, in physical units."""
 
 
+# Makes the first guesses of these variables of a record.
+Guesser = Callable[[WaterCube, Sequence[str]], Mapping[str, Guesses]]
+
+
 @dataclass(frozen=True, eq=False)
 class FilledVariable:
     """The fill of one variable, arrays of the variable's shape.
 
     mean: the filled values; NaN where nothing was filled. std: standard deviation; 0 where observed, NaN where still
-    missing. flag: int8, OBSERVED, FILLED, OUTSIDE or REFUSED.
+    missing. flag: int8, OBSERVED, FILLED, OUTSIDE or REFUSED. attributes: what is said of the fill in the attributes of
+    the variable.
     """
 
     mean: np.ndarray
     std: np.ndarray
     flag: np.ndarray
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +78,8 @@ def reconstruct(
     max_gap: int | None = None,
     only: Mapping[str, np.ndarray] | None = None,
     calibration: Mapping[str, Calibration] | None = None,
+    guesser: Guesser | None = None,
+    overlapping: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, FilledVariable]:
     """Fill the gaps of a cube; return mean, standard deviation and flag of each variable.
@@ -87,6 +95,8 @@ def reconstruct(
         max_gap: longest gap to fill, in time steps; None for any length.
         only: for each variable, bool: the cells that may be filled; by default all gaps.
         calibration: for each variable, how standard deviations are corrected and which fills are set to zero.
+        guesser: makes first guesses; by default each variable's are made from the variable alone.
+        overlapping: whether neighbouring windows overlap; without, a fill is quicker and its windows meet at seams.
         progress: called with (windows done, windows in all).
 
     Raises:
@@ -101,12 +111,13 @@ def reconstruct(
     if only is not None:
         requested = {name: wanted & only[name] for name, wanted in requested.items()}
     mixtures = {n: _Mixture(requested[n]) for n in names}
-    windows = [window for window in plan_windows(cube, layout.window) if _has_requests(cube, window, requested)]
+    planned = plan_windows(cube, layout.window, overlapping=overlapping)
+    windows = [window for window in planned if _has_requests(cube, window, requested)]
     guessed, record = [name for name in names if requested[name].any()], None
     times = record_slices(cube, layout, (window.time for window in windows))
     for done, (window, time) in enumerate(zip(windows, times, strict=True)):
         if record is None or record.time != time:
-            record = GuessedRecord.over(cube, layout, time, guessed)
+            record = GuessedRecord.over(cube, layout, time, guessed, guesser)
         _fill_window(record, layout, predict, window, requested, mixtures)
         if progress is not None:
             progress(done + 1, len(windows))
@@ -138,10 +149,11 @@ def requested_cells(cube: WaterCube, names: Sequence[str], max_gap: int | None) 
     return {n: gaps[n] & ~_too_long(gaps[n], max_gap) for n in names}
 
 
-def plan_windows(cube: WaterCube, size: WindowSize) -> Iterator[CubeWindow]:
-    """Yield windows of this size that together cover the cube; neighbours overlap by about half."""
+def plan_windows(cube: WaterCube, size: WindowSize, *, overlapping: bool = True) -> Iterator[CubeWindow]:
+    """Yield windows of this size that together cover the cube; neighbours overlap by about half, or meet."""
+    cut = overlapping_slices if overlapping else meeting_slices
     lengths = zip(cube.shape, (size.steps, size.rows, size.columns), strict=True)
-    axes = ([(part, _weights(part, n)) for part in overlapping_slices(n, length)] for n, length in lengths)
+    axes = ([(part, _weights(part, n)) for part in cut(n, length)] for n, length in lengths)
     for (time, of_time), (y, of_y), (x, of_x) in product(*axes):
         yield CubeWindow(time, y, x, (of_time, of_y, of_x))
 
@@ -176,9 +188,13 @@ class GuessedRecord:
     guesses: Mapping[str, Guesses]
 
     @classmethod
-    def over(cls, cube: WaterCube, layout: Layout, time: slice, names: Sequence[str]) -> GuessedRecord:
+    def over(
+        cls, cube: WaterCube, layout: Layout, time: slice, names: Sequence[str], guesser: Guesser | None = None
+    ) -> GuessedRecord:
         """Make guesses of the variables in `names` over the steps in `time`."""
         guessed = names if layout.guesses else ()
+        if guesser is not None:
+            return cls(cube, time, guesser(cube.window(time, slice(None), slice(None)), guessed))
         made = {n: guess_variable(cube.variables[n].values[time], layout.spec(n), cube.time[time]) for n in guessed}
         return cls(cube, time, made)
 
@@ -282,6 +298,14 @@ def overlapping_slices(length: int, size: int) -> list[slice]:
     if length <= size:
         return [slice(0, length)]
     starts = np.round(np.linspace(0, length - size, count_overlapping_slices(length, size))).astype(int).tolist()
+    return [slice(start, start + size) for start in starts]
+
+
+def meeting_slices(length: int, size: int) -> list[slice]:
+    """Return slices of `size` that follow each other and cover `length`; the last one overlaps where it must."""
+    if length <= size:
+        return [slice(0, length)]
+    starts = [*range(0, length - size, size), length - size]
     return [slice(start, start + size) for start in starts]
 
 

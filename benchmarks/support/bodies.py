@@ -91,7 +91,7 @@ def engine_alone(model: Model, body: Body) -> dict[str, np.ndarray]:
     """Return V, V_std and V_flag of each variable V as the engine computes them without a server."""
     prepared = read_body(model, body)
     outcome = model.run(prepared.reading.cube, prepared.names)
-    filled = prepared.write(outcome.filled, model.provenance)
+    filled = prepared.write(outcome.filled, model.provenance(outcome))
     return {str(name): variable.values for name, variable in filled.data_vars.items()}
 
 

@@ -142,7 +142,7 @@ def write_fill(
             kept = np.full_like(values, np.nan) if only_gaps else values
             values = np.where(flag == FILLED, mean, kept)
         companions = ([f"{source}_std"] if uncertainty else []) + [f"{source}_flag"]
-        attributes = {**original.attrs, "ancillary_variables": " ".join(companions)}
+        attributes = {**original.attrs, "ancillary_variables": " ".join(companions), **fill.attributes}
         encoding = {"_FillValue": np.array(np.nan, values.dtype)} if values.dtype.kind == "f" else {}
         made[source] = xr.Variable(original.dims, values, attributes, encoding)
         if uncertainty:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -43,8 +44,8 @@ DESCRIPTORS = (
 class Context:
     """What a general network is told about a record.
 
-    All arrays have one row for each token type: MAX_VARIABLES variables, static patches, static sites. Rows of variables
-    that the record does not have are 0, with a std of 1.
+    All arrays have one row for each token type: MAX_VARIABLES variables, static patches, static sites. Rows of
+    variables that the record does not have are 0, with a std of 1.
 
     center, std: (types, P) float32, mean and standard deviation in the network's space. square_root: (types,) bool.
     kind: (types,) int64, as KINDS. descriptor: (types, F) float32, as DESCRIPTORS. error: (types, R, G) float32, the
@@ -64,7 +65,18 @@ class Context:
         return Context(**{name: getattr(self, name)[rows] for name in CONTEXT_FIELDS})
 
 
-CONTEXT_FIELDS = ("center", "std", "square_root", "kind", "descriptor", "error")
+RECORD = "record_"  # what the name of a context's tensor in a graph begins with
+# Type and shape of each array of a context.
+CONTEXT_SHAPES: Mapping[str, tuple[Literal["float32", "bool", "int64"], tuple[int, ...]]] = {
+    "center": ("float32", (NUM_TYPES, MAX_TOKEN_SIZE)),
+    "std": ("float32", (NUM_TYPES, MAX_TOKEN_SIZE)),
+    "square_root": ("bool", (NUM_TYPES,)),
+    "kind": ("int64", (NUM_TYPES,)),
+    "descriptor": ("float32", (NUM_TYPES, len(DESCRIPTORS))),
+    "error": ("float32", (NUM_TYPES, NUM_ERROR_CLASSES, len(GENERAL_GUESSES))),
+}
+CONTEXT_FIELDS = tuple(CONTEXT_SHAPES)
+CONTEXT_TENSORS = tuple(f"{RECORD}{name}" for name in CONTEXT_SHAPES)  # of a graph, in this order
 
 
 def scale_of(values: np.ndarray, square_root: bool) -> Scale:

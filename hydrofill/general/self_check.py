@@ -108,7 +108,7 @@ def _seed(cube: WaterCube, names: Sequence[str]) -> int:
 
 
 def _part(rng: np.random.Generator, cube: WaterCube, names: Sequence[str]) -> tuple[slice, slice, slice]:
-    """Draw the slices of the part of the record that is measured: all of it, or a run of steps of a part of the grid."""
+    """Draw the slices of the part of a record to measure: all of it, or a run of steps of a part of the grid."""
     n_time, height, width = cube.shape
     grids = sum(cube.variables[n].kind == "grid" for n in names)
     series = len(names) - grids

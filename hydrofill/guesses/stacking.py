@@ -181,7 +181,7 @@ def _relative(guesses: Doubles, middle: Doubles) -> Doubles:
 
 
 def _by_distance(guesses: Doubles, middle: Doubles, distances: Doubles) -> Doubles:
-    """Return the guesses relative to `middle`, alone and times the distances in space and time and emptiness, (n, 4 G)."""
+    """Return the guesses relative to `middle`, alone and times distance in space, in time and emptiness, (n, 4 G)."""
     relative = _relative(guesses, middle)
     column = {name: distances[:, DISTANCES.index(name), None] for name in DISTANCES}
     in_time = np.minimum(column["steps_before"], column["steps_after"])

@@ -12,10 +12,11 @@ import onnxruntime
 
 from hydrofill.bundle import Bundle, GraphSpec, TensorSpec
 from hydrofill.errors import BundleError, ProviderError
-from hydrofill.guesses.first_guesses import DISTANCES, GUESSES
+from hydrofill.general.context import CONTEXT_SHAPES, CONTEXT_TENSORS, RECORD, Context
+from hydrofill.guesses.first_guesses import DISTANCES
 from hydrofill.layout import Layout
 from hydrofill.places import PLACE_FEATURES
-from hydrofill.tokens import Queries, Tokens
+from hydrofill.tokens import Queries, Tokens, count_guesses
 
 logger = logging.getLogger(__name__)
 
@@ -70,9 +71,10 @@ class Graphs:
     def __init__(self, bundle: Bundle, runtime: Runtime) -> None:
         name, manifest = bundle.manifest.name, bundle.manifest
         encoder, decoder = manifest.encoder, manifest.decoder
-        _check_names(name, encoder.inputs, ENCODER_INPUTS)
+        context = frozenset(CONTEXT_TENSORS) if manifest.layout.general else frozenset()
+        _check_names(name, encoder.inputs, ENCODER_INPUTS, context)
         memory = frozenset(tensor.name for tensor in encoder.outputs)
-        _check_names(name, decoder.inputs, DECODER_INPUTS | memory, OPTIONAL_DECODER_INPUTS)
+        _check_names(name, decoder.inputs, DECODER_INPUTS | memory, OPTIONAL_DECODER_INPUTS | context)
         _check_names(name, decoder.outputs, DECODER_OUTPUTS)
         _check_sizes(name, (*encoder.inputs, *decoder.inputs, *decoder.outputs), manifest.layout)
         if manifest.precision.dtype == "float16" and runtime.provider == "cpu":
@@ -84,15 +86,24 @@ class Graphs:
         self._memory_names = [tensor.name for tensor in encoder.outputs]
         self._decoder_inputs = [tensor.name for tensor in decoder.inputs]
         self._queries = [name for name in self._decoder_inputs if name.startswith(QUERY)]
+        self._context = [
+            [tensor.name for tensor in graph.inputs if tensor.name in context] for graph in (encoder, decoder)
+        ]
 
     @property
     def queries_per_run(self) -> int | None:
         """Maximum number of queries in one run of the decoder; None if queries attend to each other: no maximum."""
         return None if f"{QUERY}length" in self._decoder_inputs else QUERIES_PER_RUN
 
-    def encode(self, tokens: Tokens, options: onnxruntime.RunOptions | None = None) -> Memory:
-        """Encode the visible tokens; return the encoder's outputs by name, with a batch axis of length 1."""
-        return self._encode({name: getattr(tokens, name)[None] for name in ENCODER_INPUTS}, options)
+    def encode(
+        self, tokens: Tokens, options: onnxruntime.RunOptions | None = None, context: Context | None = None
+    ) -> Memory:
+        """Encode the visible tokens; return the encoder's outputs by name, with a batch axis of length 1.
+
+        A general network needs the `context` of the record.
+        """
+        feed = {name: getattr(tokens, name)[None] for name in ENCODER_INPUTS}
+        return self._encode(feed | self._of_context(0, context), options)
 
     def decode(
         self,
@@ -100,14 +111,18 @@ class Graphs:
         queries: Queries,
         part: slice,
         options: onnxruntime.RunOptions | None = None,
+        context: Context | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and standard deviation, (Q, P) each, of the queries in `part`."""
-        feed = {}
+        feed = self._of_context(1, context)
         for name in self._queries:
             values = getattr(queries, name.removeprefix(QUERY))
             feed[name] = values[None] if values.ndim == 0 else values[None, part]
         mean, std = self._decode(memory, feed, options)
         return mean[0], std[0]
+
+    def _of_context(self, graph: int, context: Context | None) -> dict[str, np.ndarray]:
+        return {name: getattr(context, name.removeprefix(RECORD))[None] for name in self._context[graph]}
 
     def _encode(self, feed: Mapping[str, np.ndarray], options: onnxruntime.RunOptions | None) -> Memory:
         binding = self._encoder.io_binding()
@@ -128,7 +143,7 @@ class Graphs:
         for name, values in held.items():
             binding.bind_cpu_input(name, values)
         for name in self._decoder_inputs:
-            if not name.startswith(QUERY):
+            if name not in held:
                 binding.bind_ortvalue_input(name, memory[name])
         for name in ("mean", "std"):
             binding.bind_output(name)
@@ -200,8 +215,9 @@ def _check_sizes(name: str, tensors: Iterable[TensorSpec], layout: Layout) -> No
     sizes = {
         **dict.fromkeys(("values", "valid", "mean", "std"), (cells,)),
         **dict.fromkeys(("place", "query_place"), (len(PLACE_FEATURES),)),
-        **dict.fromkeys(("query_guess", "query_guessed"), (cells, len(GUESSES))),
+        **dict.fromkeys(("query_guess", "query_guessed"), (cells, count_guesses(layout))),
         "query_distance": (cells, len(DISTANCES)),
+        **{f"{RECORD}{name}": shape for name, (_, shape) in CONTEXT_SHAPES.items()},
     }
     for tensor in tensors:
         expected = sizes.get(tensor.name, ())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from hydrofill.bundle import Bundle, Manifest
 from hydrofill.cancellation import Cancellation
 from hydrofill.cube import DIMS, Sites, Variable, WaterCube
 from hydrofill.errors import BundleError
+from hydrofill.general.calibrate import WeightedPredictor, calibrate_record
+from hydrofill.general.layout import compose_layout
+from hydrofill.general.self_check import check_record
 from hydrofill.inference.graphs import Graphs, Runtime
 from hydrofill.inference.predictor import OnnxPredictor
 from hydrofill.layout import Layout, VariableSpec
@@ -25,13 +28,14 @@ WARM_UP_START = np.datetime64("2001-01-01T00:00:00", "ns")
 class Outcome:
     """The result of a run.
 
-    filled: the fill of each variable. encode_s, decode_s: seconds in each graph. queue_s: seconds of waiting for the
-    run to start. run_s: seconds of the whole run.
+    filled: the fill of each variable. encode_s, decode_s: seconds in each graph. calibration: how a fill by a general
+    bundle was calibrated, in words. queue_s: seconds of waiting for the run to start. run_s: seconds of the whole run.
     """
 
     filled: Mapping[str, FilledVariable]
     encode_s: float
     decode_s: float
+    calibration: str | None = None
     queue_s: float = 0.0
     run_s: float = 0.0
 
@@ -49,14 +53,15 @@ class Model:
         """The layout of the model's tokens."""
         return self.manifest.layout
 
-    @property
-    def provenance(self) -> dict[str, str]:
-        """Global attributes of a filled dataset: name, version and sha256 of the bundle, and version of hydrofill."""
+    def provenance(self, outcome: Outcome) -> dict[str, str]:
+        """Return global attributes of a filled dataset: the bundle, the version of hydrofill, and the calibration."""
+        calibrated = {} if outcome.calibration is None else {"hydrofill_calibration": outcome.calibration}
         return {
             "hydrofill_bundle": self.manifest.name,
             "hydrofill_bundle_version": self.manifest.version,
             "hydrofill_bundle_sha256": self.sha256,
             "hydrofill_version": __version__,
+            **calibrated,
         }
 
     def run(
@@ -72,6 +77,8 @@ class Model:
         Raises:
             CancelledError: `cancellation` was cancelled before the run was complete.
         """
+        if self.layout.general:
+            return self._run_general(cube, names, max_gap, progress, cancellation or Cancellation())
         predictor = OnnxPredictor(self.graphs, cancellation or Cancellation())
         filled = reconstruct(
             cube,
@@ -83,6 +90,31 @@ class Model:
             progress=progress,
         )
         return Outcome(filled, predictor.encode_s, predictor.decode_s)
+
+    def _run_general(
+        self,
+        cube: WaterCube,
+        names: Sequence[str] | None,
+        max_gap: int | None,
+        progress: Callable[[int, int], None] | None,
+        cancellation: Cancellation,
+    ) -> Outcome:
+        """Measure the record, calibrate the network on its hidden cells, and fill its gaps."""
+        check = check_record(cube, compose_layout(cube))
+        predictor = OnnxPredictor(self.graphs, cancellation, check.context)
+        use = calibrate_record(check, predictor)
+        filled = reconstruct(
+            cube,
+            check.layout,
+            WeightedPredictor(predictor, use.weight),
+            names=names,
+            max_gap=max_gap,
+            calibration=use.calibration,
+            guesser=check.guess,
+            progress=progress,
+        )
+        said = {n: replace(f, attributes=use.attributes(n)) for n, f in filled.items()}
+        return Outcome(said, predictor.encode_s, predictor.decode_s, use.summary)
 
 
 def load_model(bundle: Bundle, runtime: Runtime) -> Model:

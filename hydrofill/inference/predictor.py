@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 
 from hydrofill.cancellation import Cancellation
+from hydrofill.general.context import Context
 from hydrofill.inference.graphs import Graphs
 from hydrofill.tokens import Queries, Tokens
 
@@ -20,10 +21,14 @@ FIELDS_PER_QUERY = tuple(f.name for f in fields(Queries) if f.name != "length")
 
 @dataclass
 class OnnxPredictor:
-    """A `Predictor` that runs `graphs`, adds up the seconds in each graph, and stops a running graph when cancelled."""
+    """A `Predictor` that runs `graphs`, adds up the seconds in each graph, and stops a running graph when cancelled.
+
+    A general network needs the `context` of the record.
+    """
 
     graphs: Graphs
     cancellation: Cancellation = field(default_factory=Cancellation)
+    context: Context | None = None
     encode_s: float = 0.0
     decode_s: float = 0.0
     options: onnxruntime.RunOptions = field(default_factory=onnxruntime.RunOptions)
@@ -50,12 +55,12 @@ class OnnxPredictor:
         """Encode the tokens once, and decode the queries in chunks."""
         padded = pad_queries(queries, self.graphs)
         started = time.perf_counter()
-        memory = self.graphs.encode(tokens, self.options)
+        memory = self.graphs.encode(tokens, self.options, self.context)
         encoded = time.perf_counter()
         number = len(padded.variable)
         size = self.graphs.queries_per_run or number
         chunks = [slice(start, start + size) for start in range(0, number, size)]
-        decoded = [self.graphs.decode(memory, padded, chunk, self.options) for chunk in chunks]
+        decoded = [self.graphs.decode(memory, padded, chunk, self.options, self.context) for chunk in chunks]
         mean, std = (np.concatenate(pieces) for pieces in zip(*decoded, strict=True))
         self.encode_s += encoded - started
         self.decode_s += time.perf_counter() - encoded

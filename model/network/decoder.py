@@ -42,7 +42,7 @@ class QueryEmbedding(nn.Module):
     def __init__(self, num_variables: int, cell_features: int, dim: int, general: bool = False) -> None:
         super().__init__()
         self.mask_token = nn.Embedding(num_variables, dim)  # mask token + variable
-        self.place = PlaceEncoding(dim)
+        self.place = PlaceEncoding(dim, relative=general)
         self.cells = nn.Linear(cell_features, dim) if cell_features else None
         self.kind = nn.Embedding(len(KINDS), dim) if general else None
         self.describe = nn.Linear(len(DESCRIPTORS), dim) if general else None

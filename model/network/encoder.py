@@ -24,14 +24,14 @@ class TokenEmbedding(nn.Module):
     A cell that is not visible enters as 0 with its flag at 0, so its stored value has no effect.
     """
 
-    def __init__(self, token_types: int, token_size: int, dim: int) -> None:
+    def __init__(self, token_types: int, token_size: int, dim: int, relative: bool = False) -> None:
         super().__init__()
         self.token_types = token_types
         self.center: Tensor
         self.spread: Tensor
         self.square_root: Tensor
         self.proj = nn.Linear(token_types * (2 * token_size + 1), dim, bias=False)
-        self.place = PlaceEncoding(dim)
+        self.place = PlaceEncoding(dim, relative)
         self.register_buffer("center", torch.zeros(token_types, token_size))
         self.register_buffer("spread", torch.ones(token_types, token_size))
         self.register_buffer("square_root", torch.zeros(token_types, dtype=torch.bool))
@@ -69,7 +69,7 @@ class GeneralEmbedding(TokenEmbedding):
     """
 
     def __init__(self, token_types: int, token_size: int, dim: int) -> None:
-        super().__init__(len(KINDS), token_size, dim)
+        super().__init__(len(KINDS), token_size, dim, relative=True)
         self.slot = nn.Embedding(token_types, dim)
         self.describe = nn.Linear(len(DESCRIPTORS), dim)
 

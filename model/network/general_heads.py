@@ -1,4 +1,4 @@
-"""From the decoder's outputs to predictive distributions, where the errors of the first guesses come with the record."""
+"""Predictive distributions of a general network, which is told with each record how wrong each first guess is."""
 
 from __future__ import annotations
 

@@ -2,39 +2,44 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import torch
+import xarray as xr
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from hydrofill.bundle import TrainingData
 from hydrofill.layout import GENERAL
 from hydrofill.paths import written_whole
+from model.config import RunConfig
 from model.network.context import ContextTensors
 from model.network.decoder import DecoderInputs
 from model.network.heads import Predictive
 from model.network.mae import CrossMAE
 from model.pretraining.config import PretrainingConfig
 from model.pretraining.record_store import (
+    MASKS,
     PretrainingBatch,
     PretrainingWindows,
     RecordStore,
     stack_pretraining,
 )
 from model.pretraining.records import PretrainingRecord
-from model.run_folder import CONFIG, RunError, TrainingState, save_weights
+from model.run_folder import RunError, TrainingState, save_weights, start_run
 from model.training.optimiser import schedule, start_state
 
 logger = logging.getLogger(__name__)
 
-RECORDS, LOG = "records", "log.csv"
+FIRST_YEAR, LAST_YEAR = (datetime(year, 1, 1, tzinfo=UTC) for year in (1860, 2100))  # of the data sets' time axes
+RECORDS, LOG, PRETRAINING = "records", "log.csv", "pretraining.yaml"
 MIN_CELL_ERROR = 0.02  # standard scores: smaller errors of the stacked guess weigh no more in the loss
 STEPS_PER_SAVE = 500
 STEPS_PER_REPORT = 50
@@ -55,7 +60,9 @@ class PretrainingProgress:
     check: float | None
 
 
-def pretrain(folder: Path, config: PretrainingConfig, *, resume: bool, workers: int = 1) -> Iterator[PretrainingProgress]:
+def pretrain(
+    folder: Path, config: PretrainingConfig, *, resume: bool, workers: int = 1
+) -> Iterator[PretrainingProgress]:
     """Train a general network on the records in `folder`, and write its weights.
 
     Args:
@@ -115,10 +122,27 @@ def start_pretraining(folder: Path, config: PretrainingConfig) -> None:
     Raises:
         RunError: the folder already holds a run.
     """
-    if (folder / CONFIG).exists():
-        raise RunError(f"{folder} already holds a run: continue it with --resume, or choose another --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG).write_text(config.to_yaml(), encoding="utf-8")
+    data = describe_sources(config)
+    start_run(folder, RunConfig(network=config.network, training=config.training), GENERAL, data)
+    (folder / PRETRAINING).write_text(config.to_yaml(), encoding="utf-8")
+
+
+def describe_sources(config: PretrainingConfig) -> TrainingData:
+    """Return what the network is trained on, with the credits that the licences of the data ask for."""
+    used = [n for n in sorted(config.data.glob("*.nc")) if n.name != MASKS and n.stem not in config.exclude]
+    attributions, licences = [], []
+    for path in used:
+        with xr.open_dataset(path, engine="h5netcdf", decode_times=False) as opened:
+            attributions.append(str(opened.attrs.get("attribution", path.stem)))
+            licences.append(str(opened.attrs.get("license", "not stated")))
+    return TrainingData(
+        title=f"Records of {len(used)} open data sets and of simulated fields",
+        source="; ".join(dict.fromkeys(attributions)),
+        licence="; ".join(dict.fromkeys(licences)),
+        start=FIRST_YEAR,
+        end=LAST_YEAR,
+        frames=config.records,
+    )
 
 
 def cell_loss(network: CrossMAE, batch: PretrainingBatch) -> Tensor:
@@ -139,7 +163,7 @@ def cell_loss(network: CrossMAE, batch: PretrainingBatch) -> Tensor:
 
 
 def check_network(network: CrossMAE, batches: list[PretrainingBatch]) -> float:
-    """Return the geometric mean over windows of the network's RMSE over that of the stacked guess, in physical units."""
+    """Return the geometric mean over windows of the network's RMSE over that of the stacked guess."""
     network.eval()
     logs = []
     with torch.inference_mode():
@@ -156,7 +180,7 @@ def check_network(network: CrossMAE, batches: list[PretrainingBatch]) -> float:
 
 
 def _predict(network: CrossMAE, batch: PretrainingBatch) -> tuple[Predictive, Tensor]:
-    """Return the predictive distributions, and the measured error of the stacked guess in standard scores, (B, Q, P)."""
+    """Return the distributions, and the measured error of the stacked guess in standard scores, (B, Q, P)."""
     tokens, queries, context = batch.windows.tokens, batch.windows.queries, ContextTensors.of(batch.context)
     visible = network.tensors(tokens.values, tokens.valid, tokens.variable, tokens.place, tokens.length)
     requested = DecoderInputs(
@@ -201,16 +225,12 @@ def _log(folder: Path, state: TrainingState, check: float) -> None:
     path = folder / LOG
     lines = path.read_text(encoding="utf-8") if path.exists() else "step,seconds,loss,check\n"
     with written_whole(path) as partial:
-        partial.write_text(f"{lines}{state.step},{state.seconds:.0f},{state.means[0]:.5f},{check:.4f}\n", encoding="utf-8")
+        partial.write_text(
+            f"{lines}{state.step},{state.seconds:.0f},{state.means[0]:.5f},{check:.4f}\n", encoding="utf-8"
+        )
 
 
 def read_log(folder: Path) -> list[dict[str, float]]:
     """Return the rows of the log of a pretraining."""
     head, *rows = (folder / LOG).read_text(encoding="utf-8").splitlines()
     return [dict(zip(head.split(","), map(float, row.split(",")), strict=True)) for row in rows]
-
-
-def save_description(folder: Path, text: dict[str, object]) -> None:
-    """Write what the run was trained on, as JSON."""
-    with written_whole(folder / "training.json") as partial:
-        partial.write_text(json.dumps(text, indent=1), encoding="utf-8")

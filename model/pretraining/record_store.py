@@ -52,7 +52,9 @@ class RecordStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         missing = [n for n in range(self.config.records) if not self.path(n).exists()]
         done = self.config.records - len(missing)
-        with ProcessPoolExecutor(workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with ProcessPoolExecutor(
+            workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool:
             made = [pool.submit(_make, self, number) for number in missing]
             for future in as_completed(made):
                 future.result()

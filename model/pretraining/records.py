@@ -71,7 +71,9 @@ class PretrainingRecord:
         hidden = {n: h[cells[n]] for n, h in self.hidden.items()}
         dynamic = part.of_kind("grid", "series")
         scored = {n: h & dynamic[n].valid for n, h in hidden.items()}
-        if not any(s.any() for s in scored.values()) or not any((dynamic[n].valid & ~h).any() for n, h in hidden.items()):
+        if not any(s.any() for s in scored.values()) or not any(
+            (dynamic[n].valid & ~h).any() for n, h in hidden.items()
+        ):
             return None
         known = {n: g.part(cells[n]) for n, g in self.guesses.items()}
         visible = {n: ~h for n, h in hidden.items()}
@@ -147,7 +149,7 @@ def _stored(arrays: Mapping[str, np.ndarray], name: str) -> tuple[np.ndarray, np
 def prepare_record(
     rng: np.random.Generator, cube: WaterCube, library: MaskLibrary | None, max_values: int
 ) -> PretrainingRecord | None:
-    """Hide cells of a part of `cube`, measure what is left, and make its guesses; None if nothing can be learnt from it.
+    """Hide cells of a part of `cube`, measure what is left, and make its guesses; None if nothing is learnt from it.
 
     Args:
         rng: draws the part and the gaps.

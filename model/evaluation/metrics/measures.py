@@ -13,12 +13,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr
 
+from hydrofill.conformal import WET_QUANTILE
 from hydrofill.constants import Z90
 
 Floats = npt.NDArray[np.floating[Any]]
 Doubles = npt.NDArray[np.float64]
-
-WET_QUANTILE = 0.2  # of the values above zero: smaller values count as dry, in any unit
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hydrofill.conformal import calibration_of, dry_threshold, stretch_by_size
 from hydrofill.constants import Z90
 from hydrofill.cube import WaterCube
 from hydrofill.layout import Layout, VariableSpec
 from hydrofill.tokens import Queries, Tokens
 from model.config import MaskingConfig
-from model.evaluation.calibration import _of_variable, calibrate, dry_threshold, stretch_by_size
+from model.evaluation.calibration import calibrate
 
 
 def test_a_standard_deviation_half_too_small_is_doubled(rng: np.random.Generator) -> None:
@@ -58,7 +59,7 @@ def test_rain_is_dried_and_a_river_is_not(rng: np.random.Generator, dry_share: f
     mean = 0.5 + 0.8 * truth + 0.1 * rng.random(4_000)
     rows = np.stack([truth, mean, np.ones(4_000), np.zeros(4_000), np.arange(4_000)])
     spec = VariableSpec(name="water", kind="grid", units="mm", transform="sqrt", lower=0.0)
-    assert (max(_of_variable(rows, spec).dry_below) > 0.5) == dried
+    assert (max(calibration_of(rows, spec).dry_below) > 0.5) == dried
 
 
 def test_an_overconfident_network_is_stretched(water: WaterCube, layout: Layout) -> None:

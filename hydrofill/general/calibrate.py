@@ -1,0 +1,229 @@
+"""Calibrate a fill on the hidden cells of the same record, and say how good the fill is to expect.
+
+The general network predicts the cells that the self-check hid. From its errors there come the weight of the network
+against the stacked guess, the factors of its standard deviations, and the expected skill by kind of gap.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hydrofill.calibration import Calibration, distance_classes
+from hydrofill.conformal import calibration_of
+from hydrofill.constants import Z90
+from hydrofill.gaps.self_gaps import KINDS
+from hydrofill.general.guesses import GENERAL_GUESSES, MEASURED_GUESSES
+from hydrofill.general.self_check import Draw, SelfCheck
+from hydrofill.guesses.first_guesses import REGIONS, regions
+from hydrofill.layout import Layout
+from hydrofill.reconstruct import Predictor, reconstruct
+from hydrofill.tokens import Queries, Tokens
+
+PRIOR_FRAMES = 4.0  # frames at which measured factors of standard deviations count as much as a factor of 1
+BLEND_FRAMES = 10.0  # frames at which a measured weight of the network counts as much as a weight of 1
+STACKED = GENERAL_GUESSES.index("stacked")
+LINEAR = GENERAL_GUESSES.index("in_time")
+MIN_CELLS = 20  # hidden cells of a kind of gap, from which its skill is reported
+
+
+@dataclass(frozen=True)
+class ExpectedSkill:
+    """Skill on hidden cells of the record, of one kind of gap, in the units of the variable.
+
+    cells: number of hidden cells. rmse: of the fill. coverage90: share of the cells within the 90 % interval.
+    linear_rmse: of linear interpolation in time, null where a cell has no value in time. best_guess, best_guess_rmse:
+    the single first guess of the smallest error on these cells.
+    """
+
+    cells: int
+    rmse: float
+    coverage90: float
+    linear_rmse: float | None
+    best_guess: str
+    best_guess_rmse: float
+
+
+@dataclass(frozen=True, eq=False)
+class RecordCalibration:
+    """How the general network is used on one record.
+
+    weight: (token types, regions) weight of the network against the stacked guess. calibration, skill: by variable;
+    skill by kind of gap. cells: number of hidden cells of each variable.
+    """
+
+    weight: np.ndarray
+    calibration: Mapping[str, Calibration]
+    skill: Mapping[str, Mapping[str, ExpectedSkill]]
+    cells: Mapping[str, int]
+
+    def attributes(self, name: str) -> dict[str, str]:
+        """Return what is said of the fill of a variable in its attributes."""
+        if not self.skill[name]:
+            return {}
+        rows = {kind: _rounded(row) for kind, row in self.skill[name].items()}
+        return {"hydrofill_expected_skill": json.dumps(rows)}
+
+    @property
+    def summary(self) -> str:
+        """Return how the fill was calibrated, in words."""
+        total = sum(self.cells.values())
+        if not total:
+            return "prior of the bundle: the record has too few values to hide any"
+        return f"hidden cells of this record: {', '.join(f'{n} {c}' for n, c in self.cells.items())}"
+
+
+@dataclass(frozen=True, eq=False)
+class WeightedPredictor:
+    """The network's predictions, drawn towards the stacked guess by the weight of each region."""
+
+    predict: Predictor
+    weight: np.ndarray
+
+    def __call__(self, tokens: Tokens, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and standard deviation of every cell of every query, (Q, P) each."""
+        mean, std = self.predict(tokens, queries)
+        weight = self.weight[queries.variable[:, None], regions(queries.distance)].astype(np.float32)
+        stacked = np.where(queries.guessed[..., STACKED], queries.guess[..., STACKED], mean)
+        return np.where(weight == 1, mean, weight * mean + (1 - weight) * stacked), std
+
+
+@dataclass(frozen=True, eq=False)
+class _HiddenFill:
+    """The hidden cells of one variable over all draws, arrays (n, ...).
+
+    truth, mean, std, stacked: values. guesses: (n, G). region, distance: classes. frame: number of the frame, different
+    in each draw. kind: code of the kind of gap.
+    """
+
+    truth: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+    guesses: np.ndarray
+    region: np.ndarray
+    distance: np.ndarray
+    frame: np.ndarray
+    kind: np.ndarray
+
+
+def calibrate_record(check: SelfCheck, predict: Predictor) -> RecordCalibration:
+    """Let the network predict the hidden cells of a record, and return how its predictions are to be used."""
+    layout = check.layout
+    names = [spec.name for spec in layout.variables]
+    filled = [_fill_draw(draw, layout, predict, names) for draw in check.draws]
+    weight = np.ones((layout.token_types, len(REGIONS)))
+    calibration, skill, cells = {}, {}, {}
+    for number, spec in enumerate(layout.variables):
+        parts = [
+            _cells_of(draw, made[spec.name], spec.name, i)
+            for i, (draw, made) in enumerate(zip(check.draws, filled, strict=True))
+            if spec.name in made
+        ]
+        hidden = _joined(parts)
+        cells[spec.name] = len(hidden.truth)
+        skill[spec.name] = {}
+        if not len(hidden.truth):
+            continue
+        weight[number] = _weights(hidden)
+        own = weight[number][hidden.region]
+        mean = (own * hidden.mean + (1 - own) * hidden.guesses[:, STACKED]).astype(np.float32)
+        if spec.lower is not None or spec.upper is not None:
+            mean = np.clip(mean, spec.lower, spec.upper)
+        rows = np.stack([a.astype(np.float64) for a in (hidden.truth, mean, hidden.std, hidden.distance, hidden.frame)])
+        calibration[spec.name] = calibration_of(rows, spec, PRIOR_FRAMES)
+        used = calibration[spec.name].apply(mean, hidden.std, hidden.distance)
+        skill[spec.name] = _skill(hidden, *used)
+    return RecordCalibration(weight, calibration, skill, cells)
+
+
+def _fill_draw(
+    draw: Draw, layout: Layout, predict: Predictor, names: Sequence[str]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return mean and standard deviation of the hidden cells of a draw by variable, arrays of its shape."""
+    hidden = {n: draw.codes[n] > 0 for n in names if (draw.codes[n] > 0).any()}
+    if not hidden or not any(v.valid.any() for v in draw.gappy.of_kind("grid", "series").values()):
+        return {}
+
+    def known(record: object, of: Sequence[str]) -> Mapping[str, object]:  # noqa: ARG001
+        return {n: draw.guesses[n] for n in of}
+
+    made = reconstruct(
+        draw.gappy,
+        layout,
+        predict,
+        names=list(hidden),
+        only=hidden,
+        guesser=known,
+        overlapping=False,  # type: ignore[arg-type]
+    )
+    return {n: (made[n].mean, made[n].std) for n in hidden}
+
+
+def _cells_of(draw: Draw, made: tuple[np.ndarray, np.ndarray], name: str, number: int) -> _HiddenFill:
+    mean, std = made
+    at = (draw.codes[name] > 0) & ~np.isnan(mean)
+    guesses = draw.guesses[name]
+    return _HiddenFill(
+        truth=draw.truth.variables[name].values[at],
+        mean=mean[at],
+        std=std[at],
+        guesses=guesses.values[at],
+        region=regions(guesses.distances[at]),
+        distance=distance_classes(~np.isnan(draw.gappy.variables[name].values))[at],
+        frame=np.nonzero(at)[0] + number * len(draw.truth.time),
+        kind=draw.codes[name][at],
+    )
+
+
+def _joined(parts: Sequence[_HiddenFill]) -> _HiddenFill:
+    names = _HiddenFill.__dataclass_fields__
+    if not parts:
+        return _HiddenFill(**{n: np.zeros((0, len(GENERAL_GUESSES)) if n == "guesses" else 0) for n in names})
+    return _HiddenFill(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in names})
+
+
+def _weights(hidden: _HiddenFill) -> np.ndarray:
+    """Return the weight of the network in each region, by least squares drawn towards 1, (regions,)."""
+    weight = np.ones(len(REGIONS))
+    for region in range(len(REGIONS)):
+        own = hidden.region == region
+        stacked = hidden.guesses[own, STACKED].astype(np.float64)
+        step, wanted = hidden.mean[own] - stacked, hidden.truth[own] - stacked
+        size = float(np.sum(step * step))
+        if size > 0 and np.isfinite(size):
+            pull = size * BLEND_FRAMES / max(len(np.unique(hidden.frame[own])), 1)
+            weight[region] = np.clip((float(np.sum(step * wanted)) + pull) / (size + pull), 0, 1)
+    return weight
+
+
+def _skill(hidden: _HiddenFill, mean: np.ndarray, std: np.ndarray) -> dict[str, ExpectedSkill]:
+    found = {}
+    for code in np.unique(hidden.kind):
+        own = hidden.kind == code
+        if own.sum() < MIN_CELLS:
+            continue
+        error = (mean[own] - hidden.truth[own]).astype(np.float64)
+        single = _rmse_of_guesses(hidden.guesses[own, : len(MEASURED_GUESSES)], hidden.truth[own])
+        best = int(np.argmin(np.where(np.isnan(single), np.inf, single)))
+        found[KINDS[int(code)]] = ExpectedSkill(
+            cells=int(own.sum()),
+            rmse=float(np.sqrt(np.mean(error**2))),
+            coverage90=float(np.mean(np.abs(error) <= Z90 * std[own])),
+            linear_rmse=None if np.isnan(single[LINEAR]) else float(single[LINEAR]),
+            best_guess=MEASURED_GUESSES[best],
+            best_guess_rmse=float(single[best]),
+        )
+    return found
+
+
+def _rmse_of_guesses(guesses: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Return the RMSE of each guess that exists in all cells, (G,); NaN for the others."""
+    return np.asarray(np.sqrt(np.mean(np.square(guesses.astype(np.float64) - truth[:, None]), axis=0)))
+
+
+def _rounded(row: ExpectedSkill) -> dict[str, float | int | str | None]:
+    fields = {name: getattr(row, name) for name in row.__dataclass_fields__}
+    return {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in fields.items()}
