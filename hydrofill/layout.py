@@ -203,6 +203,6 @@ GENERAL = Layout(
     variables=(VariableSpec(name="any", kind="grid", units=""),),
     patch=Patch(rows=4, columns=4, steps=8),
     window=WindowSize(steps=8, rows=24, columns=24),
-    place=Place(step_s=86400.0),
+    place=Place(rows=24, columns=24, step_s=86400.0),
     general=True,
 )

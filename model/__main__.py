@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -178,6 +179,51 @@ def train(
         refuse(f"training was stopped; continue with --resume --out {out}")
     if skill:
         results.print(skill_table("Held-out blocks of time", skill))
+    results.print(f"{out}: trained; next: python -m export {out} bundles/NAME", highlight=False, soft_wrap=True)
+
+
+@cli.command(rich_help_panel=TRAINING)
+def pretrain(
+    config: Annotated[Path, typer.Argument(help="YAML file of settings, such as configs/general.yaml.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    minutes: Annotated[
+        float | None, typer.Option(help="Longest training time in minutes. [default: from the settings]", min=0.01)
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that make records and draw windows. [default: the cores]", min=1)
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
+) -> None:
+    """Train a general network, which fills data that it was not trained on, on many real and simulated records."""
+    from hydrofill.cores import usable_cores
+    from model.config import ConfigError
+    from model.pretraining.config import read_pretraining
+    from model.pretraining.pretrain import RECORDS, start_pretraining
+    from model.pretraining.pretrain import pretrain as pretrain_steps
+    from model.pretraining.record_store import RecordStore
+    from model.run_folder import RunError
+
+    try:
+        settings = read_pretraining(config)
+        if minutes is not None:
+            settings = settings.updated(training=settings.training.updated(minutes=minutes))
+        if not resume:
+            start_pretraining(out, settings)
+        with progress_bar("records") as advance:
+            RecordStore(out / RECORDS, settings).make(workers or usable_cores(), partial(advance, "measure records"))
+        with _training_bar(settings.training.steps) as show:
+            known: dict[str, float] = {}
+            for progress in pretrain_steps(
+                out, settings, resume=resume, workers=max(1, (workers or usable_cores()) - 1)
+            ):
+                share = progress.step / settings.training.steps
+                if progress.check is not None:
+                    known = {"RMSE over the stacked guess's on held-out records": progress.check}
+                show(share, f"step {progress.step}  loss {progress.loss:.4f}", known)
+    except (ContractError, ConfigError, RunError, OSError) as error:
+        refuse(error)
+    except KeyboardInterrupt:
+        refuse(f"training was stopped; continue with --resume --out {out}")
     results.print(f"{out}: trained; next: python -m export {out} bundles/NAME", highlight=False, soft_wrap=True)
 
 

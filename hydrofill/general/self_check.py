@@ -20,7 +20,8 @@ from hydrofill.guesses.first_guesses import Guesses
 from hydrofill.guesses.stacking import HiddenGuesses, Stack, fit_stack
 from hydrofill.layout import Layout
 
-MAX_DRAWS, MIN_DRAWS = 4, 2
+DRAWS = ((60_000, 4), (120_000, 3))  # records of at most so many values are measured so many times, others twice
+MIN_DRAWS = 2
 MAX_DRAW_VALUES = 300_000  # of all variables together: a larger record is measured on a part of it in each draw
 MIN_PART_CELLS = 48  # rows or columns of such a part, where the record has as many
 
@@ -83,7 +84,7 @@ def check_record(cube: WaterCube, layout: Layout) -> SelfCheck:
 
 def _number_of_draws(cube: WaterCube, names: Sequence[str]) -> int:
     values = sum(cube.variables[n].values.size for n in names)
-    return MAX_DRAWS if values <= MAX_DRAW_VALUES / 2 else MIN_DRAWS + 1
+    return next((number for limit, number in DRAWS if values <= limit), MIN_DRAWS)
 
 
 def _draw(cube: WaterCube, layout: Layout, number: int, names: Sequence[str]) -> Draw:

@@ -31,7 +31,7 @@ RECORD_PRIOR = 2.0  # frames at which measured errors count as much as PRIOR_ERR
 PRIOR_ERROR = 1.0  # error of a guess about which nothing is known: the standard deviation of the variable
 MIN_ERROR = 1e-3  # no guess is trusted as if it were always right
 MIN_CELLS = 200  # hidden cells from which regressions are fitted
-MAX_CELLS = 40_000  # hidden cells that regressions are fitted to
+MAX_CELLS = 20_000  # hidden cells that regressions are fitted to
 NO_WEIGHT = -1e9
 
 
