@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, signal
 
 from hydrofill.constants import DAY_S, YEAR_S
 from model.pretraining.gaussian_fields import (
@@ -42,8 +42,8 @@ def static_field(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray
 
 def latent_field(rng: np.random.Generator, shape: Shape) -> np.ndarray:
     """Draw a standardised field (T, H, W) of one of many kinds."""
-    makers = (_one_scale, _two_scales, _two_regions, fronts, blobs, stirred, few_patterns)
-    maker = makers[rng.choice(len(makers), p=[0.4, 0.14, 0.1, 0.08, 0.08, 0.08, 0.12])]
+    makers = (_one_scale, _two_scales, _two_regions, fronts, blobs, stirred, few_patterns, wetting)
+    maker = makers[rng.choice(len(makers), p=[0.36, 0.12, 0.1, 0.07, 0.07, 0.07, 0.12, 0.09])]
     return standardised(maker(rng, shape))
 
 
@@ -94,16 +94,20 @@ def stirred(rng: np.random.Generator, shape: Shape) -> np.ndarray:
     """Draw a field with filaments: cells take their values from places displaced by a smooth flow."""
     reach = log_uniform(rng, 1.0, 0.4 * max(shape[1:]) + 1.0)
     flow = replace(draw_covariance(rng, shape), smoothness=2.5, wind=(0.0, 0.0))
-    moved = [
-        n + reach * static_or_moving
-        for n, static_or_moving in zip(
-            np.meshgrid(*map(np.arange, shape[1:]), indexing="ij"),
-            (gaussian_field(rng, (1, *shape[1:]), flow)[0] for _ in range(2)),
-            strict=True,
-        )
-    ]
+    rows, columns = np.meshgrid(*map(np.arange, shape[1:]), indexing="ij")
+    moved = [n + reach * gaussian_field(rng, (1, *shape[1:]), flow)[0] for n in (rows, columns)]
     field = _one_scale(rng, shape)
     return np.stack([ndimage.map_coordinates(frame, moved, order=1, mode="reflect") for frame in field])
+
+
+def wetting(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """Draw a store that rain fills within a step and that empties slowly, as soil does."""
+    fleeting = replace(draw_covariance(rng, shape), memory_steps=log_uniform(rng, 0.3, 5.0))
+    field = gaussian_field(rng, shape, fleeting)
+    inflow = np.maximum(field - rng.uniform(0.3, 2.0), 0.0)
+    kept = math.exp(-1.0 / log_uniform(rng, 3.0, 2.0 * shape[0] + 4.0))
+    start = inflow.mean() / (1.0 - kept) * np.exp(0.3 * static_field(rng, shape[1:]))  # the mean of the store
+    return np.asarray(signal.lfilter([1.0], [1.0, -kept], inflow, axis=0, zi=kept * start[None])[0])
 
 
 def few_patterns(rng: np.random.Generator, shape: Shape) -> np.ndarray:
@@ -156,6 +160,16 @@ def blocky(rng: np.random.Generator, field: np.ndarray) -> np.ndarray:
     rows, columns = (block_numbers(rng, n, width) for n in field.shape[1:])
     means = block_means(field, rows, columns)
     return np.asarray(means[:, rows][:, :, columns])
+
+
+def interpolated(rng: np.random.Generator, field: np.ndarray) -> np.ndarray:
+    """Return every second to eighth cell's values with linear or cubic interpolation between them, as analyses are."""
+    width = min(int(rng.integers(2, 9)), max(2, min(field.shape[1:]) // 3))
+    coarse = field[:, ::width, ::width]
+    order = int(rng.choice([1, 3]))
+    rows, columns = (np.arange(n) / width for n in field.shape[1:])
+    places = np.meshgrid(rows, columns, indexing="ij")
+    return np.stack([ndimage.map_coordinates(frame, places, order=order, mode="nearest") for frame in coarse])
 
 
 def block_means(field: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

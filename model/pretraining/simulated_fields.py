@@ -12,7 +12,7 @@ from hydrofill.constants import DAY_S, YEAR_S
 from hydrofill.cube import Kind, Sites, Variable, WaterCube, no_sites
 from model.datasets.simulator.config import SimulationConfig
 from model.datasets.simulator.cycle import WaterCycle, build_world
-from model.pretraining.gauge_networks import RUN_IN, draw_network, draw_wetness, rain_from, series_of
+from model.pretraining.gauge_networks import RUN_IN, draw_kinds, draw_network, draw_wetness, rain_from, series_of
 from model.pretraining.gaussian_fields import (
     Covariance,
     draw_wind,
@@ -24,6 +24,7 @@ from model.pretraining.patterns import (
     blobs,
     blocky,
     cycles,
+    interpolated,
     land_mask,
     latent_field,
     standardised,
@@ -33,6 +34,8 @@ from model.pretraining.patterns import (
 from model.pretraining.time_steps import TimeSteps, draw_time_steps
 
 MAX_VALUES = 200_000  # of all variables of a cube
+MAX_GRID_VALUES = 180_000  # of the grids among them
+MAX_SERIES_VALUES = 15_000  # of the series beside grids
 NO_AXIS = np.array([], dtype=np.float64)
 MINUTE_S = 60.0
 SITE_MARGIN = 0.02  # of the grid's width, that sites keep from its edge
@@ -107,9 +110,9 @@ def _radar(rng: np.random.Generator) -> WaterCube:
         smoothness=float(rng.choice([0.3, 0.5, 1.0, 1.5])),
         anisotropy=log_uniform(rng, 1.0, 4.0),
         heading=float(rng.uniform(0.0, math.pi)),
-        memory_steps=log_uniform(rng, 1.0, 30.0),
-        memory_slope=float(rng.uniform(0.0, 1.2)),
-        wind=draw_wind(rng, 0.3, 6.0),
+        memory_steps=log_uniform(rng, 2.0, 80.0),
+        memory_slope=float(rng.uniform(0.0, 1.0)),
+        wind=draw_wind(rng, 0.1, 5.0),
     )
     field = gaussian_field(rng, shape, covariance)
     if rng.random() < 0.4:
@@ -126,7 +129,7 @@ def _radar(rng: np.random.Generator) -> WaterCube:
 def _gauges(rng: np.random.Generator) -> WaterCube:
     """Simulate a network of 5 to 80 gauges over 100 to 3000 steps, without a grid."""
     sites = int(log_uniform(rng, 5, 81))
-    n_steps = int(np.clip(log_uniform(rng, 100, 3000), 100, MAX_VALUES // (3 * sites)))
+    n_steps = int(np.clip(log_uniform(rng, 100, 3000), 100, MAX_GRID_VALUES // (3 * sites)))
     steps = draw_time_steps(rng, n_steps, 15 * MINUTE_S, 31 * DAY_S)
     places = rng.uniform(0.0, 100.0, (sites, 2))
     if rng.random() < 0.4:  # gauges lie in clusters
@@ -145,10 +148,11 @@ def _gauges(rng: np.random.Generator) -> WaterCube:
 
 def _water_cycle(rng: np.random.Generator) -> WaterCube:
     """Simulate days of rain, soil moisture, temperature, evaporation and river flow by the simulator."""
-    days = int(rng.integers(60, 260))
+    rows, columns = (int(n) for n in rng.integers(8, 21, 2))
+    days = min(int(rng.integers(60, 260)), MAX_GRID_VALUES // (3 * rows * columns))
     config = SimulationConfig(
-        rows=int(rng.integers(8, 21)),
-        columns=int(rng.integers(8, 21)),
+        rows=rows,
+        columns=columns,
         cell_km=log_uniform(rng, 1.0, 25.0),
         land_share=rng.uniform(0.4, 0.95),
         highest_m=log_uniform(rng, 100.0, 3000.0),
@@ -203,15 +207,17 @@ def _gridded(rng: np.random.Generator, steps: TimeSteps, sides: tuple[int, int],
         elevation=static_field(rng, sides),
         land=land_mask(rng, sides) if rng.random() < 0.25 and min(sides) > 3 else np.zeros(sides, bool),
     )
-    most = max(1, min(4, MAX_VALUES // (len(steps.time) * sides[0] * sides[1])))
-    count = min(most, int(rng.choice([1, 2, 3, 4], p=[0.55, 0.22, 0.13, 0.1])))
+    cells = sides[0] * sides[1]
+    most = MAX_GRID_VALUES // (len(steps.time) * cells)
+    count = min(max(1, most), int(rng.choice([1, 2, 3, 4], p=[0.55, 0.22, 0.13, 0.1])))
     variables = [_grid_variable(rng, frame, number) for number in range(count)]
     sites = no_sites()
     if series:
         sites, added = _series_in_grid(rng, frame, len(variables))
         variables += added
     y, x = _axes(rng, sides)
-    for _ in range(rng.choice([0, 1, 2, 3], p=[0.6, 0.25, 0.1, 0.05])):
+    left = (MAX_GRID_VALUES - count * len(steps.time) * cells) // cells
+    for _ in range(max(0, min(left, int(rng.choice([0, 1, 2, 3], p=[0.6, 0.25, 0.1, 0.05]))))):
         link = rng.choice([1.0, rng.uniform(0.0, 1.0)])
         field = link * frame.elevation + math.sqrt(1.0 - link**2) * static_field(rng, sides)
         variables.append(_variable(len(variables), "static_grid", *_metres(rng, field)))
@@ -223,8 +229,10 @@ def _grid_variable(rng: np.random.Generator, frame: _Frame, number: int) -> Vari
     """Draw one variable of a frame: latent field, mean pattern, cycles, marginal, noise, blocks, steps, land."""
     theme = THEMES[str(rng.choice(GRID_THEMES))]
     field = _linked(rng, frame)
+    analysis = rng.random() < 0.45  # without noise
+    if analysis and min(frame.shape[1:]) >= 6 and rng.random() < 0.4:
+        field = interpolated(rng, field)
     field = standardised(field * np.exp(rng.choice([0.0, 0.0, 0.3, 0.7]) * frame.elevation) + _structure(rng, frame))
-    analysis = rng.random() < 0.35  # without noise
     noise = 0.0 if analysis else rng.choice([0.0, rng.uniform(0.0, 0.1), rng.uniform(0.0, 0.5)], p=[0.4, 0.35, 0.25])
     if noise:
         white = rng.standard_normal(frame.shape, dtype=np.float32)
@@ -258,7 +266,7 @@ def _structure(rng: np.random.Generator, frame: _Frame) -> np.ndarray:
     if rng.random() < 0.45:
         link = rng.uniform(-1.0, 1.0)
         mean = link * frame.elevation + math.sqrt(1.0 - link**2) * static_field(rng, frame.shape[1:])
-        structure = structure + log_uniform(rng, 0.1, 6.0) * mean
+        structure = structure + log_uniform(rng, 0.1, 20.0) * mean
     if rng.random() < 0.3:
         structure = structure + trends(rng, frame.shape)
     if rng.random() < 0.6:
@@ -269,7 +277,7 @@ def _structure(rng: np.random.Generator, frame: _Frame) -> np.ndarray:
 def _series_in_grid(rng: np.random.Generator, frame: _Frame, first: int) -> tuple[Sites, list[Variable]]:
     """Draw 1 to 3 series at sites in the grid, in cells, that follow a shared field's mean around each site."""
     rows, columns = frame.shape[1:]
-    count = int(rng.integers(2, 31))
+    count = min(int(rng.integers(2, 31)), max(2, MAX_SERIES_VALUES // (3 * len(frame.steps.time))))
     margins = SITE_MARGIN * rows, SITE_MARGIN * columns
     places = np.stack([rng.uniform(m, n - 1 - m, count) for n, m in zip((rows, columns), margins, strict=True)], 1)
     elevation = frame.elevation[tuple(np.round(places).astype(int).T)]
@@ -277,10 +285,8 @@ def _series_in_grid(rng: np.random.Generator, frame: _Frame, first: int) -> tupl
     link, shared = rng.uniform(0.0, 1.0), frame.shared[0]
     wetness[RUN_IN:] = math.sqrt(link) * _around(rng, shared, places) + math.sqrt(1.0 - link) * wetness[RUN_IN:]
     rainfall = rain_from(rng, wetness)
-    kinds = rng.choice(
-        ["rain", "temperature", "flow", "groundwater", "soil moisture"], rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1])
-    )
-    drawn = [series_of(rng, str(kind), wetness, rainfall, frame.steps, places, elevation) for kind in kinds]
+    kinds = draw_kinds(rng, int(rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1])))
+    drawn = [series_of(rng, kind, wetness, rainfall, frame.steps, places, elevation) for kind in kinds]
     variables = [
         _variable(first + n, "series", _measured(rng, s.values[frame.steps.chosen]), s.units)
         for n, s in enumerate(drawn)
