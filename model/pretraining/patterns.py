@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 from scipy import ndimage, signal
@@ -166,9 +167,9 @@ def interpolated(rng: np.random.Generator, field: np.ndarray) -> np.ndarray:
     """Return every second to eighth cell's values with linear or cubic interpolation between them, as analyses are."""
     width = min(int(rng.integers(2, 9)), max(2, min(field.shape[1:]) // 3))
     coarse = field[:, ::width, ::width]
-    order = int(rng.choice([1, 3]))
+    order: Literal[1, 3] = 1 if rng.random() < 0.5 else 3
     rows, columns = (np.arange(n) / width for n in field.shape[1:])
-    places = np.meshgrid(rows, columns, indexing="ij")
+    places = np.stack(np.meshgrid(rows, columns, indexing="ij"))
     return np.stack([ndimage.map_coordinates(frame, places, order=order, mode="nearest") for frame in coarse])
 
 
@@ -186,9 +187,9 @@ def block_means(field: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.
 def land_mask(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     """Draw the cells that are never observed, (H, W) bool: a coast, or everything outside a region."""
     share = rng.uniform(0.05, 0.7)
-    if rng.random() < 0.7:
-        score = static_field(rng, shape)
-    else:
+    length = log_uniform(rng, 0.05, 1.0) * max(shape)
+    coast = gaussian_field(rng, (1, *shape), Covariance(length, float(rng.choice([1.0, 1.5, 2.5]))))[0]
+    if rng.random() < 0.3:
         y, x = (np.linspace(-1.0, 1.0, n) if n > 1 else np.zeros(1) for n in shape)
-        score = np.hypot(y[:, None] - rng.uniform(-0.3, 0.3), x) + 0.2 * static_field(rng, shape)
-    return np.asarray(score > np.quantile(score, 1.0 - share))
+        coast = np.hypot(y[:, None] - rng.uniform(-0.3, 0.3), x) + 0.1 * coast
+    return np.asarray(coast > np.quantile(coast, 1.0 - share))

@@ -130,8 +130,13 @@ def _count(cube: WaterCube) -> int:
 
 
 def _is_observed(cube: WaterCube) -> bool:
-    """Return whether every variable that varies in time has enough values."""
-    return all(v.values.size and v.valid.mean() >= MIN_OBSERVED for v in cube.of_kind("grid", "series").values())
+    """Return whether every variable that varies in time has enough values, and not all the same."""
+    variables = cube.of_kind("grid", "series").values()
+    return all(v.values.size and v.valid.mean() >= MIN_OBSERVED and _varies(v.values) for v in variables)
+
+
+def _varies(values: np.ndarray) -> bool:
+    return bool(np.nanmin(values) < np.nanmax(values))
 
 
 def _some_variables(rng: np.random.Generator, cube: WaterCube) -> WaterCube:
