@@ -36,6 +36,8 @@ class _Frame:
         steps: the time axis.
         shape: (T', H, W) with all even steps, among them those that are left out in the end.
         shared: standard Gaussian fields of that shape that variables may follow.
+        link: share of variance that variables have from a shared field: 0 for independent variables.
+        structure: mean pattern, trends and cycles that variables may share, broadcastable to `shape`.
         elevation: (H, W), standardised.
         land: (H, W) bool, cells without values.
     """
@@ -43,6 +45,8 @@ class _Frame:
     steps: TimeSteps
     shape: tuple[int, int, int]
     shared: list[np.ndarray]
+    link: float
+    structure: np.ndarray
     elevation: np.ndarray
     land: np.ndarray
 
@@ -50,11 +54,14 @@ class _Frame:
 def gridded_cube(rng: np.random.Generator, steps: TimeSteps, sides: tuple[int, int], series: bool) -> WaterCube:
     """Simulate 1 to 4 grids on one frame, with statics and, where wanted, series at sites in the grid."""
     shape = (steps.n_even, *sides)
+    elevation = static_field(rng, sides)
     frame = _Frame(
         steps=steps,
         shape=shape,
-        shared=[latent_field(rng, shape) for _ in range(rng.choice([1, 2], p=[0.7, 0.3]))],
-        elevation=static_field(rng, sides),
+        shared=[latent_field(rng, shape) for _ in range(rng.choice([1, 2], p=[0.8, 0.2]))],
+        link=float(rng.choice([0.0, rng.uniform(0.1, 0.95), rng.uniform(0.95, 1.0)], p=[0.25, 0.45, 0.3])),
+        structure=_structure(rng, steps, shape, elevation),
+        elevation=elevation,
         land=land_mask(rng, sides) if rng.random() < 0.25 and min(sides) > 3 else np.zeros(sides, bool),
     )
     cells = sides[0] * sides[1]
@@ -82,7 +89,9 @@ def _grid_variable(rng: np.random.Generator, frame: _Frame, number: int) -> Vari
     analysis = rng.random() < 0.45  # without noise
     if analysis and min(frame.shape[1:]) >= 6 and rng.random() < 0.4:
         field = interpolated(rng, field)
-    field = standardised(field * np.exp(rng.choice([0.0, 0.0, 0.3, 0.7]) * frame.elevation) + _structure(rng, frame))
+    common = frame.link > 0.0 and rng.random() < 0.6
+    structure = frame.structure if common else _structure(rng, frame.steps, frame.shape, frame.elevation)
+    field = standardised(field * np.exp(rng.choice([0.0, 0.0, 0.3, 0.7]) * frame.elevation) + structure)
     noise = 0.0 if analysis else rng.choice([0.0, rng.uniform(0.0, 0.1), rng.uniform(0.0, 0.5)], p=[0.4, 0.35, 0.25])
     if noise:
         white = rng.standard_normal(frame.shape, dtype=np.float32)
@@ -99,9 +108,9 @@ def _grid_variable(rng: np.random.Generator, frame: _Frame, number: int) -> Vari
 
 
 def _linked(rng: np.random.Generator, frame: _Frame) -> np.ndarray:
-    """Draw a latent field that follows a shared one: not at all, in part, or nearly wholly, with a lag at times."""
+    """Draw a latent field that follows a shared one by the frame's link, with a lag at times."""
     shared = frame.shared[rng.integers(len(frame.shared))]
-    link = float(rng.choice([0.0, rng.uniform(0.1, 0.95), rng.uniform(0.95, 1.0)], p=[0.25, 0.5, 0.25]))
+    link = frame.link if rng.random() < 0.85 else 0.0
     if rng.random() < 0.25 and frame.shape[0] > 6:
         shared = np.roll(shared, int(rng.integers(1, 4)), axis=0)
     followed = rng.choice([-1.0, 1.0], p=[0.3, 0.7]) * math.sqrt(link) * shared
@@ -110,17 +119,22 @@ def _linked(rng: np.random.Generator, frame: _Frame) -> np.ndarray:
     return followed + math.sqrt(1.0 - link) * latent_field(rng, frame.shape)
 
 
-def _structure(rng: np.random.Generator, frame: _Frame) -> np.ndarray:
-    """Draw the mean pattern, trends and cycles of a variable, (T', H, W), relative to fluctuations of size 1."""
+def _structure(
+    rng: np.random.Generator, steps: TimeSteps, shape: tuple[int, int, int], elevation: np.ndarray
+) -> np.ndarray:
+    """Draw the mean pattern, trends and cycles of a variable, relative to fluctuations of size 1.
+
+    What is returned can be broadcast to `shape`, (T', H, W); the mean pattern may follow the elevation (H, W).
+    """
     structure = np.zeros((1, 1, 1))
     if rng.random() < 0.45:
         link = rng.uniform(-1.0, 1.0)
-        mean = link * frame.elevation + math.sqrt(1.0 - link**2) * static_field(rng, frame.shape[1:])
+        mean = link * elevation + math.sqrt(1.0 - link**2) * static_field(rng, shape[1:])
         structure = structure + log_uniform(rng, 0.1, 20.0) * mean
     if rng.random() < 0.3:
-        structure = structure + trends(rng, frame.shape)
+        structure = structure + trends(rng, shape)
     if rng.random() < 0.6:
-        structure = structure + cycles(rng, frame.steps, frame.shape)
+        structure = structure + cycles(rng, steps, shape)
     return structure
 
 
