@@ -23,6 +23,7 @@ KINDS: tuple[GapKind, ...] = (
     "clouds", "squares", "swaths", "frames", "outages", "cells", "region", "blocks", "library", "variable",
 )  # fmt: skip
 CODES: Mapping[GapKind, int] = {kind: code for code, kind in enumerate(KINDS, start=1)}  # 0 is not hidden
+SERIES_KINDS: tuple[GapKind, ...] = ("outages", "outages", "cells", "blocks")
 MIN_SHARE, MAX_SHARE = 0.02, 0.85  # of the values that a variable has
 MAX_LOSS = 0.9  # share of one variable's values that may be hidden by chance
 MIN_LEFT = 4  # values that every variable keeps
@@ -169,12 +170,14 @@ def _mix(rng: np.random.Generator, valid: np.ndarray, library: MaskLibrary | Non
 
 def _possible_kinds(shape: tuple[int, ...], library: MaskLibrary | None) -> list[GapKind]:
     """Return the kinds of gaps that an array of this shape can have without losing everything."""
-    steps, in_time = shape[0], shape[0] > 1
     if len(shape) == 2:
-        return ["outages", "outages", "cells", "blocks", *(["frames"] * (steps >= MIN_STEPS))]
-    kinds: list[GapKind] = ["clouds", "squares", "swaths", "cells", "region"]
-    kinds += ["clouds", "blocks"] + (["frames", "outages"] if in_time else [])
-    return kinds + (["library"] if library is not None else [])
+        return [*SERIES_KINDS, "frames"] if shape[0] >= MIN_STEPS else list(SERIES_KINDS)
+    kinds: list[GapKind] = ["clouds", "clouds", "squares", "swaths", "cells", "region", "blocks"]
+    if shape[0] > 1:
+        kinds += ["frames", "outages"]
+    if library is not None:
+        kinds.append("library")
+    return kinds
 
 
 def gaps_of_kind(
@@ -218,8 +221,8 @@ def _clouds(rng: np.random.Generator, shape: Shape, share: float) -> np.ndarray:
 
 def _squares(rng: np.random.Generator, shape: Shape, share: float) -> np.ndarray:
     """Hide squares of one side, 2 to 12 cells, that lie in one frame or stay for several."""
-    side = int(min(rng.integers(2, 13), max(shape[1:])))
-    held = int(min(shape[0], rng.choice([1, 1, 3, 10])))
+    side = min(int(rng.integers(2, 13)), max(shape[1:]))
+    held = min(shape[0], int(rng.choice([1, 1, 3, 10])))
     keys = rng.random((-(-shape[0] // held), *shape[1:]), dtype=np.float32)
     highest = ndimage.maximum_filter(keys, size=(1, side, side), mode="constant")
     hidden = _highest(highest + 1e-6 * keys, share)

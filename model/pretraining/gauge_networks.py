@@ -16,6 +16,7 @@ from model.pretraining.patterns import cycles, standardised, trends
 from model.pretraining.time_steps import TimeSteps
 
 KINDS = ("rain", "temperature", "flow", "groundwater", "soil moisture", "anything")
+KIND_SHARES = (0.35, 0.2, 0.17, 0.09, 0.09, 0.1)
 RUN_IN = 400  # steps before the first, after which stores have forgotten how they began
 
 
@@ -31,8 +32,16 @@ def draw_network(rng: np.random.Generator, steps: TimeSteps, places: np.ndarray,
     """Draw 1 to 3 variables of the gauges at `places` (N, 2), in cells, with a standardised elevation (N,)."""
     wetness = draw_wetness(rng, steps, places, elevation)
     rainfall = rain_from(rng, wetness)
-    kinds = rng.choice(KINDS, size=rng.choice([1, 2, 3], p=[0.5, 0.3, 0.2]), p=[0.35, 0.2, 0.17, 0.09, 0.09, 0.1])
-    return [series_of(rng, str(kind), wetness, rainfall, steps, places, elevation) for kind in kinds]
+    kinds = draw_kinds(rng, int(rng.choice([1, 2, 3], p=[0.5, 0.3, 0.2])))
+    return [series_of(rng, kind, wetness, rainfall, steps, places, elevation) for kind in kinds]
+
+
+def draw_kinds(rng: np.random.Generator, count: int) -> list[str]:
+    """Draw kinds of series, of KINDS. Only temperature comes twice at times, as a day's highest and lowest."""
+    kinds = [str(kind) for kind in rng.choice(KINDS, size=count, replace=False, p=KIND_SHARES)]
+    if count > 1 and rng.random() < 0.2:
+        kinds[:2] = ["temperature", "temperature"]
+    return kinds
 
 
 def draw_wetness(rng: np.random.Generator, steps: TimeSteps, places: np.ndarray, elevation: np.ndarray) -> np.ndarray:

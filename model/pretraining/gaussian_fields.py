@@ -61,7 +61,7 @@ def draw_covariance(rng: np.random.Generator, shape: tuple[int, int, int]) -> Co
 
 def draw_memory(rng: np.random.Generator, steps: int) -> float:
     """Draw an e-folding time in steps: none, within the record, or longer than the record."""
-    kind = rng.choice(3, p=[0.12, 0.68, 0.2])
+    kind = rng.choice(3, p=[0.1, 0.6, 0.3])
     if kind == 0:
         return 0.0
     return log_uniform(rng, 0.5, max(0.5 * steps, 2.0)) if kind == 1 else log_uniform(rng, 1.0, 20.0) * (steps + 2)

@@ -12,6 +12,7 @@ from model.pretraining.gaussian_fields import log_uniform
 Marginal = Callable[[np.random.Generator, np.ndarray], np.ndarray]
 
 MIN_DRY, MAX_DRY = 0.1, 0.95  # share of values without rain
+MAX_LINEAR = 4.0  # standard deviations
 ANY_SCALE = (1e-6, 1e5)
 MAX_OFFSET = 60.0  # standard deviations; temperatures in kelvin lie that far from 0
 
@@ -119,7 +120,15 @@ THEMES: Mapping[str, Theme] = {
         offset=True,
     ),
 }
-GRID_THEMES = (*THEMES, "rain", "rain", "temperature", "soil moisture", "anything")  # drawn from with equal chance
+GRID_THEMES = (
+    *THEMES,
+    "rain",
+    "rain",
+    "temperature",
+    "soil moisture",
+    "cover",
+    "anything",
+)  # drawn from with equal chance
 
 
 def to_theme(rng: np.random.Generator, theme: Theme, field: np.ndarray) -> tuple[np.ndarray, str]:
@@ -131,7 +140,13 @@ def to_theme(rng: np.random.Generator, theme: Theme, field: np.ndarray) -> tuple
         field: standard Gaussian field of any shape.
     """
     marginal = theme.marginals[rng.integers(len(theme.marginals))]
-    return in_units(rng, theme, marginal(rng, field))
+    return in_units(rng, theme, marginal(rng, without_outliers(field)))
+
+
+def without_outliers(field: np.ndarray) -> np.ndarray:
+    """Return a standardised field whose values beyond MAX_LINEAR grow with the logarithm only, so that exp is small."""
+    beyond = np.maximum(np.abs(field) - MAX_LINEAR, 0.0)
+    return np.asarray(np.clip(field, -MAX_LINEAR, MAX_LINEAR) + np.sign(field) * np.log1p(beyond))
 
 
 def in_units(rng: np.random.Generator, theme: Theme, values: np.ndarray) -> tuple[np.ndarray, str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, signal
 
 from hydrofill.constants import DAY_S, YEAR_S
 from model.pretraining.gaussian_fields import (
@@ -42,8 +43,8 @@ def static_field(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray
 
 def latent_field(rng: np.random.Generator, shape: Shape) -> np.ndarray:
     """Draw a standardised field (T, H, W) of one of many kinds."""
-    makers = (_one_scale, _two_scales, _two_regions, fronts, blobs, stirred, few_patterns)
-    maker = makers[rng.choice(len(makers), p=[0.4, 0.14, 0.1, 0.08, 0.08, 0.08, 0.12])]
+    makers = (_one_scale, _two_scales, _two_regions, fronts, blobs, stirred, few_patterns, wetting)
+    maker = makers[rng.choice(len(makers), p=[0.36, 0.12, 0.1, 0.07, 0.07, 0.07, 0.12, 0.09])]
     return standardised(maker(rng, shape))
 
 
@@ -94,16 +95,20 @@ def stirred(rng: np.random.Generator, shape: Shape) -> np.ndarray:
     """Draw a field with filaments: cells take their values from places displaced by a smooth flow."""
     reach = log_uniform(rng, 1.0, 0.4 * max(shape[1:]) + 1.0)
     flow = replace(draw_covariance(rng, shape), smoothness=2.5, wind=(0.0, 0.0))
-    moved = [
-        n + reach * static_or_moving
-        for n, static_or_moving in zip(
-            np.meshgrid(*map(np.arange, shape[1:]), indexing="ij"),
-            (gaussian_field(rng, (1, *shape[1:]), flow)[0] for _ in range(2)),
-            strict=True,
-        )
-    ]
+    rows, columns = np.meshgrid(*map(np.arange, shape[1:]), indexing="ij")
+    moved = [n + reach * gaussian_field(rng, (1, *shape[1:]), flow)[0] for n in (rows, columns)]
     field = _one_scale(rng, shape)
     return np.stack([ndimage.map_coordinates(frame, moved, order=1, mode="reflect") for frame in field])
+
+
+def wetting(rng: np.random.Generator, shape: Shape) -> np.ndarray:
+    """Draw a store that rain fills within a step and that empties slowly, as soil does."""
+    fleeting = replace(draw_covariance(rng, shape), memory_steps=log_uniform(rng, 0.3, 5.0))
+    field = gaussian_field(rng, shape, fleeting)
+    inflow = np.maximum(field - rng.uniform(0.3, 2.0), 0.0)
+    kept = math.exp(-1.0 / log_uniform(rng, 3.0, 2.0 * shape[0] + 4.0))
+    start = inflow.mean() / (1.0 - kept) * np.exp(0.3 * static_field(rng, shape[1:]))  # the mean of the store
+    return np.asarray(signal.lfilter([1.0], [1.0, -kept], inflow, axis=0, zi=kept * start[None])[0])
 
 
 def few_patterns(rng: np.random.Generator, shape: Shape) -> np.ndarray:
@@ -158,6 +163,16 @@ def blocky(rng: np.random.Generator, field: np.ndarray) -> np.ndarray:
     return np.asarray(means[:, rows][:, :, columns])
 
 
+def interpolated(rng: np.random.Generator, field: np.ndarray) -> np.ndarray:
+    """Return every second to eighth cell's values with linear or cubic interpolation between them, as analyses are."""
+    width = min(int(rng.integers(2, 9)), max(2, min(field.shape[1:]) // 3))
+    coarse = field[:, ::width, ::width]
+    order: Literal[1, 3] = 1 if rng.random() < 0.5 else 3
+    rows, columns = (np.arange(n) / width for n in field.shape[1:])
+    places = np.stack(np.meshgrid(rows, columns, indexing="ij"))
+    return np.stack([ndimage.map_coordinates(frame, places, order=order, mode="nearest") for frame in coarse])
+
+
 def block_means(field: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Return the means (T, H', W') over blocks with the numbers `rows` (H,) and `columns` (W,), NaN left out."""
     first = [np.flatnonzero(np.diff(n, prepend=-1)) for n in (rows, columns)]
@@ -172,9 +187,9 @@ def block_means(field: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.
 def land_mask(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     """Draw the cells that are never observed, (H, W) bool: a coast, or everything outside a region."""
     share = rng.uniform(0.05, 0.7)
-    if rng.random() < 0.7:
-        score = static_field(rng, shape)
-    else:
+    length = log_uniform(rng, 0.05, 1.0) * max(shape)
+    coast = gaussian_field(rng, (1, *shape), Covariance(length, float(rng.choice([1.0, 1.5, 2.5]))))[0]
+    if rng.random() < 0.3:
         y, x = (np.linspace(-1.0, 1.0, n) if n > 1 else np.zeros(1) for n in shape)
-        score = np.hypot(y[:, None] - rng.uniform(-0.3, 0.3), x) + 0.2 * static_field(rng, shape)
-    return np.asarray(score > np.quantile(score, 1.0 - share))
+        coast = np.hypot(y[:, None] - rng.uniform(-0.3, 0.3), x) + 0.1 * coast
+    return np.asarray(coast > np.quantile(coast, 1.0 - share))

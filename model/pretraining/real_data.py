@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +38,6 @@ def kind_of_data(variable: Variable) -> str:
     return next((kind for kind, words in KIND_WORDS.items() if any(word in text for word in words)), "other")
 
 
-@dataclass(frozen=True, eq=False)
 class RealData:
     """The NetCDF files of a folder, all in memory.
 
@@ -52,27 +51,23 @@ class RealData:
         ValueError: a name in `exclude` is neither a file's nor a kind's.
     """
 
-    folder: Path
-    exclude: Collection[str] = ()
-
-    def __post_init__(self) -> None:
-        files = sorted(p for p in Path(self.folder).glob("*.nc") if p.name != MASKS)
-        unknown = set(self.exclude) - {p.stem for p in files} - set(KIND_WORDS)
+    def __init__(self, folder: Path | str, exclude: Collection[str] = ()) -> None:
+        files = sorted(p for p in Path(folder).glob("*.nc") if p.name != MASKS)
+        unknown = set(exclude) - {p.stem for p in files} - set(KIND_WORDS)
         if unknown:
             raise ValueError(f"exclude names neither a file nor a kind of data: {sorted(unknown)}")
-        cubes = {p.stem: self._without_excluded(_open(p)) for p in files if p.stem not in self.exclude}
-        cubes = {name: cube for name, cube in cubes.items() if cube.of_kind("grid", "series")}
-        if not cubes:
-            raise FileNotFoundError(f"{self.folder}: no data is left to draw from")
-        object.__setattr__(self, "_cubes", cubes)
+        cubes = {p.stem: _without_kinds(_open(p), exclude) for p in files if p.stem not in exclude}
+        self._cubes = {name: cube for name, cube in cubes.items() if cube.of_kind("grid", "series")}
+        if not self._cubes:
+            raise FileNotFoundError(f"{folder}: no data is left to draw from")
 
     def names(self) -> list[str]:
         """Return the names of the files that are drawn from, without .nc."""
-        return list(self._read)
+        return list(self._cubes)
 
     def kinds(self) -> dict[str, list[str]]:
         """Return the kinds of data of each file's variables that vary in time."""
-        return {n: [kind_of_data(v) for v in c.of_kind("grid", "series").values()] for n, c in self._read.items()}
+        return {n: [kind_of_data(v) for v in c.of_kind("grid", "series").values()] for n, c in self._cubes.items()}
 
     def draw(self, rng: np.random.Generator) -> WaterCube:
         """Draw a part of one file: at most MAX_VALUES values, one or several variables, sometimes changed.
@@ -80,22 +75,13 @@ class RealData:
         A file is drawn with a chance that grows with the square root of its number of values. Natural gaps stay NaN.
         """
         names = self.names()
-        sizes = np.array([_count(self._read[name]) for name in names], float)
-        cube = self._read[names[rng.choice(len(names), p=np.sqrt(sizes) / np.sqrt(sizes).sum())]]
+        sizes = np.array([_count(self._cubes[name]) for name in names], float)
+        cube = self._cubes[names[rng.choice(len(names), p=np.sqrt(sizes) / np.sqrt(sizes).sum())]]
         for _ in range(MAX_TRIES):
             drawn = _changed(rng, _some_variables(rng, cube))
             if _is_observed(drawn):
                 return drawn
         return _cropped(rng, cube)
-
-    @property
-    def _read(self) -> dict[str, WaterCube]:
-        cubes: dict[str, WaterCube] = self.__dict__["_cubes"]
-        return cubes
-
-    def _without_excluded(self, cube: WaterCube) -> WaterCube:
-        kept = {n: v for n, v in cube.variables.items() if kind_of_data(v) not in self.exclude}
-        return replace(cube, variables=kept, domain={n: d for n, d in cube.domain.items() if n in kept})
 
 
 def _open(path: Path) -> WaterCube:
@@ -117,6 +103,12 @@ def _open(path: Path) -> WaterCube:
         raise
 
 
+def _without_kinds(cube: WaterCube, kinds: Collection[str]) -> WaterCube:
+    """Return the cube without the variables of these kinds of data."""
+    kept = {n: v for n, v in cube.variables.items() if kind_of_data(v) not in kinds}
+    return replace(cube, variables=kept, domain={n: d for n, d in cube.domain.items() if n in kept})
+
+
 def _even_times(dates: np.ndarray) -> np.ndarray:
     """Return even steps, (T,) datetime64[ns], from the first date on, as long as the mean step of other calendars."""
     first = np.datetime64(f"{dates[0].year:04}-{dates[0].month:02}-{min(dates[0].day, 28):02}", "s")
@@ -130,8 +122,13 @@ def _count(cube: WaterCube) -> int:
 
 
 def _is_observed(cube: WaterCube) -> bool:
-    """Return whether every variable that varies in time has enough values."""
-    return all(v.values.size and v.valid.mean() >= MIN_OBSERVED for v in cube.of_kind("grid", "series").values())
+    """Return whether every variable that varies in time has enough values, and not all the same."""
+    variables = cube.of_kind("grid", "series").values()
+    return all(v.values.size and v.valid.mean() >= MIN_OBSERVED and _varies(v.values) for v in variables)
+
+
+def _varies(values: np.ndarray) -> bool:
+    return bool(np.nanmin(values) < np.nanmax(values))
 
 
 def _some_variables(rng: np.random.Generator, cube: WaterCube) -> WaterCube:
