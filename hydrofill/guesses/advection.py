@@ -50,8 +50,10 @@ def advected(visible: Floats, completed: Floats, *, square_root: bool = False) -
         return still
     velocity = _velocity(np.sqrt(np.maximum(fields, 0)) if square_root else fields, before, after)
     change = _line(*_moved(fields, velocity, before, after), before, after) - still
-    # Each further step is as uncertain as the first.
-    return still + _gain(change, visible - still) ** np.maximum(*_apart(before, after)) * change
+    # Each further step is as uncertain as the first, and at the ends of the record motion is known from one side only.
+    steps = np.maximum(*_apart(before, after))
+    steps[(before < 0) | (after >= len(before))] *= 2
+    return still + _gain(change, visible - still) ** steps * change
 
 
 def _gain(change: Floats, wanted: Floats) -> Floats:

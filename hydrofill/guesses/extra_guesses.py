@@ -12,24 +12,17 @@ import numpy as np
 
 from hydrofill.cancellation import checkpoint
 from hydrofill.guesses.advection import advected
-from hydrofill.guesses.first_guesses import GUESSES, Floats, Guesses
+from hydrofill.guesses.first_guesses import GUESSES, Floats, Guesses, _median_of_three
 from hydrofill.guesses.interpolation import cell_means, harmonic
 from hydrofill.guesses.other_variables import from_other_variables
 from hydrofill.guesses.patterns_in_time import from_neighbours, plain_eofs, smoothed_patterns
 from hydrofill.guesses.time_axis import Seconds, even_steps
 from hydrofill.layout import VariableSpec
 
-# The methods, in the order of the last axis. `advected` is missing for series. Grids take `patterns` from their frames
-# filled in space, series from their visible values. A corrected guess adds what it misses at seen cells of the same
-# frame (grids) or at neighbours in time (series; and grids in `from_others_corrected`).
-EXTRA_GUESSES = (
-    "advected",
-    "advected_corrected",
-    "patterns",
-    "patterns_corrected",
-    "from_others",
-    "from_others_corrected",
-)
+# The methods, in the order of the last axis. `advected` is missing for series. Where a frame is partly seen, `advected`
+# and `patterns` are corrected by what they miss at its seen cells. `regressed` is the regression on other variables and
+# on an estimate from neighbours: in time and by motion (grids), or from similar sites (series).
+EXTRA_GUESSES = ("advected", "patterns", "regressed")
 
 
 class OtherVariable(NamedTuple):
@@ -50,82 +43,87 @@ def extra_guesses(
         visible: (T, H, W) or (T, N) in the variable's units, NaN where nothing is seen.
         spec: the variable.
         seconds: (T,) the time of each step, increasing. None if the times are unknown: the steps then count as even.
-        others: the other variables, NaN where nothing is seen.
+        others: the other variables. An empty sequence if there are none.
         made: the first guesses of `visible`.
     """
-    if not (~np.isnan(visible)).any():
+    if np.isnan(visible).all():
         return np.full((*visible.shape, len(EXTRA_GUESSES)), np.nan, np.float32)
-    completed, usual = _completed(visible, made), _usual(made)
-    roots = [(_roots(o.values, o.spec)) for o in others]
-    if seconds is None:
-        return _guess_even(visible, completed, usual, roots, spec)
-    frames = even_steps(seconds)
+    record = [
+        visible,
+        _usual(made),
+        *(_named(made, n) for n in ("similar", "space_time", "in_time_corrected", "many_eofs")),
+    ]
+    others_as_seen = [_roots(o.values, o.spec) for o in others]
+    frames = np.arange(len(visible)) if seconds is None else even_steps(seconds)
     n_time = int(frames[-1]) + 1
-    if n_time == len(visible):
-        return _guess_even(visible, completed, usual, roots, spec)
-    even = [_placed(a, frames, n_time) for a in (visible, completed, usual, *roots)]
-    return _guess_even(even[0], even[1], even[2], even[3:], spec)[frames]
+    even = [_placed(a, frames, n_time) for a in (*record, *others_as_seen)]
+    return _guess_even(even[: len(record)], even[len(record) :], spec)[frames]
 
 
 @np.errstate(invalid="ignore", divide="ignore", over="ignore")  # by matrix products, as in eof_fill
-def _guess_even(
-    visible: Floats, completed: Floats, usual: Floats, others: Sequence[Floats], spec: VariableSpec
-) -> Floats:
-    """Return further guesses of a record whose steps are even in time; `others` as the network sees them."""
-    square_root = spec.transform == "sqrt"
-    made: dict[str, Floats] = dict.fromkeys(EXTRA_GUESSES[:2], np.full(visible.shape, np.nan, np.float32))
+def _guess_even(record: Sequence[Floats], others: Sequence[Floats], spec: VariableSpec) -> Floats:
+    """Return further guesses of a record whose steps are even in time.
+
+    Args:
+        record: the visible values, their usual values, and the guesses `similar`, `space_time`, `in_time_corrected` and
+            `many_eofs`, each (T, H, W) or (T, N).
+        others: anomalies of the other variables as the network sees them.
+        spec: the variable.
+    """
+    visible, usual, similar, *fills = record
+    roots, usual = _roots(visible, spec), _roots(usual, spec)
     if visible.ndim == 3:
-        made["advected"] = advected(visible, completed, square_root=square_root)
-        made["advected_corrected"] = made["advected"] + harmonic(visible - made["advected"])
-    checkpoint()
-    roots, usual_root = _roots(visible, spec), _roots(usual, spec)
-    if visible.ndim == 3:
-        share = np.mean(~np.isnan(visible), axis=(1, 2), dtype=np.float32)
-        flat = _roots(completed, spec).reshape(len(visible), -1)
-        patterns = smoothed_patterns(flat, usual_root.reshape(len(visible), -1), share).reshape(visible.shape)
-        rest = harmonic(roots - patterns)
-        std = np.zeros(visible.shape, np.float32)
+        completed = np.where(np.isnan(visible), _median_of_three(*fills), visible)
+        completed[np.isnan(visible).all(axis=(1, 2))] = np.nan
+        moved = advected(visible, completed, square_root=spec.transform == "sqrt")
+        checkpoint()
+        patterns = _grid_patterns(roots, _roots(completed, spec), usual, spec)
+        own = [_from_steps(_roots(completed, spec) - usual), _roots(moved, spec) - usual]
+        moved = moved + np.nan_to_num(harmonic(visible - moved))
     else:
-        found = plain_eofs(roots, usual_root)
-        patterns, std = found.mean, found.std
-        rest = from_neighbours(roots - patterns)
-    made["patterns"] = _undone(patterns, std, spec)
-    made["patterns_corrected"] = _undone(patterns + rest, std, spec)
+        moved = np.full(visible.shape, np.nan, np.float32)
+        patterns = _series_patterns(roots, usual, spec)
+        own = [_roots(similar, spec) - usual]
     checkpoint()
-    expected = from_other_variables(roots - usual_root, [o - cell_means(o, ~np.isnan(o)) for o in others])
-    made["from_others"] = _undone(expected + usual_root, 0, spec)
-    rest = _series_of(roots - usual_root - np.nan_to_num(expected))
-    made["from_others_corrected"] = _undone(expected + usual_root + rest, 0, spec)
-    return np.stack([made[name] for name in EXTRA_GUESSES], axis=-1).astype(np.float32, copy=False)
+    anomalies = [o - cell_means(o, ~np.isnan(o)) for o in others]
+    regressed = _undone(from_other_variables(roots - usual, anomalies, own) + usual, spec)
+    return np.stack([moved, patterns, regressed], axis=-1).astype(np.float32, copy=False)
 
 
-def _series_of(rest: Floats) -> Floats:
-    """Return the rest to expect from neighbours in time, of the shape of `rest`."""
-    return from_neighbours(rest.reshape(len(rest), -1)).reshape(rest.shape)
+def _grid_patterns(roots: Floats, completed: Floats, usual: Floats, spec: VariableSpec) -> Floats:
+    """Return the estimates of patterns and smoothed scores, corrected at seen cells, (T, H, W)."""
+    seen_share = np.mean(~np.isnan(roots), axis=(1, 2), dtype=np.float32)
+    flat = [a.reshape(len(roots), -1) for a in (completed, usual)]
+    fitted = smoothed_patterns(*flat, seen_share).reshape(roots.shape)
+    return _undone(fitted + np.nan_to_num(harmonic(roots - fitted)), spec)
 
 
-def _completed(visible: Floats, made: Guesses) -> Floats:
-    """Return `visible` filled in space, as `completed_before` and `completed_after` hold it; lost frames stay NaN."""
-    before, after = (made.values[..., GUESSES.index(name)] for name in ("completed_before", "completed_after"))
-    completed = visible.copy()
-    completed[:-1] = before[1:]  # of a frame that is not lost, the frame itself is the last before the next step
-    if len(visible) > 1:
-        completed[-1] = after[-2]
-    elif visible.ndim == 3:
-        completed = harmonic(visible)
-    lost = np.isnan(visible).reshape(len(visible), -1).all(axis=1)
-    completed[lost] = np.nan
-    return completed
+def _series_patterns(roots: Floats, usual: Floats, spec: VariableSpec) -> Floats:
+    """Return the estimates of patterns of the network, corrected by neighbours in time, (T, N)."""
+    found = plain_eofs(roots, usual)
+    return _undone(found.mean + from_neighbours(roots - found.mean), spec, found.std)
+
+
+def _from_steps(anomaly: Floats) -> Floats:
+    """Return the anomaly to expect from neighbours in time, of the shape of `anomaly`."""
+    return from_neighbours(anomaly.reshape(len(anomaly), -1)).reshape(anomaly.shape)
+
+
+def _named(made: Guesses, name: str) -> Floats:
+    """Return the guess of that name, of the record's shape."""
+    return made.values[..., GUESSES.index(name)]
 
 
 def _usual(made: Guesses) -> Floats:
     """Return the usual value of each step: the seasonal cycle, or else the mean."""
-    cycle, mean = (made.values[..., GUESSES.index(name)] for name in ("seasonal", "mean"))
-    return np.where(np.isnan(cycle), mean, cycle)
+    cycle = _named(made, "seasonal")
+    return np.where(np.isnan(cycle), _named(made, "mean"), cycle)
 
 
 def _placed(values: Floats, frames: np.ndarray, n_time: int) -> Floats:
     """Return values with the frames placed on an axis of `n_time` steps; NaN between them."""
+    if n_time == len(values):
+        return values
     even = np.full((n_time, *values.shape[1:]), np.nan, np.float32)
     even[frames] = values
     return even
@@ -136,6 +134,6 @@ def _roots(values: Floats, spec: VariableSpec) -> Floats:
     return np.sqrt(np.maximum(values, 0)) if spec.transform == "sqrt" else values
 
 
-def _undone(roots: Floats, std: Floats | int, spec: VariableSpec) -> Floats:
-    """Return the mean in the variable's units of values with mean `roots` and a std, as the network sees them."""
-    return (np.square(np.maximum(roots, 0)) + np.square(std)) if spec.transform == "sqrt" else roots
+def _undone(roots: Floats, spec: VariableSpec, std: Floats | float = 0.0) -> Floats:
+    """Return the mean in the variable's units of values that have mean `roots` and `std` as the network sees them."""
+    return np.square(np.maximum(roots, 0)) + np.square(std) if spec.transform == "sqrt" else roots

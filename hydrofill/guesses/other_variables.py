@@ -33,13 +33,16 @@ class _Predictor(NamedTuple):
     known: npt.NDArray[np.bool_]
 
 
-def from_other_variables(anomaly: Floats, others: Sequence[Floats]) -> Floats:
-    """Return the anomaly to expect from other variables, of the shape of `anomaly`; NaN where no other is seen.
+def from_other_variables(anomaly: Floats, others: Sequence[Floats], own: Sequence[Floats] = ()) -> Floats:
+    """Return the anomaly to expect from other variables, of the shape of `anomaly`.
+
+    NaN where no predictor is known; a predictor that is missing beside others counts as its mean.
 
     Args:
         anomaly: (T, H, W) or (T, N), of the variable from its usual value; NaN where nothing is seen.
         others: anomalies of the others on the same time axis, each (T, H', W') or (T, M), NaN where nothing is seen. A
             variable of the same shape as `anomaly` counts at the same place.
+        own: estimates of `anomaly` of its shape that do not use the value itself, as further predictors.
     """
     n_time = len(anomaly)
     flat = anomaly.reshape(n_time, -1)
@@ -48,7 +51,9 @@ def from_other_variables(anomaly: Floats, others: Sequence[Floats]) -> Floats:
         return np.full(anomaly.shape, np.nan, np.float32)
     scale = _scale(flat, seen)
     wanted = np.where(seen, flat / scale, 0).astype(np.float32)
-    chosen = _most_correlated([p for other in others for p in _predictors(other, anomaly.shape)], wanted, seen)
+    found = [p for estimate in own for p in _at_place(estimate)]
+    found += [p for other in others for p in _predictors(other, anomaly.shape)]
+    chosen = _most_correlated(found, wanted, seen)
     if not chosen:
         return np.full(anomaly.shape, np.nan, np.float32)
     expected = _regressed(wanted, seen, chosen)
@@ -58,18 +63,25 @@ def from_other_variables(anomaly: Floats, others: Sequence[Floats]) -> Floats:
     return np.where(known, expected * scale, np.nan).astype(np.float32).reshape(anomaly.shape)
 
 
-def _predictors(other: Floats, shape: tuple[int, ...]) -> list[_Predictor]:
-    """Return what another variable says: its scores at the same place, and of all places now and with memory."""
-    flat = other.reshape(len(other), -1)
+def _at_place(values: Floats) -> list[_Predictor]:
+    """Return the scores of values (T, ...) at each place; nothing if none is known."""
+    flat = values.reshape(len(values), -1)
     seen = ~np.isnan(flat)
     if not seen.any():
         return []
-    scores = np.where(seen, flat / _scale(flat, seen), 0).astype(np.float32)
-    own = [_Predictor(scores, seen)] if other.shape == shape else []
+    return [_Predictor(np.where(seen, flat / _scale(flat, seen), 0).astype(np.float32), seen)]
+
+
+def _predictors(other: Floats, shape: tuple[int, ...]) -> list[_Predictor]:
+    """Return what another variable says: its scores at the same place, and of all places now and with memory."""
+    at_place = _at_place(other)
+    if not at_place:
+        return []
+    scores, seen = at_place[0]
     number = seen.sum(axis=1, keepdims=True)
     mean = scores.sum(axis=1, keepdims=True) / np.maximum(number, 1)
     whole = [(mean, number > 0), *(_remembered(mean, number > 0, steps) for steps in MEMORY_STEPS)]
-    return own + [_standardised(m, k) for m, k in whole]
+    return (at_place if other.shape == shape else []) + [_standardised(m, k) for m, k in whole]
 
 
 def _remembered(mean: Floats, known: npt.NDArray[np.bool_], steps: float) -> tuple[Floats, npt.NDArray[np.bool_]]:
@@ -138,8 +150,3 @@ def _sums(wanted: Floats, weight: Floats, chosen: list[_Predictor]) -> tuple[Dou
             scores = np.broadcast_to(chosen[j].scores, wanted.shape)
             gram[:, i, j] = gram[:, j, i] = np.einsum("tn,tn->n", weighted, scores)
     return gram, right
-
-
-def anomalies(values: Floats) -> Floats:
-    """Return values (T, ...) minus the mean of each cell."""
-    return values - cell_means(values, ~np.isnan(values))

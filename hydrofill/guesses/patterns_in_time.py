@@ -8,6 +8,8 @@ pattern without memory counts for nothing. Sources: Beckers and Rixen 2003 (fill
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 from scipy import linalg
@@ -127,6 +129,6 @@ def _memory(score: Doubles, known: npt.NDArray[np.bool_], variance: float) -> tu
     if not at_lag or at_lag[0] <= 0:
         return 0.0, 0.5
     first = min(at_lag[0], MAX_CORRELATION)
-    ratios = [b / a for a, b in zip(at_lag, at_lag[1:], strict=False) if a > 0]
+    ratios = [b / a for a, b in pairwise(at_lag) if a > 0]
     correlation = float(np.clip(np.mean(ratios), first, MAX_CORRELATION)) if ratios else first
     return correlation, min(first / correlation, 1 - MIN_NOISE)
