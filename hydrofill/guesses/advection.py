@@ -16,6 +16,7 @@ from hydrofill.cancellation import checkpoint
 from hydrofill.guesses.interpolation import between, nearest_seen
 
 Floats = npt.NDArray[np.float32]
+Seen = npt.NDArray[np.bool_]
 Steps = npt.NDArray[np.int64]
 
 LEVELS = 3  # each has half the rows and columns of the one before
@@ -39,10 +40,10 @@ def advected(visible: Floats, completed: Floats, *, square_root: bool = False) -
 
     Args:
         visible: (T, H, W), NaN where nothing is seen.
-        completed: (T, H, W), `visible` with every frame filled in space; a frame where nothing is seen is all NaN.
+        completed: (T, H, W), `visible` with every frame filled; a frame where nothing is seen is all NaN.
         square_root: whether motion is found in the square roots of the values.
     """
-    known = ~np.isnan(completed).any(axis=(1, 2))
+    known = np.isfinite(completed).all(axis=(1, 2)).reshape(-1)
     fields = np.where(known[:, None, None], completed, 0).astype(np.float32)
     before, after = _neighbours(known)
     still = _line(*_moved(fields, np.zeros((2, *fields.shape), np.float32), before, after), before, after)
@@ -71,7 +72,7 @@ def _gain(change: Floats, wanted: Floats) -> Floats:
     return gain
 
 
-def _neighbours(known: npt.NDArray[np.bool_]) -> tuple[Steps, Steps]:
+def _neighbours(known: Seen) -> tuple[Steps, Steps]:
     """Return the step of the nearest known frame before and after each step, (T,); -1 and T where there is none."""
     last, following = nearest_seen(known)
     return np.concatenate([[-1], last[:-1]]), np.concatenate([following[1:], [len(known)]])
@@ -121,7 +122,7 @@ def _change(fields: Floats, velocity: Floats, before: Steps, after: Steps) -> Fl
     usable = (before >= 0) & (after < len(before)) & (way[:, 0, 0] <= MAX_STEPS_APART)
     left, right = _moved(fields, velocity, before, after)
     weight = usable[:, None, None].astype(np.float32)
-    middle, difference = (left + right) / 2, (right - left) * weight
+    middle, difference = np.float32(0.5) * (left + right), (right - left) * weight
     down, across = (_slope(middle, axis) * way * weight for axis in (1, 2))
     products = (down * down, down * across, across * across, down * difference, across * difference, difference**2)
     dd, da, aa, de, ae, ee = (_windowed(p) for p in products)
@@ -135,10 +136,9 @@ def _change(fields: Floats, velocity: Floats, before: Steps, after: Steps) -> Fl
 
 def _slope(values: Floats, axis: int) -> Floats:
     """Return the central difference along an axis, (T, H, W); borders repeat, so a single row has none."""
-    pad = [(1, 1) if a == axis else (0, 0) for a in range(3)]
-    padded = np.pad(values, pad, mode="edge")
-    n = values.shape[axis]
-    return (np.take(padded, np.arange(2, n + 2), axis) - np.take(padded, np.arange(n), axis)) / 2
+    padded = np.pad(values, [(1, 1) if a == axis else (0, 0) for a in range(3)], mode="edge")
+    low, high = (np.take(padded, np.arange(values.shape[axis]) + shift, axis) for shift in (0, 2))
+    return np.float32(0.5) * (high - low)
 
 
 def _windowed(values: Floats) -> Floats:

@@ -67,7 +67,7 @@ def _guess_even(record: Sequence[Floats], others: Sequence[Floats], spec: Variab
     Args:
         record: the visible values, their usual values, and the guesses `similar`, `space_time`, `in_time_corrected` and
             `many_eofs`, each (T, H, W) or (T, N).
-        others: anomalies of the other variables as the network sees them.
+        others: the other variables as the network sees them.
         spec: the variable.
     """
     visible, usual, similar, *fills = record
@@ -80,6 +80,7 @@ def _guess_even(record: Sequence[Floats], others: Sequence[Floats], spec: Variab
         patterns = _grid_patterns(roots, _roots(completed, spec), usual, spec)
         own = [_from_steps(_roots(completed, spec) - usual), _roots(moved, spec) - usual]
         moved = moved + np.nan_to_num(harmonic(visible - moved))
+        moved = np.maximum(moved, 0) if spec.transform == "sqrt" else moved
     else:
         moved = np.full(visible.shape, np.nan, np.float32)
         patterns = _series_patterns(roots, usual, spec)
@@ -92,9 +93,9 @@ def _guess_even(record: Sequence[Floats], others: Sequence[Floats], spec: Variab
 
 def _grid_patterns(roots: Floats, completed: Floats, usual: Floats, spec: VariableSpec) -> Floats:
     """Return the estimates of patterns and smoothed scores, corrected at seen cells, (T, H, W)."""
-    seen_share = np.mean(~np.isnan(roots), axis=(1, 2), dtype=np.float32)
-    flat = [a.reshape(len(roots), -1) for a in (completed, usual)]
-    fitted = smoothed_patterns(*flat, seen_share).reshape(roots.shape)
+    seen_share = (~np.isnan(roots)).reshape(len(roots), -1).mean(axis=1, dtype=np.float32)
+    completed, usual = (a.reshape(len(roots), -1) for a in (completed, usual))
+    fitted = smoothed_patterns(completed, usual, seen_share).reshape(roots.shape)
     return _undone(fitted + np.nan_to_num(harmonic(roots - fitted)), spec)
 
 

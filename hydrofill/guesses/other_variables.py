@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from hydrofill.cancellation import checkpoint
-from hydrofill.guesses.interpolation import cell_means
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]

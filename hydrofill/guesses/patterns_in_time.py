@@ -40,7 +40,7 @@ def smoothed_patterns(completed: Floats, usual: Floats, seen_share: Floats) -> F
         usual: (T, N) usual value of each step, such as the seasonal cycle.
         seen_share: (T,) share of each step that was seen, from 0 to 1; a step counts by it.
     """
-    known = ~np.isnan(completed).any(axis=1)
+    known = np.isfinite(completed).all(axis=1).reshape(-1)
     rank = min(MAX_PATTERNS, int(known.sum()) // STEPS_PER_PATTERN, completed.shape[1])
     anomaly = np.where(known[:, None], completed - usual, 0).astype(np.float32)
     fitted = np.zeros_like(anomaly)

@@ -54,7 +54,7 @@ def test_neighbours_count_by_their_distance_and_the_value_itself_does_not_count(
     changed = series.copy()
     changed[20] = NAN
     assert abs(made[20, 0] - series[20, 0]) < 0.1
-    far = np.concatenate([series, np.full((500, 1), NAN, np.float32)])
+    far = np.concatenate([series, np.full((2000, 1), NAN, np.float32)])
     assert abs(from_neighbours(far)[-1, 0]) < 1e-3
     assert np.isfinite(from_neighbours(changed)).all()
 
