@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from hydrofill.cube import WaterCube
-from hydrofill.guesses.extra_guesses import EXTRA_GUESSES, extra_guesses
+from hydrofill.guesses.extra_guesses import EXTRA_GUESSES, OtherVariable, extra_guesses
 from hydrofill.guesses.first_guesses import GUESSES, Guesses, guess_variable
 from hydrofill.guesses.stacking import Stack
 from hydrofill.guesses.time_axis import seconds_since_1970
@@ -50,8 +50,8 @@ def measured_guesses(record: WaterCube, layout: Layout, names: Sequence[str]) ->
     for name in names:
         spec, visible = layout.spec(name), record.variables[name].values
         guesses = guess_variable(visible, spec, record.time)
-        others = {n: (layout.spec(n), v.values) for n, v in record.of_kind("grid", "series").items() if n != name}
-        extra = extra_guesses(visible, spec, seconds, list(others.values()), guesses)
+        others = [OtherVariable(record.variables[s.name].values, s) for s in layout.variables if s.name != name]
+        extra = extra_guesses(visible, spec, seconds, others, guesses)
         made[name] = Guesses(np.concatenate([guesses.values, extra], axis=-1), guesses.distances)
     return made
 
@@ -72,8 +72,3 @@ def with_stacked(made: Guesses, seen: np.ndarray, stack: Stack, scale: Scale) ->
         scores = stack.predict(scale.scores(values[cells]), distances[cells].astype(np.float64))
         stacked.reshape(-1)[cells] = scale.values(scores)
     return Guesses(np.concatenate([made.values, stacked[..., None]], axis=-1), made.distances)
-
-
-def by_name(layout: Layout, scales: Sequence[Scale]) -> Mapping[str, Scale]:
-    """Return the scale of each variable of the layout."""
-    return dict(zip((v.name for v in layout.variables), scales, strict=True))
