@@ -8,14 +8,21 @@ two callers run the three steps in a row.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import xarray as xr
 
+from hydrofill.cf.axes import recognise
 from hydrofill.cf.dataset import Reading, read_dataset, write_fill
+from hydrofill.cf.domains import with_whole_maps
+from hydrofill.cf.variables import classify
 from hydrofill.general.layout import compose_layout
 from hydrofill.layout import Layout
 from hydrofill.reconstruct import FilledVariable, select_variables
+
+TIME = "time"  # the name of the time axis that a single map is given
+NO_DATE = np.datetime64("2000-01-01T00:00:00", "ns")  # the time of a map whose file says nothing of time
 
 
 @dataclass(frozen=True)
@@ -35,17 +42,22 @@ class FillOptions:
 
 @dataclass(frozen=True, eq=False)
 class PreparedFill:
-    """A dataset that was read and is not filled yet; `names` are the variables to fill, as the bundle calls them."""
+    """A dataset that was read and is not filled yet.
+
+    names: the variables to fill, as the bundle calls them. added_time: whether `dataset` is a single map that was given
+    a time axis of one step to be read; the filled dataset has none.
+    """
 
     dataset: xr.Dataset
     reading: Reading
     names: list[str]
     options: FillOptions
+    added_time: bool = False
 
     def write(self, filled: Mapping[str, FilledVariable], provenance: Mapping[str, str]) -> xr.Dataset:
         """Return the dataset with its gaps filled, with flags, standard deviations and provenance."""
         options = self.options
-        return write_fill(
+        written = write_fill(
             self.dataset,
             self.reading,
             filled,
@@ -53,6 +65,7 @@ class PreparedFill:
             uncertainty=options.uncertainty,
             only_gaps=options.only_gaps,
         )
+        return written.isel({TIME: 0}, drop=True) if self.added_time else written
 
 
 def prepare_fill(dataset: xr.Dataset, layout: Layout, options: FillOptions) -> PreparedFill:
@@ -63,8 +76,29 @@ def prepare_fill(dataset: xr.Dataset, layout: Layout, options: FillOptions) -> P
         UnknownVariableError: a name in `options.variables` is not in the bundle or not in the dataset.
     """
     if layout.general:
-        reading = read_dataset(dataset)
-        own = compose_layout(reading.cube, reading.grid_units)
-        return PreparedFill(dataset, reading, select_variables(reading.cube, own, options.variables), options)
+        return _prepare_general(dataset, options)
     reading = read_dataset(dataset, layout)
     return PreparedFill(dataset, reading, select_variables(reading.cube, layout, options.variables), options)
+
+
+def _prepare_general(dataset: xr.Dataset, options: FillOptions) -> PreparedFill:
+    """Read every variable of `dataset` that a general bundle can fill."""
+    maps = _single_maps(dataset)
+    if maps:
+        dataset = dataset.assign({name: dataset[name].expand_dims(TIME) for name in maps})
+        dataset = dataset.assign_coords({TIME: (TIME, np.array([NO_DATE]))})
+    reading = read_dataset(dataset)
+    reading = replace(reading, cube=with_whole_maps(reading.cube))
+    own = compose_layout(reading.cube, reading.grid_units)
+    names = select_variables(reading.cube, own, options.variables)
+    return PreparedFill(dataset, reading, names, options, added_time=bool(maps))
+
+
+def _single_maps(dataset: xr.Dataset) -> list[str]:
+    """Return the maps (y, x) with gaps of a dataset without a time axis; these are filled as frames of one step."""
+    dimensions = recognise(dataset)
+    if any(d.axis == "time" for d in dimensions.values()) or TIME in dataset.variables:
+        return []
+    found = classify(dataset, dimensions)
+    maps = [name for name, classification in found.items() if classification.kind == "static_grid"]
+    return [name for name in maps if dataset[name].dtype.kind == "f" and bool(dataset[name].isnull().any())]

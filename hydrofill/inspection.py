@@ -72,6 +72,8 @@ def _verdict(
     """Return what this bundle takes the variable as, and why."""
     if found.kind not in ("grid", "series"):
         return found.role, found.reason
+    if layout.general:
+        return "fill", f"{found.reason}; {bundle} fills any variable"
     if known_as is None:
         return "left out", f"{bundle} does not fill {name}"
     spec = layout.spec(known_as)

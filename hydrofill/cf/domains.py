@@ -55,6 +55,17 @@ def with_mask_domain(cube: WaterCube) -> WaterCube:
     return replace(cube, domain=domains)
 
 
+def with_whole_maps(cube: WaterCube) -> WaterCube:
+    """Return a cube of one frame with the whole grid as the domain of each gridded variable without a domain.
+
+    In a single frame nothing tells a gap from a place where the variable has no value at any time.
+    """
+    if len(cube.time) != 1:
+        return cube
+    whole = {name: np.ones(cube.shape[1:], bool) for name in cube.of_kind("grid")}
+    return replace(cube, domain={**whole, **cube.domain})
+
+
 def with_model_domain(cube: WaterCube, layout: Layout) -> WaterCube:
     """Return the cube with the model's domain for each gridded variable without a domain.
 

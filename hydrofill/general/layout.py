@@ -98,6 +98,10 @@ def _spec(variable: Variable) -> VariableSpec:
 def describe_variable(variable: Variable, summary: Summary) -> VariableSpec:
     """Return the specification of a variable to fill, with its floor and transform by the values observed."""
     floor = 0.0 if summary.has_zero_floor and not zero_is_a_convention(variable.units) else None
+    if summary.number and summary.lowest == np.nanmax(variable.values):  # nothing else was ever observed
+        return VariableSpec(
+            name=variable.name, kind=variable.kind, units=variable.units, lower=summary.lowest, upper=summary.lowest
+        )
     return VariableSpec(
         name=variable.name,
         kind=variable.kind,
