@@ -27,7 +27,7 @@ WET_QUANTILE = 0.2  # of the values above zero: smaller values count as dry, in 
 
 
 def stretch_by_size(
-    truth: np.ndarray, mean: np.ndarray, std: np.ndarray, frame: np.ndarray, prior_frames: float = 0.0
+    truth: np.ndarray, mean: np.ndarray, std: np.ndarray, frame: np.ndarray, prior_groups: float = 0.0
 ) -> Stretch:
     """Return for each size of `std` the factor with which COVERAGE of the truths lie in a normal's central interval.
 
@@ -37,13 +37,13 @@ def stretch_by_size(
         truth: (n,) values that were hidden.
         mean: (n,) the fill.
         std: (n,) its standard deviation.
-        frame: (n,) number of the frame that each cell is in.
-        prior_frames: frames at which the measured factors count as much as a factor of 1.
+        frame: (n,) number of the frame, or of another group of cells that are wrong together, of each cell.
+        prior_groups: groups at which the measured factors count as much as a factor of 1.
     """
-    n_frames = len(np.unique(frame))
-    share = n_frames / (n_frames + prior_frames) if n_frames else 0.0
+    n_groups = len(np.unique(frame))
+    share = n_groups / (n_groups + prior_groups) if n_groups else 0.0
     score = np.abs(truth - mean) / np.maximum(std, MIN_STD)
-    sizes = min(MAX_STD_CLASSES, len(std) // MIN_CELLS_PER_CLASS, n_frames // MIN_FRAMES_PER_STD_CLASS)
+    sizes = min(MAX_STD_CLASSES, len(std) // MIN_CELLS_PER_CLASS, n_groups // MIN_FRAMES_PER_STD_CLASS)
     knots: dict[float, float] = {}
     for part in np.array_split(np.argsort(std, kind="stable"), max(sizes, 1)):
         ordered = np.sort(score[part])
@@ -66,16 +66,16 @@ def dry_threshold(truth: np.ndarray, mean: np.ndarray, wet: float, cost: float) 
     return float(max(fitting, default=0.0))
 
 
-def calibration_of(pairs: np.ndarray, spec: VariableSpec, prior_frames: float = 0.0) -> Calibration:
+def calibration_of(pairs: np.ndarray, spec: VariableSpec, prior_groups: float = 0.0) -> Calibration:
     """Return the calibration of one variable from its hidden cells.
 
     Args:
-        pairs: (5, n) truth, mean, standard deviation, distance class and number of the frame of each cell.
+        pairs: (5, n) truth, mean, standard deviation, distance class and frame (or other group) of each cell.
         spec: the variable.
-        prior_frames: frames at which the measured factors count as much as a factor of 1.
+        prior_groups: groups at which the measured factors count as much as a factor of 1.
     """
     truth, mean, std, distance, frame = pairs
-    overall = stretch_by_size(truth, mean, std, frame, prior_frames)
+    overall = stretch_by_size(truth, mean, std, frame, prior_groups)
     positive = truth[truth > 0]
     has_dry_spells = spec.transform == "sqrt" and np.mean(truth <= 0) >= OFTEN_DRY and len(positive) > 0
     wet = float(np.quantile(positive, WET_QUANTILE)) if has_dry_spells else 0.0
@@ -90,6 +90,6 @@ def calibration_of(pairs: np.ndarray, spec: VariableSpec, prior_frames: float = 
         own = distance == number
         enough = own.sum() >= MIN_CELLS_PER_CLASS
         stretches.append(
-            stretch_by_size(truth[own], mean[own], std[own], frame[own], prior_frames) if enough else overall
+            stretch_by_size(truth[own], mean[own], std[own], frame[own], prior_groups) if enough else overall
         )
     return Calibration(stretch=tuple(stretches), dry_below=tuple(dry))

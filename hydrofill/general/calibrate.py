@@ -23,8 +23,9 @@ from hydrofill.layout import Layout
 from hydrofill.reconstruct import Predictor, reconstruct
 from hydrofill.tokens import Queries, Tokens
 
-PRIOR_FRAMES = 4.0  # frames at which measured factors of standard deviations count as much as a factor of 1
-BLEND_FRAMES = 10.0  # frames at which a measured weight of the network counts as much as a weight of 1
+PRIOR_GROUPS = 4.0  # groups at which measured factors of standard deviations count as much as a factor of 1
+BLEND_GROUPS = 10.0  # groups at which a measured weight of the network counts as much as a weight of 1
+GROUP_CELLS, GROUP_STEPS = 16, 8
 STACKED = GENERAL_GUESSES.index("stacked")
 LINEAR = GENERAL_GUESSES.index("in_time")
 MIN_CELLS = 20  # hidden cells of a kind of gap, from which its skill is reported
@@ -95,8 +96,8 @@ class WeightedPredictor:
 class _HiddenFill:
     """The hidden cells of one variable over all draws, arrays (n, ...).
 
-    truth, mean, std, stacked: values. guesses: (n, G). region, distance: classes. frame: number of the frame, different
-    in each draw. kind: code of the kind of gap.
+    truth, mean, std: values. guesses: (n, G). region, distance: classes. group: number of a group of cells that are
+    wrong together, different in each draw. kind: code of the kind of gap.
     """
 
     truth: np.ndarray
@@ -105,7 +106,7 @@ class _HiddenFill:
     guesses: np.ndarray
     region: np.ndarray
     distance: np.ndarray
-    frame: np.ndarray
+    group: np.ndarray
     kind: np.ndarray
 
 
@@ -132,8 +133,8 @@ def calibrate_record(check: SelfCheck, predict: Predictor) -> RecordCalibration:
         mean = (own * hidden.mean + (1 - own) * hidden.guesses[:, STACKED]).astype(np.float32)
         if spec.lower is not None or spec.upper is not None:
             mean = np.clip(mean, spec.lower, spec.upper)
-        rows = np.stack([a.astype(np.float64) for a in (hidden.truth, mean, hidden.std, hidden.distance, hidden.frame)])
-        calibration[spec.name] = calibration_of(rows, spec, PRIOR_FRAMES)
+        rows = np.stack([a.astype(np.float64) for a in (hidden.truth, mean, hidden.std, hidden.distance, hidden.group)])
+        calibration[spec.name] = calibration_of(rows, spec, PRIOR_GROUPS)
         used = calibration[spec.name].apply(mean, hidden.std, hidden.distance)
         skill[spec.name] = _skill(hidden, *used)
     return RecordCalibration(weight, calibration, skill, cells)
@@ -173,9 +174,20 @@ def _cells_of(draw: Draw, made: tuple[np.ndarray, np.ndarray], name: str, number
         guesses=guesses.values[at],
         region=regions(guesses.distances[at]),
         distance=distance_classes(~np.isnan(draw.gappy.variables[name].values))[at],
-        frame=np.nonzero(at)[0] + number * len(draw.truth.time),
+        group=_groups(at) + number * at.size,
         kind=draw.codes[name][at],
     )
+
+
+def _groups(at: np.ndarray) -> np.ndarray:
+    """Return the number of the group of each True cell, (n,): cells of a group are near each other.
+
+    Cells near each other are wrong together, so that a group counts as little more than one cell. A group is a block of
+    GROUP_CELLS x GROUP_CELLS cells of one frame (T, H, W), or GROUP_STEPS steps of one gauge (T, N).
+    """
+    index = np.nonzero(at)
+    sizes = (GROUP_STEPS, 1) if at.ndim == 2 else (1, GROUP_CELLS, GROUP_CELLS)
+    return np.asarray(np.ravel_multi_index([i // size * size for i, size in zip(index, sizes, strict=True)], at.shape))
 
 
 def _joined(parts: Sequence[_HiddenFill]) -> _HiddenFill:
@@ -194,7 +206,7 @@ def _weights(hidden: _HiddenFill) -> np.ndarray:
         step, wanted = hidden.mean[own] - stacked, hidden.truth[own] - stacked
         size = float(np.sum(step * step))
         if size > 0 and np.isfinite(size):
-            pull = size * BLEND_FRAMES / max(len(np.unique(hidden.frame[own])), 1)
+            pull = size * BLEND_GROUPS / max(len(np.unique(hidden.group[own])), 1)
             weight[region] = np.clip((float(np.sum(step * wanted)) + pull) / (size + pull), 0, 1)
     return weight
 
