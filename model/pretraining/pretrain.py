@@ -42,7 +42,7 @@ FIRST_YEAR, LAST_YEAR = (datetime(year, 1, 1, tzinfo=UTC) for year in (1860, 210
 RECORDS, LOG, PRETRAINING = "records", "log.csv", "pretraining.yaml"
 MIN_CELL_ERROR = 0.02  # standard scores: smaller errors of the stacked guess weigh no more in the loss
 STEPS_PER_SAVE = 500
-STEPS_PER_REPORT = 50
+STEPS_PER_REPORT = 25
 CHECK_WINDOWS = 4  # of each held-out record
 LOSS_MEMORY = 0.98  # of the running mean of the loss
 

@@ -22,7 +22,7 @@ from model.data.windows import Example
 from model.pretraining.gap_library import MaskLibrary, draw_natural_gaps
 
 PATCH_SIDES = (2, 3, 4, 4)  # a window has patches of one of these sides
-TOKENS = (250, 700)  # range of the number of tokens of a window
+TOKENS = (150, 420)  # range of the number of tokens of a window
 MIN_STD = 1e-6  # of a variable relative to its mean, below which the record is not used
 MAX_TRIES = 20  # to draw a window with a hidden value
 
