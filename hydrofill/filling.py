@@ -7,12 +7,14 @@ two callers run the three steps in a row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import xarray as xr
 
 from hydrofill.cf.dataset import Reading, read_dataset, write_fill
+from hydrofill.cube import WaterCube
+from hydrofill.errors import NothingObservedError
 from hydrofill.general.layout import compose_layout
 from hydrofill.layout import Layout
 from hydrofill.reconstruct import FilledVariable, select_variables
@@ -61,10 +63,19 @@ def prepare_fill(dataset: xr.Dataset, layout: Layout, options: FillOptions) -> P
     Raises:
         ContractError: the dataset does not suit the bundle; names the variable, what was found and what was expected.
         UnknownVariableError: a name in `options.variables` is not in the bundle or not in the dataset.
+        NothingObservedError: all variables are missing everywhere, or a general bundle is to fill a variable that is.
     """
     if layout.general:
         reading = read_dataset(dataset)
         own = compose_layout(reading.cube, reading.grid_units)
+        _check_observed(reading.cube, options.variables)
         return PreparedFill(dataset, reading, select_variables(reading.cube, own, options.variables), options)
     reading = read_dataset(dataset, layout)
     return PreparedFill(dataset, reading, select_variables(reading.cube, layout, options.variables), options)
+
+
+def _check_observed(cube: WaterCube, names: Sequence[str]) -> None:
+    """Raise NothingObservedError if a variable in `names` has no value."""
+    for name in names:
+        if name in cube.variables and not cube.variables[name].valid.any():
+            raise NothingObservedError("has no value to fill its gaps from: all its values are missing", where=name)
