@@ -215,7 +215,7 @@ def _general_records() -> Iterator[WaterCube]:
             np.arange(rows, dtype=np.float64),
             np.arange(columns, dtype=np.float64),
             Sites(ids, along, along),
-            {"any": Variable(name="any", kind="grid" if rows else "series", values=values, units="mm")},
+            {"any": Variable(name="any", kind="grid" if rows else "series", values=values, units="")},
         )
 
 

@@ -5,10 +5,22 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 NAME = "general"
+FIRST_CALL: dict[str, Any] = {  # of docs/serving.md
+    "time": ["2012-08-01T00:00:00Z", "2012-08-02T00:00:00Z"],
+    "y": [1.0, 2.0],
+    "x": [1.0, 2.0],
+    "fields": {
+        "precipitation": {
+            "units": "mm day-1",
+            "values": [[[0.0, 1.0], [1.5, 2.0]], [[None, 0.5], [None, None]]],
+        }
+    },
+}
 WHEN = datetime(2026, 1, 1, tzinfo=UTC)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import xarray as xr
 
 from app.bundles.registry import Registry
+from app.codecs import json
 from app.codecs.netcdf import NetcdfBody
 from app.errors import AmbiguousBundleError
 from app.service import choose_bundle
@@ -16,6 +18,7 @@ from hydrofill.bundle import find_bundle, read_bundle
 from hydrofill.filling import FillOptions
 from hydrofill.inference.model import Model
 from hydrofill.layout import GENERAL, Layout
+from tests.support.general import FIRST_CALL
 from tests.support.servers import SAMPLE
 from tests.support.tiny import sample
 
@@ -105,3 +108,10 @@ def test_sample_of_the_page_goes_to_the_shipped_bundle_of_its_basin(registry: Re
     both = registry_of(unloaded(find_bundle("lez-daily")), registry.models["general"])
     with xr.open_dataset(SAMPLE, engine="h5netcdf") as page_sample:
         assert chosen(both, page_sample.load()) == "lez-daily"
+
+
+def test_first_call_of_the_documentation_goes_to_the_general_bundle(registry: Registry) -> None:
+    both = registry_of(unloaded(find_bundle("lez-daily")), registry.models["general"])
+    body = json.decode(msgspec.json.encode(FIRST_CALL), None)
+    model, fill = choose_bundle(body, both, None, FillOptions())
+    assert (model.manifest.name, fill.names) == ("general", ["precipitation"])
