@@ -11,7 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 Number = float | None  # null for a missing value
 Units = Annotated[
     str,
-    Meta(description="Units of the values. They are converted to the model's units and back.", examples=["mm day-1"]),
+    Meta(
+        description="Units of the values. They are converted to the bundle's units and back; a general bundle fills in "
+        "any units, and needs none.",
+        examples=["mm day-1"],
+    ),
 ]
 Axis = Annotated[
     list[float],
@@ -64,17 +68,34 @@ class ReconstructRequest(Struct, forbid_unknown_fields=True):
     static: dict[str, Raw] = {}
 
 
+class ExpectedSkill(Struct):
+    """Skill on values of the data that were hidden as a check, for one kind of gap, in the variable's units.
+
+    `cells`: number of hidden values. `rmse`: root mean square error of the fill. `coverage90`: share of the values
+    within the 90 % interval. `linear_rmse`: RMSE of linear interpolation in time. `best_guess`, `best_guess_rmse`: the
+    classical estimate of the smallest error. Null where there is no such estimate.
+    """
+
+    cells: int
+    rmse: float | None
+    coverage90: float | None
+    linear_rmse: float | None
+    best_guess: str
+    best_guess_rmse: float | None
+
+
 class Reconstructed(Struct):
     """A variable of the reply; its arrays have one shape. Reconstructed variables have `std` and `flag`.
 
     `flag`: 0 observed, 1 filled, 2 outside, 3 refused. `std`: standard deviation, 0 where observed, null where not
-    filled.
+    filled. `expected_skill`: of a fill by a general bundle, by kind of gap.
     """
 
     units: str
     values: list[Any]
     std: list[Any] | UnsetType = UNSET
     flag: list[Any] | UnsetType = UNSET
+    expected_skill: dict[str, ExpectedSkill] | UnsetType = UNSET
 
 
 class BundleUsed(Struct):
@@ -96,7 +117,7 @@ class TimingMs(Struct, frozen=True):
 
 
 class ReconstructReply(Struct):
-    """The request's data with its gaps filled."""
+    """The request's data with its gaps filled. `calibration` says how a fill by a general bundle was calibrated."""
 
     time: list[str]
     fields: dict[str, Reconstructed]
@@ -105,6 +126,7 @@ class ReconstructReply(Struct):
     static: dict[str, Reconstructed]
     bundle: BundleUsed
     timing_ms: TimingMs
+    calibration: str | UnsetType = UNSET
     y: list[float] | UnsetType = UNSET
     x: list[float] | UnsetType = UNSET
     lat: list[float] | UnsetType = UNSET
@@ -141,7 +163,10 @@ class BundleSummary(ReplyModel):
     precision: str = Field(
         description="Precision of the network's blocks: float32, float16 or int8.", examples=["float32"]
     )
-    variables: tuple[VariableSummary, ...]
+    general: bool = Field(description="Whether the bundle fills variables of any name and units, on any grid.")
+    variables: tuple[VariableSummary, ...] = Field(
+        description="The variables that the bundle fills; none for a general bundle, which fills any."
+    )
 
 
 class BundleList(ReplyModel):
@@ -165,7 +190,10 @@ class Estimate(ReplyModel):
     """The predicted cost of a request, over all its windows."""
 
     bundle: str = Field(examples=["lez-daily"])
-    windows: int = Field(description="Windows that hold both gaps to fill and observed values.")
+    windows: int = Field(
+        description="Windows that hold both gaps to fill and observed values. For a general bundle, the windows of the "
+        "check on hidden values count too, here and below."
+    )
     tokens: int = Field(description="Visible tokens to encode.")
     queries: int = Field(description="Queries to decode.")
     body_bytes: int = Field(description="Bytes of the body as sent.")

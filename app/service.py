@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -24,10 +24,12 @@ from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import Span, Tracing
 from hydrofill.cancellation import Cancellation
-from hydrofill.errors import ContractError, UnknownVariableError
+from hydrofill.cf.variables import classify
+from hydrofill.errors import ContractError, NothingObservedError, UnknownVariableError
 from hydrofill.filling import FillOptions, PreparedFill, prepare_fill
 from hydrofill.inference.model import Model, Outcome
 from hydrofill.layout import Layout
+from hydrofill.suitability import suits
 
 T = TypeVar("T")
 
@@ -119,8 +121,16 @@ class Service:
             began = time.perf_counter()
             filled = fill.write(outcome.filled, model.provenance(outcome))
             timing = _timing(started, decoded, outcome)
-            manifest, names = model.manifest, frozenset(outcome.filled)
-            reply = Reply(filled, fill.reading, names, manifest.name, manifest.version, model.sha256, timing)
+            reply = Reply(
+                filled,
+                fill.reading,
+                outcome.filled,
+                model.manifest.name,
+                model.manifest.version,
+                model.sha256,
+                timing,
+                outcome.calibration,
+            )
             answer = EncodedReply(writing.encode(reply), writing.media_type, timing)
             self.metrics.observe_encode(writing.media_type, time.perf_counter() - began)
             return answer
@@ -172,21 +182,49 @@ def prepare_body(decoded: DecodedBody, layout: Layout, options: FillOptions) -> 
     try:
         return prepare_fill(dataset, layout, options)
     except ContractError as error:
-        if isinstance(error, UnknownVariableError) and error.where in options.variables:
+        if isinstance(error, UnknownVariableError | NothingObservedError) and error.where in options.variables:
             problem = f"{error.where}: {error.problem}"
-            raise UnknownVariableError(
-                problem, where="query/variables", got=error.got, expected=error.expected
-            ) from error
+            raise type(error)(problem, where="query/variables", got=error.got, expected=error.expected) from error
         raise error.at(decoded.locate(error.where)) from error
 
 
 def _prepare(decoded: DecodedBody, served: ServedBundles, bundle: str | None, options: FillOptions) -> PreparedRequest:
-    registry = served.registry
-    model = registry.get(bundle) if bundle else registry.choose(decoded.variables)
-    fill = prepare_body(decoded, model.layout, options)
+    model, fill = choose_bundle(decoded, served.registry, bundle, options)
     cost = served.costs[model.sha256]
     load = count_load(fill.reading.cube, model.layout, fill.names, options.max_gap)
     return PreparedRequest(model, fill, load, cost, cost.predict_s(load))
+
+
+def choose_bundle(
+    decoded: DecodedBody, registry: Registry, bundle: str | None, options: FillOptions
+) -> tuple[Model, PreparedFill]:
+    """Return the bundle that fills a body, and the body as read for this bundle.
+
+    A bundle that is named is used. Otherwise a bundle of named variables is used if it knows all variables of the body
+    and the body lies where it was trained, and else the general bundle. Without a general bundle, the only bundle that
+    is loaded is used, or the only one that knows the variables.
+
+    Raises:
+        ContractError: the body does not suit the bundle; the bundle is unknown, or several suit.
+    """
+    if bundle or not registry.general:
+        model = registry.get(bundle) if bundle else registry.choose(decoded.variables)
+        return model, prepare_body(decoded, model.layout, options)
+    suited = {}
+    for model in registry.knowing(decoded.variables):
+        with suppress(ContractError):  # a body that this bundle refuses may suit another
+            fill = prepare_body(decoded, model.layout, options)
+            if _knows_all(fill) and suits(model.layout, fill.reading.cube):
+                suited[model.manifest.name] = (model, fill)
+    model = registry.only([model for model, _ in suited.values()] or registry.general)
+    return suited.get(model.manifest.name) or (model, prepare_body(decoded, model.layout, options))
+
+
+def _knows_all(fill: PreparedFill) -> bool:
+    """Return whether every field and every series of the dataset was read for the bundle."""
+    found = classify(fill.dataset, fill.reading.dimensions)
+    fillable = {name for name, classification in found.items() if classification.kind in ("grid", "series")}
+    return fillable <= set(fill.reading.source.values())
 
 
 def _no_work() -> None:

@@ -7,7 +7,7 @@ two callers run the three steps in a row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +17,8 @@ from hydrofill.cf.axes import recognise
 from hydrofill.cf.dataset import Reading, read_dataset, write_fill
 from hydrofill.cf.domains import with_whole_maps
 from hydrofill.cf.variables import classify
+from hydrofill.cube import WaterCube
+from hydrofill.errors import NothingObservedError
 from hydrofill.general.layout import compose_layout
 from hydrofill.layout import Layout
 from hydrofill.reconstruct import FilledVariable, select_variables
@@ -74,6 +76,7 @@ def prepare_fill(dataset: xr.Dataset, layout: Layout, options: FillOptions) -> P
     Raises:
         ContractError: the dataset does not suit the bundle; names the variable, what was found and what was expected.
         UnknownVariableError: a name in `options.variables` is not in the bundle or not in the dataset.
+        NothingObservedError: all variables are missing everywhere, or a general bundle is to fill a variable that is.
     """
     if layout.general:
         return _prepare_general(dataset, options)
@@ -90,6 +93,7 @@ def _prepare_general(dataset: xr.Dataset, options: FillOptions) -> PreparedFill:
     reading = read_dataset(dataset)
     reading = replace(reading, cube=with_whole_maps(reading.cube))
     own = compose_layout(reading.cube, reading.grid_units)
+    _check_observed(reading.cube, options.variables)
     names = select_variables(reading.cube, own, options.variables)
     return PreparedFill(dataset, reading, names, options, added_time=bool(maps))
 
@@ -102,3 +106,10 @@ def _single_maps(dataset: xr.Dataset) -> list[str]:
     found = classify(dataset, dimensions)
     maps = [name for name, classification in found.items() if classification.kind == "static_grid"]
     return [name for name in maps if dataset[name].dtype.kind == "f" and bool(dataset[name].isnull().any())]
+
+
+def _check_observed(cube: WaterCube, names: Sequence[str]) -> None:
+    """Raise NothingObservedError if a variable in `names` has no value."""
+    for name in names:
+        if name in cube.variables and not cube.variables[name].valid.any():
+            raise NothingObservedError("has no value to fill its gaps from: all its values are missing", where=name)

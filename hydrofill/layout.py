@@ -15,7 +15,10 @@ Transform = Literal["identity", "sqrt"]
 # Limits of a general layout, which the shapes of a general network's tensors follow from.
 MAX_VARIABLES = 16
 MAX_TOKEN_SIZE = 16  # cells of a patch, and static variables of each kind
-Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z_][A-Za-z0-9_.\-]*$")]
+# A name that NetCDF takes: no slash, no control character, no space or dot in front and no space at the end.
+NAME = r"^[^\s/.\x00-\x1f\x7f](?:[^/\x00-\x1f\x7f]*[^\s/\x00-\x1f\x7f])?$"
+MAX_NAME_LENGTH = 200
+Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH, pattern=NAME)]
 
 
 class Frozen(BaseModel):

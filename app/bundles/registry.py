@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +39,16 @@ class Registry:
             raise UnknownBundleError(f"no bundle {name!r} is loaded", expected=f"one of {list(self.models)}")
         return self.models[name]
 
+    @property
+    def general(self) -> list[Model]:
+        """The models of general bundles, which fill any variable."""
+        return [model for model in self.models.values() if model.layout.general]
+
+    def knowing(self, variables: Sequence[VariableId]) -> list[Model]:
+        """Return the models of the bundles of named variables that know at least one of these variables."""
+        named = (model for model in self.models.values() if not model.layout.general)
+        return [model for model in named if any(_knows(model, variable) for variable in variables)]
+
     def choose(self, variables: Iterable[VariableId]) -> Model:
         """Return the model for these variables: the only one loaded, or the only one with all known variables.
 
@@ -51,12 +61,20 @@ class Registry:
             return next(iter(self.models.values()))
         known = {name: {v.name for v in variables if _knows(model, v)} for name, model in self.models.items()}
         wanted = set().union(*known.values())
-        choices = [name for name in known if wanted and known[name] == wanted]
-        if len(choices) != 1:
+        return self.only([self.models[name] for name in known if wanted and known[name] == wanted])
+
+    def only(self, models: Sequence[Model]) -> Model:
+        """Return the only one of these models.
+
+        Raises:
+            AmbiguousBundleError: there is not exactly one; names the choices.
+        """
+        if len(models) != 1:
+            names = [model.manifest.name for model in models]
             raise AmbiguousBundleError(
-                "the bundle must be named", where="query/bundle", expected=f"one of {choices or list(known)}"
+                "the bundle must be named", where="query/bundle", expected=f"one of {names or list(self.models)}"
             )
-        return self.models[choices[0]]
+        return models[0]
 
 
 def load_registry(folder: Path, runtime: Runtime, last: Registry | None = None) -> Registry:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -11,6 +11,9 @@ import xarray as xr
 from app.schemas import TimingMs
 from hydrofill.cf.dataset import Reading
 from hydrofill.layout import Layout
+from hydrofill.reconstruct import FilledVariable
+
+EXPECTED_SKILL = "hydrofill_expected_skill"  # attribute of a variable that a general bundle filled
 
 
 class VariableId(NamedTuple):
@@ -29,7 +32,7 @@ class DecodedBody(Protocol):
         ...
 
     def to_dataset(self, layout: Layout) -> xr.Dataset:
-        """Return the body as a dataset.
+        """Return the body as a dataset; a general layout takes variables of any name.
 
         Raises:
             ContractError: shapes, coordinates or names do not fit together, or do not fit `layout`.
@@ -43,15 +46,24 @@ class DecodedBody(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Reply:
-    """A filled dataset, how it was read, which of the model's variables were filled, and by which bundle."""
+    """A filled dataset, how it was read, and by which bundle it was filled.
+
+    filled: the fill of each variable, by the bundle's names. calibration: how a fill by a general bundle was
+    calibrated, in words.
+    """
 
     dataset: xr.Dataset
     reading: Reading
-    filled: frozenset[str]
+    filled: Mapping[str, FilledVariable]
     bundle: str
     version: str
     sha256: str
     timing: TimingMs
+    calibration: str | None = None
+
+    def expected_skill(self, name: str) -> str | None:
+        """Return the expected skill of the fill of a variable as a JSON text; None if it was not measured."""
+        return self.filled[name].attributes.get(EXPECTED_SKILL) if name in self.filled else None
 
 
 @dataclass(frozen=True)

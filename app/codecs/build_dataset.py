@@ -8,17 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from hydrofill.cf.variables import COMPANIONS
 from hydrofill.cube import DIMS, Kind
 from hydrofill.errors import CoordinateError, StructureError
+from hydrofill.general.layout import check_name
 
 Y_NAMES, X_NAMES = ("y", "lat"), ("x", "lon")
 GRID_NAMES = (frozenset({"y", "x"}), frozenset({"lat", "lon"}))
+SITE_PLACES = tuple(f"site_{name}" for name in (*Y_NAMES, *X_NAMES))
+COORDINATES = frozenset({"time", *Y_NAMES, *X_NAMES, "site", *SITE_PLACES})
 AXIS_UNITS = {"lat": "degrees_north", "lon": "degrees_east"}
 
 
 @dataclass(frozen=True, eq=False)
 class NamedArray:
-    """A variable by the model's name; `where` is its place in the body, for error messages."""
+    """A variable by the name in the body; `where` is its place in the body, for error messages."""
 
     name: str
     kind: Kind
@@ -82,6 +86,20 @@ def check_grid(grid: Mapping[str, np.ndarray], needed: bool) -> dict[str, np.nda
         if axis.ndim != 1 or len(axis) == 0:
             raise CoordinateError("must hold at least one coordinate in one dimension", where=name, got=axis.shape)
     return {name: grid[name] for name in (*Y_NAMES, *X_NAMES) if name in grid}
+
+
+def check_any_name(name: str, where: str) -> None:
+    """Check the name of a variable that no bundle knows by name.
+
+    Raises:
+        StructureError: the name is that of a coordinate, ends like a companion of another variable, or is impossible.
+    """
+    check_name(name, where)
+    if name in COORDINATES:
+        raise StructureError("is the name of a coordinate; rename the variable", where=where)
+    end = next((end for end in COMPANIONS if name.endswith(end)), None)
+    if end is not None:
+        raise StructureError(f"a name that ends in {end} belongs to another variable; rename the variable", where=where)
 
 
 def _check_shape(variable: NamedArray, dims: tuple[str, ...], lengths: Mapping[str, int]) -> None:

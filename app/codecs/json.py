@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +14,20 @@ import xarray as xr
 from msgspec import UNSET, Raw, UnsetType
 
 from app.codecs.base import Codec, Reply, VariableId
-from app.codecs.build_dataset import X_NAMES, Y_NAMES, NamedArray, SiteArrays, build_dataset, check_grid
+from app.codecs.build_dataset import (
+    X_NAMES,
+    Y_NAMES,
+    NamedArray,
+    SiteArrays,
+    build_dataset,
+    check_any_name,
+    check_grid,
+)
 from app.codecs.times import read_times, write_times
 from app.errors import TooLargeError
 from app.schemas import (
     BundleUsed,
+    ExpectedSkill,
     Field3D,
     Reconstructed,
     ReconstructReply,
@@ -47,6 +57,8 @@ SECTION_OF: Mapping[Kind, str] = {
     "static_grid": "static",
     "static_site": "static",
 }
+KIND_OF_SECTION: Mapping[str, Kind] = {"fields": "grid", "series": "series"}
+STATIC_KINDS: Mapping[int, Kind] = {1: "static_site", 2: "static_grid"}  # by the number of dimensions
 T = TypeVar("T")
 PATH_STEP = re.compile(r"\.([A-Za-z_]\w*)|\[(\d+)\]")
 
@@ -82,16 +94,22 @@ class JsonBody:
         grid = {name: np.array(axis, np.float64) for name, axis in sent_axes.items() if axis is not UNSET}
         grid = check_grid(grid, needed=bool(request.fields))
         variables = [
-            _read_variable(raw, f"{section}/{name}", section, self._kind(section, name, layout))
+            _read_variable(raw, section, name, self._kind(section, name, layout))
             for section in SECTIONS
             for name, raw in getattr(request, section).items()
         ]
         return build_dataset(read_times(request.time), grid, _read_sites(request.sites, grid), variables)
 
-    def _kind(self, section: str, name: str, layout: Layout) -> Kind:
-        """Return the kind of the variable `name`; raise an error if that kind does not belong in `section`."""
+    def _kind(self, section: str, name: str, layout: Layout) -> Kind | None:
+        """Return the kind of the variable `name`; None for a static variable whose shape tells.
+
+        Raise an error if the kind does not belong in `section`, or a general layout cannot take the name.
+        """
         if section == "static" and name.endswith("_domain") and name.removesuffix("_domain") in self.request.fields:
             return "static_grid"
+        if layout.general:
+            check_any_name(name, f"{section}/{name}")
+            return KIND_OF_SECTION.get(section)
         specs = {s.name: s for s in (*layout.variables, *layout.static)}
         if name not in specs:
             allowed = sorted(n for n, s in specs.items() if SECTION_OF[s.kind] == section)
@@ -127,7 +145,10 @@ def encode(reply: Reply) -> bytes:
     sections: dict[str, dict[str, Reconstructed]] = {section: {} for section in SECTIONS}
     for name, source in reply.reading.source.items():
         kind = cube.variables[name].kind
-        sections[SECTION_OF[kind]][source] = _write_variable(dataset, dimensions, source, kind, name in reply.filled)
+        written = _write_variable(dataset, dimensions, source, kind, name in reply.filled)
+        if (skill := reply.expected_skill(name)) is not None:
+            written.expected_skill = _read_skill(skill)
+        sections[SECTION_OF[kind]][source] = written
         if f"{source}_domain" in dataset.data_vars:
             sections["static"][f"{source}_domain"] = _write_variable(
                 dataset, dimensions, f"{source}_domain", "static_grid", False
@@ -145,6 +166,7 @@ def encode(reply: Reply) -> bytes:
         fields=sections["fields"],
         series=sections["series"],
         static=sections["static"],
+        calibration=UNSET if reply.calibration is None else reply.calibration,
         **grid,
     )
     return msgspec.json.encode(document)
@@ -187,15 +209,22 @@ def _read_sites(sites: Sequence[Site], grid: Mapping[str, np.ndarray]) -> SiteAr
     return SiteArrays(ids, {name: np.array(values) for name, values in place.items()})
 
 
-def _read_variable(raw: Raw, where: str, section: str, kind: Kind) -> NamedArray:
-    """Return a variable's values as float64 with NaN for null, and its units."""
-    variable = _read(raw, SECTIONS[section], where)
+def _read_variable(raw: Raw, section: str, name: str, kind: Kind | None) -> NamedArray:
+    """Return a variable's values as float64 with NaN for null, and its units; its shape tells the kind None."""
+    variable = _read(raw, SECTIONS[section], f"{section}/{name}")
+    place = f"{section}/{name}/values"
     try:
         values = np.array(variable.values, dtype=np.float64)
     except (ValueError, TypeError) as error:
-        place, dims = f"{where}/values", DIMS[kind]
-        raise StructureError("the rows are not all of one length", where=place, expected=f"dims {dims}") from error
-    return NamedArray(where.partition("/")[2], kind, values, variable.units, f"{where}/values")
+        expected = f"dims {DIMS[kind]}" if kind else "dims ('y', 'x') or ('site',)"
+        raise StructureError("the rows are not all of one length", where=place, expected=expected) from error
+    return NamedArray(name, kind or STATIC_KINDS[values.ndim], values, variable.units, place)
+
+
+def _read_skill(text: str) -> dict[str, ExpectedSkill]:
+    """Return the expected skill by kind of gap; a figure that is not a number becomes null."""
+    found = json.loads(text, parse_constant=lambda _: None)
+    return msgspec.convert(found, dict[str, ExpectedSkill])
 
 
 def _write_variable(

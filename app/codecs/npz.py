@@ -1,7 +1,9 @@
 """The codec of application/x-npz: flat named arrays, never pickled objects.
 
 Keys of a request: `time` (datetime64, or ISO 8601 texts), `y` and `x` (or `lat` and `lon`), `site` with `site_y` and
-`site_x`, and the model's variables V by name. Each V may have `V_units` (by default the model's units) and `V_domain`.
+`site_x`, and the bundle's variables V by name. Each V may have `V_units` (by default the bundle's units) and
+`V_domain`. A general bundle takes any V. The shape of V tells its dimensions: (time, y, x), (time, site), (y, x) or
+(site,).
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -16,17 +19,25 @@ import numpy as np
 import xarray as xr
 
 from app.codecs.base import Codec, Reply, VariableId
-from app.codecs.build_dataset import X_NAMES, Y_NAMES, NamedArray, SiteArrays, build_dataset, check_grid
+from app.codecs.build_dataset import (
+    COORDINATES,
+    X_NAMES,
+    Y_NAMES,
+    NamedArray,
+    SiteArrays,
+    build_dataset,
+    check_any_name,
+    check_grid,
+)
 from app.codecs.times import read_times
 from app.errors import TooLargeError
 from hydrofill.cf.axes import check_times
-from hydrofill.cube import Kind
+from hydrofill.cube import DIMS, Kind
 from hydrofill.errors import ContractError, CoordinateError, StructureError, UnknownVariableError, UnreadableError
 from hydrofill.layout import Layout
 
 MEDIA_TYPE = "application/x-npz"
 MAX_MEMBERS = 1_000  # far more than the variables of any model
-COORDINATES = frozenset({"time", *Y_NAMES, *X_NAMES, "site", *(f"site_{name}" for name in (*Y_NAMES, *X_NAMES))})
 SUFFIXES = ("_units", "_domain")  # of keys that describe a variable
 KINDS = "biufMU"  # numpy dtype kinds: numbers, times, texts
 
@@ -52,25 +63,64 @@ class NpzBody:
         """Return the request as a dataset on the dimensions time, y and x (or lat and lon), and site."""
         if "time" not in self.arrays:
             raise CoordinateError("is missing", where="time")
-        kinds: dict[str, Kind] = {spec.name: spec.kind for spec in (*layout.variables, *layout.static)}
-        self._check_keys(kinds)
-        units = {spec.name: spec.units for spec in (*layout.variables, *layout.static)}
         names = [variable.name for variable in self.variables]
+        specs = () if layout.general else (*layout.variables, *layout.static)
+        kinds: dict[str, Kind] = self._kinds_by_shape(names) if layout.general else {s.name: s.kind for s in specs}
+        self._check_keys(kinds, layout.general)
+        units = {spec.name: spec.units for spec in specs}
         variables = [
-            NamedArray(name, kinds[name], self._numbers(name), self._text(f"{name}_units", units[name]), name)
+            NamedArray(name, kinds[name], self._numbers(name), self._text(f"{name}_units", units.get(name, "")), name)
             for name in names
         ]
         domains = [f"{name}_domain" for name in names if f"{name}_domain" in self.arrays]
         variables += [NamedArray(name, "static_grid", self._numbers(name), "1", name) for name in domains]
-        axes = {name: self._numbers(name).astype(np.float64) for name in (*Y_NAMES, *X_NAMES) if name in self.arrays}
-        grid = check_grid(axes, needed=any(v.kind in ("grid", "static_grid") for v in variables))
+        grid = check_grid(self._axes(), needed=any(v.kind in ("grid", "static_grid") for v in variables))
         return build_dataset(self._times(), grid, self._sites(), variables)
 
-    def _check_keys(self, kinds: dict[str, Kind]) -> None:
-        """Raise an error for a key that is neither a variable of the model nor describes one of the request."""
+    def _axes(self) -> dict[str, np.ndarray]:
+        return {name: self._numbers(name).astype(np.float64) for name in (*Y_NAMES, *X_NAMES) if name in self.arrays}
+
+    def _kinds_by_shape(self, names: Sequence[str]) -> dict[str, Kind]:
+        """Return the kinds of variables that no bundle knows by name."""
+        grid = tuple(len(axis) for axis in check_grid(self._axes(), needed=False).values())
+        sites = self._sites()
+        shapes = _shapes(len(self._times()), grid, None if sites is None else len(sites.ids))
+        return {name: self._kind_by_shape(name, shapes) for name in names}
+
+    def _kind_by_shape(self, name: str, shapes: Mapping[Kind, tuple[int, ...]]) -> Kind:
+        """Return the kind of a variable that no bundle knows by name: the only kind with its shape.
+
+        Args:
+            name: the key of the variable.
+            shapes: the shape of each kind that the coordinates of the request allow.
+
+        Raises:
+            StructureError: no kind or several kinds have this shape, or the name cannot be used.
+        """
+        check_any_name(name, name)
+        shape = self._numbers(name).shape
+        if len(shape) == 3:
+            return "grid"
+        found = [kind for kind, expected in shapes.items() if expected == shape]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            fitting = " and ".join(str(DIMS[kind]) for kind in found)
+            raise StructureError(
+                f"the shape fits the dimensions {fitting}: send the data as NetCDF or JSON, which name the dimensions",
+                where=name,
+                got=shape,
+            )
+        expected = ", ".join(f"{DIMS[kind]} {expected}" for kind, expected in shapes.items())
+        raise StructureError("the shape does not match the coordinates", where=name, got=shape, expected=expected)
+
+    def _check_keys(self, kinds: Mapping[str, Kind], general: bool) -> None:
+        """Raise an error for a key that is neither a variable of the bundle nor describes one of the request."""
         for key in self.arrays:
             main = next((key.removesuffix(end) for end in SUFFIXES if key.endswith(end)), key)
             if key not in COORDINATES and key not in kinds and (main == key or main not in self.arrays):
+                if general:
+                    raise StructureError("describes a variable that the body does not hold", where=key, expected=main)
                 raise UnknownVariableError(
                     "the model has no such variable", where=key, expected=f"one of {list(kinds)}"
                 )
@@ -113,6 +163,14 @@ class NpzBody:
         return SiteArrays(ids.astype(str).astype(object), values)
 
 
+def _shapes(n_time: int, grid: tuple[int, ...], n_sites: int | None) -> dict[Kind, tuple[int, ...]]:
+    """Return the shape of each kind of variable; `grid` is (H, W), or empty without a grid."""
+    of_grid: dict[Kind, tuple[int, ...]] = {"grid": (n_time, *grid), "static_grid": grid} if grid else {}
+    if n_sites is None:
+        return of_grid
+    return {**of_grid, "series": (n_time, n_sites), "static_site": (n_sites,)}
+
+
 def decode(body: bytes, max_decoded_bytes: int | None) -> NpzBody:
     """Read the arrays in `body`.
 
@@ -130,13 +188,19 @@ def decode(body: bytes, max_decoded_bytes: int | None) -> NpzBody:
 
 
 def encode(reply: Reply) -> bytes:
-    """Write the reply's variables and coordinates by name, with their units and the bundle that filled them."""
+    """Write the reply's variables and coordinates by name, with their units and the bundle that filled them.
+
+    Texts `V_expected_skill` and `hydrofill_calibration` are as the attributes in NetCDF.
+    """
     arrays: dict[str, np.ndarray] = {}
     for name, variable in reply.dataset.variables.items():
         values = variable.values
         arrays[str(name)] = values.astype(str) if values.dtype.kind in "OS" else values
         if "units" in variable.attrs:
             arrays[f"{name}_units"] = np.array(str(variable.attrs["units"]))
+    for name, source in reply.reading.source.items():
+        if (skill := reply.expected_skill(name)) is not None:
+            arrays[f"{source}_expected_skill"] = np.array(skill)
     arrays |= {key: np.array(value) for key, value in reply.dataset.attrs.items() if key.startswith("hydrofill_")}
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:

@@ -2,29 +2,51 @@
 
 The time of a window is a sum of the terms that attention has: a constant, L and L x L (the encoder), Q and Q x L (the
 decoder), for L visible tokens and Q queries. One more term counts the first guesses: these are computed from all values
-of a record, G, even if few cells are to be filled. The weights of the terms are measured at warm-up. A common factor is
-then updated from the time that each request really takes.
+of a record, G, even if few cells are to be filled. A general bundle first measures the record on hidden cells
+(hydrofill/general/self_check.py): the windows and guesses of that check count too. It makes one more guess of each
+missing cell, S, and has a fixed cost for the guesses of each variable, N. The weights of the terms are measured at
+warm-up. A common factor is then updated from the time that each request really takes.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import product
+from operator import add
 
 import numpy as np
 from scipy.optimize import nnls
 
 from app.errors import TooLargeError
-from hydrofill.cube import WaterCube
-from hydrofill.inference.model import Model, example_cube
+from hydrofill.cube import Sites, Variable, WaterCube
+from hydrofill.general.layout import compose_layout
+from hydrofill.general.self_check import hide_parts
+from hydrofill.inference.model import WARM_UP_START, Model, example_cube
 from hydrofill.layout import Layout, Patch
-from hydrofill.reconstruct import count_overlapping_slices, overlapping_slices, record_slices, requested_cells
+from hydrofill.reconstruct import (
+    count_overlapping_slices,
+    meeting_slices,
+    overlapping_slices,
+    record_slices,
+    requested_cells,
+)
 
 # Measured windows: share of a window's steps, and share of their values that is present.
 SHARES = ((1.0, 0.5), (1.0, 0.1), (0.5, 0.5), (0.5, 0.9), (0.25, 0.3), (0.1, 0.5))
+# Records that a general bundle is measured on: shape (T, H, W) or (T, N), and share of the values that is present.
+GENERAL_RECORDS = (
+    ((2, 4, 4), 0.5),
+    ((8, 24, 24), 0.5),
+    ((12, 24, 24), 0.9),
+    ((24, 12, 12), 0.2),
+    ((96, 4), 0.5),
+    ((256, 8), 0.9),
+)
+GRAPH_TERMS, OTHER_TERMS = [0, 1, 2, 3, 4], [0, 3, 5, 6, 7]  # of Load.terms
 RECORD_WINDOWS = 8  # length of the measured record, in windows; only the first has gaps, so that guesses dominate
 CALIBRATION_RECORD_VALUES = 100_000  # values of the measured record, at most (one window at least)
 REPEATS = 2
@@ -35,31 +57,75 @@ FACTOR_RANGE = (0.05, 20.0)
 
 @dataclass(frozen=True)
 class Load:
-    """Counts over all windows of a request, and the sums of the cost model's terms."""
+    """Counts over all windows of a request, and the sums of the cost model's terms 1, L, L², Q, QL, G, S and N."""
 
     windows: int
     tokens: int
     queries: int
     terms: tuple[float, ...]
 
+    def __add__(self, other: Load) -> Load:
+        """Return the load of both."""
+        terms = tuple(a + b for a, b in zip(self.terms, other.terms, strict=True))
+        return Load(self.windows + other.windows, self.tokens + other.tokens, self.queries + other.queries, terms)
+
 
 def count_load(cube: WaterCube, layout: Layout, names: Sequence[str], max_gap: int | None) -> Load:
-    """Count the windows, tokens and queries of a fill of `names`, as `hydrofill.reconstruct.reconstruct` would.
+    """Count the windows, tokens and queries of a fill of `names`, as `hydrofill.inference.model.Model.run` would.
 
     Raises:
         TooLargeError: there are more than MAX_WINDOWS windows.
     """
-    _check_windows(cube, layout)
+    own = compose_layout(cube) if layout.general else layout
+    _check_windows(cube, own)
     requested = requested_cells(cube, names, max_gap)
-    valid = {s.name: cube.variables[s.name].valid for s in layout.variables if s.name in cube.variables}
+    load = _count_fill(cube, own, requested)
+    return load + _count_check(cube, own) if layout.general and load.queries else load
+
+
+def _count_fill(cube: WaterCube, layout: Layout, requested: Mapping[str, np.ndarray]) -> Load:
+    """Count what filling the requested cells takes."""
     times = overlapping_slices(len(cube.time), layout.window.steps)
-    L, Q = _patches_held(cube, layout, valid, times), _patches_held(cube, layout, requested, times)  # (T, Y X) each
+    L, Q = _window_counts(cube, layout, requested, overlapping_slices)
     with_queries = [times[number] for number in np.flatnonzero(Q.any(axis=1))]
     records = {(record.start, record.stop) for record in record_slices(cube, layout, with_queries)}
-    guessed = _guessed_values(cube, layout, [name for name in names if requested[name].any()])
+    guessed = [name for name in requested if requested[name].any()] if layout.guesses else []
+    values = [cube.variables[name].values[start:stop] for name in guessed for start, stop in records]
+    return _sum(L, Q, _static_tokens(cube, layout), values, layout.general)
+
+
+def _count_check(cube: WaterCube, layout: Layout) -> Load:
+    """Count what the check on hidden cells takes before a general bundle fills anything."""
+    loads = []
+    for part in hide_parts(cube, [spec.name for spec in layout.variables]):
+        hidden = {name: codes > 0 for name, codes in part.codes.items()}
+        L, Q = _window_counts(part.gappy, layout, hidden, meeting_slices)
+        guessed = [part.gappy.variables[name].values for name in hidden]
+        loads.append(_sum(L, Q, _static_tokens(part.gappy, layout), guessed, general=True))
+    return reduce(add, loads)
+
+
+def _window_counts(
+    cube: WaterCube, layout: Layout, requested: Mapping[str, np.ndarray], cut: Callable[[int, int], list[slice]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the visible tokens and the queries of each window, (T, P) each for T time spans and P places.
+
+    Static tokens are left out.
+    """
+    valid = {s.name: cube.variables[s.name].valid for s in layout.variables if s.name in cube.variables}
+    return _patches_held(cube, layout, valid, cut), _patches_held(cube, layout, requested, cut)
+
+
+def _sum(L: np.ndarray, Q: np.ndarray, static: int, guessed: Sequence[np.ndarray], general: bool) -> Load:
+    """Return the load of windows with L visible tokens, `static` more and Q queries.
+
+    Windows without a visible token or without a query are not run. Guesses are made over the arrays in `guessed`.
+    """
     run = (L > 0) & (Q > 0)
-    L, Q = (L[run] + _static_tokens(cube, layout)).astype(np.float64), Q[run].astype(np.float64)
-    terms = (len(L), L.sum(), (L * L).sum(), Q.sum(), (Q * L).sum(), guessed * sum(b - a for a, b in records))
+    L, Q = (L[run] + static).astype(np.float64), Q[run].astype(np.float64)
+    values = sum(array.size for array in guessed)
+    missing = sum(int(np.isnan(array).sum()) for array in guessed) if general else 0
+    terms = (len(L), L.sum(), (L * L).sum(), Q.sum(), (Q * L).sum(), values, missing, len(guessed) if general else 0)
     return Load(len(L), int(L.sum()), int(Q.sum()), tuple(float(term) for term in terms))
 
 
@@ -89,6 +155,11 @@ def measure_costs(models: Mapping[str, Model]) -> dict[str, CostModel]:
 
 
 def _measure(model: Model) -> np.ndarray:
+    return _measure_general(model) if model.layout.general else _measure_named(model)
+
+
+def _measure_named(model: Model) -> np.ndarray:
+    """Return the weights of a bundle of named variables, each run at the faster of REPEATS times."""
     rows, seconds = [], []
     window = example_cube(model.layout)
     for cube in (_long_record(model.layout), *(_thin_out(window, steps, present) for steps, present in SHARES)):
@@ -100,9 +171,52 @@ def _measure(model: Model) -> np.ndarray:
             times.append(time.perf_counter() - started)
         rows.append(count_load(cube, model.layout, names, None).terms)
         seconds.append(min(times))
-    took = np.array(seconds)
-    weights, _ = nnls(np.array(rows) / took[:, None], np.ones(len(took)))  # least squares of relative errors
+    return _weights(np.array(rows), np.array(seconds))
+
+
+def _measure_general(model: Model) -> np.ndarray:
+    """Return the weights of a general bundle: of the time in the graphs, and of all the rest, which is guesses mostly.
+
+    Each record is run once: the first runs of a process, which are slower, were those of the warm-up.
+    """
+    rows, in_graphs, rest = [], [], []
+    for cube in _general_records():
+        names = list(cube.variables)
+        rows.append(count_load(cube, model.layout, names, None).terms)
+        started = time.perf_counter()
+        outcome = model.run(cube, names)
+        in_graphs.append(outcome.encode_s + outcome.decode_s)
+        rest.append(time.perf_counter() - started - in_graphs[-1])
+    terms = np.array(rows)
+    weights = np.zeros(terms.shape[1])
+    weights[GRAPH_TERMS] += _weights(terms[:, GRAPH_TERMS], np.array(in_graphs))
+    weights[OTHER_TERMS] += _weights(terms[:, OTHER_TERMS], np.array(rest))
+    return weights
+
+
+def _weights(terms: np.ndarray, took_s: np.ndarray) -> np.ndarray:
+    """Return non-negative weights (K,) whose sums of `terms` (n, K) are nearest to `took_s` (n,), relatively."""
+    weights, _ = nnls(terms / took_s[:, None], np.ones(len(took_s)))
     return np.asarray(weights)
+
+
+def _general_records() -> Iterator[WaterCube]:
+    """Yield records of several shapes and densities, each of one variable, for a general bundle."""
+    rng = np.random.default_rng(0)
+    for (steps, *places), present in GENERAL_RECORDS:
+        values = np.cumsum(rng.normal(size=(steps, *places)), axis=0).astype(np.float32)
+        values[rng.random(values.shape) >= present] = np.nan
+        values[0] = 0.0  # every place has a value
+        rows, columns = places if len(places) == 2 else (0, 0)
+        number = 0 if rows else places[0]
+        ids, along = np.arange(number).astype(str), np.arange(number, dtype=np.float64)
+        yield WaterCube(
+            WARM_UP_START + np.arange(steps) * np.timedelta64(1, "D"),
+            np.arange(rows, dtype=np.float64),
+            np.arange(columns, dtype=np.float64),
+            Sites(ids, along, along),
+            {"any": Variable(name="any", kind="grid" if rows else "series", values=values, units="")},
+        )
 
 
 def _long_record(layout: Layout) -> WaterCube:
@@ -145,11 +259,15 @@ def _check_windows(cube: WaterCube, layout: Layout) -> None:
 
 
 def _patches_held(
-    cube: WaterCube, layout: Layout, cells: Mapping[str, np.ndarray], times: Sequence[slice]
+    cube: WaterCube, layout: Layout, cells: Mapping[str, np.ndarray], cut: Callable[[int, int], list[slice]]
 ) -> np.ndarray:
-    """Count the patches with at least one True cell, over all variables: (T, P) for T time spans and P places."""
-    rows = overlapping_slices(len(cube.y), layout.window.rows)
-    columns = overlapping_slices(len(cube.x), layout.window.columns)
+    """Count the patches with at least one True cell, over all variables: (T, P) for T time spans and P places.
+
+    `cut` returns the slices of an axis that windows cover, from its length and the windows' size.
+    """
+    window = layout.window
+    axes = zip(cube.shape, (window.steps, window.rows, window.columns), strict=True)
+    times, rows, columns = (cut(length, size) for length, size in axes)
     places = list(product(rows, columns))
     starts, stops = (np.array([getattr(time, end) for time in times]) for end in ("start", "stop"))
     held = np.zeros((len(times), len(places)), np.int64)
@@ -189,11 +307,6 @@ def _any_of_each(cells: np.ndarray, size: int) -> np.ndarray:
         more = cells[:, offset::size]
         some[:, : more.shape[1]] |= more
     return some
-
-
-def _guessed_values(cube: WaterCube, layout: Layout, names: Sequence[str]) -> int:
-    """Return the number of values in one step from which first guesses are computed."""
-    return sum(cube.variables[name].values[0].size for name in names) if layout.guesses else 0
 
 
 def _static_tokens(cube: WaterCube, layout: Layout) -> int:

@@ -26,9 +26,9 @@ async def show_bundle(name: str, service: CurrentService) -> Manifest:
 
 
 def _summary(model: Model) -> BundleSummary:
+    named = () if model.layout.general else model.layout.variables
     variables = tuple(
-        VariableSummary(name=v.name, kind=v.kind, units=v.units, standard_name=v.standard_name)
-        for v in model.layout.variables
+        VariableSummary(name=v.name, kind=v.kind, units=v.units, standard_name=v.standard_name) for v in named
     )
     manifest = model.manifest
     return BundleSummary(
@@ -36,5 +36,6 @@ def _summary(model: Model) -> BundleSummary:
         version=manifest.version,
         sha256=model.sha256,
         precision=manifest.precision.dtype,
+        general=model.layout.general,
         variables=variables,
     )

@@ -31,7 +31,10 @@ class ReconstructQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     bundle: str | None = Field(
-        default=None, max_length=64, description="Name of the bundle. Optional if exactly one loaded bundle suits."
+        default=None,
+        max_length=64,
+        description="Name of the bundle. By default a bundle of named variables that suits the data, or else the "
+        "general bundle.",
     )
     variables: str | None = Field(
         default=None,

@@ -142,7 +142,7 @@ def write_fill(
             kept = np.full_like(values, np.nan) if only_gaps else values
             values = np.where(flag == FILLED, mean, kept)
         companions = ([f"{source}_std"] if uncertainty else []) + [f"{source}_flag"]
-        attributes = {**original.attrs, "ancillary_variables": " ".join(companions), **fill.attributes}
+        attributes = {**_without_own(original.attrs), "ancillary_variables": " ".join(companions), **fill.attributes}
         encoding = {"_FillValue": np.array(np.nan, values.dtype)} if values.dtype.kind == "f" else {}
         made[source] = xr.Variable(original.dims, values, attributes, encoding)
         if uncertainty:
@@ -153,11 +153,16 @@ def write_fill(
     earlier = str(dataset.attrs.get("history", ""))
     out = dataset.assign(made)
     out.attrs = {
-        **dataset.attrs,
+        **_without_own(dataset.attrs),
         **provenance,
         "history": "\n".join(filter(None, [earlier, done])),
     }
     return out
+
+
+def _without_own(attributes: Mapping[str, object]) -> dict[str, object]:
+    """Return attributes without those of an earlier fill."""
+    return {name: value for name, value in attributes.items() if not str(name).startswith("hydrofill_")}
 
 
 def typical_step_s(cube: WaterCube) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +13,17 @@ from hydrofill.cf.units import conversion
 from hydrofill.constants import DAY_S
 from hydrofill.cube import Variable, WaterCube
 from hydrofill.errors import NothingObservedError, StructureError, UnitsError
-from hydrofill.layout import MAX_TOKEN_SIZE, MAX_VARIABLES, Layout, Patch, Place, VariableSpec, WindowSize
+from hydrofill.layout import (
+    MAX_NAME_LENGTH,
+    MAX_TOKEN_SIZE,
+    MAX_VARIABLES,
+    NAME,
+    Layout,
+    Patch,
+    Place,
+    VariableSpec,
+    WindowSize,
+)
 from hydrofill.summary import Summary, summary_of
 
 TOKENS_PER_WINDOW = 600
@@ -36,7 +47,8 @@ def compose_layout(cube: WaterCube, grid_units: str = "") -> Layout:
 
     Raises:
         NothingObservedError: no variable has a value.
-        StructureError: the cube has more variables or sites than a general network takes.
+        StructureError: the cube has more variables or sites than a general network takes, or a variable has an
+            impossible name.
     """
     present = {n: v for n, v in cube.of_kind("grid", "series").items() if v.valid.any()}
     if not present:
@@ -50,6 +62,8 @@ def compose_layout(cube: WaterCube, grid_units: str = "") -> Layout:
             "has too many sites to fill together", got=len(cube.sites), expected=f"{MAX_SITES} at most"
         )
     static = _usable_static(cube)
+    for name in (*present, *(v.name for v in static)):
+        check_name(name)
     patch = choose_patch(cube.shape, PATCH_SIDE)
     return Layout(
         variables=tuple(_spec(v) for v in present.values()),
@@ -59,6 +73,21 @@ def compose_layout(cube: WaterCube, grid_units: str = "") -> Layout:
         place=_place(cube, grid_units),
         general=True,
     )
+
+
+def check_name(name: str, where: str | None = None) -> None:
+    """Check that a variable may have this name.
+
+    Raises:
+        StructureError: the name is too long, or has a character that NetCDF does not allow; names `where`.
+    """
+    if len(name) > MAX_NAME_LENGTH or not re.match(NAME, name) or name.endswith("\n"):
+        raise StructureError(
+            "this name cannot be that of a variable",
+            where=name if where is None else where,
+            got=repr(name[:MAX_NAME_LENGTH]),
+            expected=f"{MAX_NAME_LENGTH} characters at most, no slash, no dot or space in front",
+        )
 
 
 def choose_patch(shape: tuple[int, int, int], side: int) -> Patch:

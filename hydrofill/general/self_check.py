@@ -7,7 +7,7 @@ is left, and their errors are measured. Draws depend on the content of the recor
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,17 +27,25 @@ MIN_PART_CELLS = 48  # rows or columns of such a part, where the record has as m
 
 
 @dataclass(frozen=True, eq=False)
-class Draw:
+class HiddenPart:
     """A part of a record with observed cells hidden.
 
     truth: the part as observed. gappy: the same with the hidden cells missing. codes: by variable, int8 of its shape,
-    the kind of gap of each hidden cell (hydrofill/gaps/self_gaps.py), 0 where not hidden. guesses: by variable, made of
-    what is left, columns GENERAL_GUESSES; the stacked guess was fitted to other draws.
+    the kind of gap of each hidden cell (hydrofill/gaps/self_gaps.py), 0 where not hidden.
     """
 
     truth: WaterCube
     gappy: WaterCube
     codes: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Draw(HiddenPart):
+    """A part of a record with observed cells hidden, and guesses of them.
+
+    guesses: by variable, made of what is left, columns GENERAL_GUESSES; the stacked guess was fitted to other draws.
+    """
+
     guesses: Mapping[str, Guesses]
 
 
@@ -70,7 +78,10 @@ def check_record(cube: WaterCube, layout: Layout) -> SelfCheck:
     """
     names = [spec.name for spec in layout.variables]
     scales = {s.name: scale_of(cube.variables[s.name].values, s.transform == "sqrt") for s in layout.variables}
-    drawn = [_draw(cube, layout, number, names) for number in range(_number_of_draws(cube, names))]
+    drawn = [
+        Draw(hidden.truth, hidden.gappy, hidden.codes, measured_guesses(hidden.gappy, layout, names))
+        for hidden in hide_parts(cube, names)
+    ]
     stacks, out_of_fold = {}, {}
     for name in names:
         cells = [_hidden_guesses(draw, name, scales[name]) for draw in drawn]
@@ -82,14 +93,25 @@ def check_record(cube: WaterCube, layout: Layout) -> SelfCheck:
     return SelfCheck(layout, scales, stacks, describe(cube, layout, stacks, scales), draws)
 
 
+def hide_parts(cube: WaterCube, names: Sequence[str]) -> Iterator[HiddenPart]:
+    """Draw the parts of a record that are measured, and what is hidden in each; no guess is made.
+
+    Args:
+        cube: the record; NaN = missing.
+        names: the variables whose cells are hidden.
+    """
+    seed = _seed(cube, names)
+    for number in range(_number_of_draws(cube, names)):
+        yield _hide_part(cube, seed, number, names)
+
+
 def _number_of_draws(cube: WaterCube, names: Sequence[str]) -> int:
     values = sum(cube.variables[n].values.size for n in names)
     return next((number for limit, number in DRAWS if values <= limit), MIN_DRAWS)
 
 
-def _draw(cube: WaterCube, layout: Layout, number: int, names: Sequence[str]) -> Draw:
-    """Draw a part of the record and what is hidden in it, and make the guesses of what is left."""
-    rng = np.random.default_rng((_seed(cube, names), number))
+def _hide_part(cube: WaterCube, seed: int, number: int, names: Sequence[str]) -> HiddenPart:
+    rng = np.random.default_rng((seed, number))
     part = _part(rng, cube, names)
     truth = cube.window(*part)
     shift = int(rng.integers(1, max(len(truth.time), 2)))
@@ -97,7 +119,7 @@ def _draw(cube: WaterCube, layout: Layout, number: int, names: Sequence[str]) ->
     gappy = truth.with_values(
         {n: np.where(c > 0, np.float32(np.nan), truth.variables[n].values) for n, c in codes.items()}
     )
-    return Draw(truth, gappy, codes, measured_guesses(gappy, layout, names))
+    return HiddenPart(truth, gappy, codes)
 
 
 def _seed(cube: WaterCube, names: Sequence[str]) -> int:

@@ -18,7 +18,7 @@ from hydrofill.general.self_check import check_record
 from hydrofill.inference.graphs import Graphs, Runtime
 from hydrofill.inference.predictor import OnnxPredictor
 from hydrofill.layout import Layout, VariableSpec
-from hydrofill.reconstruct import FILLED, FilledVariable, reconstruct
+from hydrofill.reconstruct import FILLED, FilledVariable, reconstruct, requested_cells, select_variables
 
 WARM_UP_SITES = 2
 WARM_UP_START = np.datetime64("2001-01-01T00:00:00", "ns")
@@ -99,8 +99,16 @@ class Model:
         progress: Callable[[int, int], None] | None,
         cancellation: Cancellation,
     ) -> Outcome:
-        """Measure the record, calibrate the network on its hidden cells, and fill its gaps."""
-        check = check_record(cube, compose_layout(cube))
+        """Measure the record, calibrate the network on its hidden cells, and fill its gaps.
+
+        A record without a gap to fill is not measured.
+        """
+        layout = compose_layout(cube)
+        names = select_variables(cube, layout, names)
+        if not any(wanted.any() for wanted in requested_cells(cube, names, max_gap).values()):
+            flagged = reconstruct(cube, layout, OnnxPredictor(self.graphs, cancellation), names=names, max_gap=max_gap)
+            return Outcome(flagged, 0.0, 0.0)
+        check = check_record(cube, layout)
         predictor = OnnxPredictor(self.graphs, cancellation, check.context)
         use = calibrate_record(check, predictor)
         filled = reconstruct(

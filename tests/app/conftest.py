@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from app.main import create_app
 from app.settings import Settings
+from tests.support.general import general_bundle as general_bundle
 from tests.support.slow import SLOW_TURNS, slow_encoder
 from tests.support.tiny import client_of, write_bundle
 
@@ -43,4 +45,13 @@ async def client(bundles: Path) -> AsyncIterator[httpx.AsyncClient]:
 def slow_bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("slow")
     write_bundle(folder, encoder=slow_encoder(SLOW_TURNS))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def both_bundles(general_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tiny bundle of named variables and the general bundle."""
+    folder = tmp_path_factory.mktemp("both")
+    write_bundle(folder)
+    shutil.copytree(general_bundle, folder / general_bundle.name)
     return folder
