@@ -40,11 +40,12 @@ def dct_pls(values: Floats) -> Floats:
     if seen.all() or not seen.any():
         return values.copy()
     axes = (0, 1, 2) if values.ndim == 3 else (0,)
-    usual = np.nanmean(values.astype(np.float64))  # float32 keeps more digits of differences from the mean
+    number = seen.sum(axis=axes, keepdims=True)
+    total = np.where(seen, values, 0).sum(axis=axes, keepdims=True, dtype=np.float64)
+    usual = np.where(number > 0, total / np.maximum(number, 1), np.nan)  # float32 keeps more digits of differences
     observed = np.where(seen, values - usual, 0.0).astype(np.float32)
-    filled = _anneal(observed, seen, _start(observed, seen, axes), axes) + usual
-    known = seen.any(axis=axes, keepdims=True)
-    return np.where(seen, values, np.where(known, filled, np.nan)).astype(values.dtype)
+    filled = _anneal(observed, seen, _start(observed, seen, axes), axes)
+    return np.where(seen, values, filled + usual).astype(values.dtype)
 
 
 def _anneal(observed: Singles, seen: npt.NDArray[np.bool_], filled: Singles, axes: tuple[int, ...]) -> Singles:
