@@ -15,6 +15,7 @@ from hydrofill.errors import UnknownVariableError
 from hydrofill.layout import Layout
 from model.baselines.library import chosen_methods
 from model.evaluation.comparison import OWN, Trial, compare, trials
+from model.evaluation.hidden_cells import network_filler
 from model.evaluation.plots import LEVELS, PlotsUnavailableError, coverage_by_level, draw
 from model.evaluation.tables import OURS
 from model.network.mae import CrossMAE
@@ -27,7 +28,7 @@ METHODS = ("cell_mean", "linear_in_time", "kriging")
 
 @pytest.fixture
 def made(water: WaterCube, layout: Layout, network: CrossMAE) -> list[Trial]:
-    return list(trials(water, layout, TorchPredictor(network), 0, METHODS))
+    return list(trials(water, layout, network_filler(layout, TorchPredictor(network)), 0, METHODS))
 
 
 def test_only_observed_cells_are_hidden_and_no_method_sees_them(made: list[Trial], water: WaterCube) -> None:
