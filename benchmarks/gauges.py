@@ -1,7 +1,7 @@
 """`python -m benchmarks.gauges`: series of gauges filled zero-shot, beside ImputeGAP's algorithms on its own data.
 
-ImputeGAP (Nater, Khayati and Pasquier 2025) needs other versions of many packages, so it has a Python environment of its
-own, whose interpreter is given. It hides values in its data sets by its own patterns, and recovers them. hydrofill
+ImputeGAP (Nater, Khayati and Pasquier 2025) needs other versions of many packages, so it has a Python environment of
+its own, whose interpreter is given. It hides values in its data sets by its own patterns, and recovers them. hydrofill
 fills the same matrices as NetCDF. Results are kept as JSON in the folder --work, so that an interrupted benchmark
 continues; a changed code needs a new folder.
 """
@@ -16,6 +16,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -114,15 +115,18 @@ def bench_matrix(matrix: Matrix, python: Path, bundle: str | None, limit_s: floa
     def ours(_gappy: np.ndarray) -> np.ndarray:
         return np.asarray(fill(dataset, bundle=find_bundle(bundle))["value"].values)
 
-    def baseline(name: str) -> Filler:
-        return lambda gappy: baselines_for(gappy)[name](gappy, dataset["time"].values).values
+    def baseline(name: str, gappy: np.ndarray) -> np.ndarray:
+        return np.asarray(baselines_for(gappy)[name](gappy, dataset["time"].values).values)
 
-    scores = {OURS: _kept(matrix.folder / f"zero-shot-{fingerprint(bundle)}.json", lambda: _timed(matrix, ours))}
-    for name in BASELINES:
-        scores[f"`{name}`"] = _kept(matrix.folder / f"{name}.json", lambda n=name: _timed(matrix, baseline(n)))
+    fills: dict[str, Filler] = {OURS: ours, **{f"`{name}`": partial(baseline, name) for name in BASELINES}}
+    files = [f"zero-shot-{fingerprint(bundle)}.json", *(f"{name}.json" for name in BASELINES)]
+    scores = {
+        name: _kept(matrix.folder / file, partial(_timed, matrix, method))
+        for (name, method), file in zip(fills.items(), files, strict=True)
+    }
     for name in ALGORITHMS:
         kept = matrix.folder / f"imputegap-{name}.json"
-        scores[name] = _kept(kept, lambda n=name: recovered(matrix, n, python, limit_s))
+        scores[name] = _kept(kept, partial(recovered, matrix, name, python, limit_s))
     return scores
 
 
@@ -144,7 +148,7 @@ def as_dataset(gappy: np.ndarray, step: np.timedelta64) -> xr.Dataset:
 def recovered(matrix: Matrix, algorithm: str, python: Path, limit_s: float) -> Score:
     """Return the score of an algorithm of ImputeGAP, which runs in a process of its own."""
     target = matrix.folder / f"imputegap-{algorithm}.npz"
-    command = [python, RUNNER, "recover", algorithm, matrix.file, matrix.pattern, target]
+    command = [str(part) for part in (python, RUNNER, "recover", algorithm, matrix.file, matrix.pattern, target)]
     try:
         subprocess.run(command, check=True, capture_output=True, timeout=limit_s, text=True)
     except subprocess.TimeoutExpired:

@@ -55,5 +55,7 @@ def recover(algorithm: str, source: str, pattern: str, target: str) -> None:
 
 
 if __name__ == "__main__":
-    command, *arguments = sys.argv[1:]
-    {"contaminate": contaminate, "recover": recover}[command](*arguments)
+    if sys.argv[1] == "contaminate":
+        contaminate(*sys.argv[2:])
+    else:
+        recover(*sys.argv[2:])

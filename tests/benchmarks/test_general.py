@@ -72,7 +72,9 @@ def test_a_file_without_enough_values_gives_no_case(folder: Path) -> None:
 @pytest.mark.parametrize("shape", [(12, 500, 900), (2000, 30, 20), (1, 2000, 2000), (5000, 500)])
 def test_crops_are_as_large_as_they_may_be(shape: tuple[int, ...], rng: np.random.Generator) -> None:
     dims = ("time", "lat", "lon") if len(shape) == 3 else ("time", "site")
-    coords = {"time": np.datetime64("2000-01-01", "ns") + np.arange(shape[0]) * np.timedelta64(1, "D")}
+    coords: dict[str, np.ndarray] = {
+        "time": np.datetime64("2000-01-01", "ns") + np.arange(shape[0]) * np.timedelta64(1, "D")
+    }
     if len(shape) == 3:
         coords |= {"lat": np.arange(shape[1]) / 10, "lon": np.arange(shape[2]) / 10}
     values = xr.DataArray(np.broadcast_to(np.float32(1), shape), dims=dims)
