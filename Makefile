@@ -3,8 +3,12 @@ PYTHON ?= python3
 PORT ?= 8000
 # bench-fill: files (or a folder of them) with V, V_truth and V_gap; a scorer beside them is used if there is one
 CASES ?= out/cases
+SYSTEMS ?= zero-shot,tuned,trained
 SEEDS ?= 3
 MINUTES ?= 10
+# bundle that fills zero-shot (the default one where empty), and general bundle of an untrained network, if any
+GENERAL ?=
+UNTRAINED ?=
 SCORE ?= $(wildcard $(firstword $(CASES))/score.py)
 PARALLEL ?= 1
 # test: processes that share the tests
@@ -56,9 +60,10 @@ wheel: $(VENV)/.stamp-serve ## build the wheel of the library and its default bu
 bench: $(VENV)/.stamp-dev ## run the benchmarks
 	@$(RUN) -m benchmarks
 
-bench-fill: $(VENV)/.stamp-dev ## train on and fill CASES (MINUTES each, SEEDS), beside every baseline: docs/results/fill.md
-	@$(RUN) -m benchmarks.fill $(CASES) --minutes $(MINUTES) --seeds $(SEEDS) --parallel $(PARALLEL) \
-	  --work $(WORK) $(if $(SCORE),--score $(SCORE))
+bench-fill: $(VENV)/.stamp-dev ## fill CASES by SYSTEMS (trained for MINUTES, SEEDS) and every baseline: docs/results/fill.md
+	@$(RUN) -m benchmarks.fill $(CASES) --systems $(SYSTEMS) --minutes $(MINUTES) --seeds $(SEEDS) --parallel $(PARALLEL) \
+	  --work $(WORK) $(if $(GENERAL),--general $(GENERAL)) $(if $(UNTRAINED),--untrained $(UNTRAINED)) \
+	  $(if $(SCORE),--score $(SCORE))
 
 page: ## build the web page from frontend/ into app/page/dist (needs node 20 or newer)
 	@cd frontend && npm install --no-save && npm run build

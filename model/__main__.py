@@ -20,6 +20,10 @@ from hydrofill.errors import ContractError
 if TYPE_CHECKING:  # each command loads what it needs when it runs, so that --help is quick
     import xarray as xr
 
+    from hydrofill.cube import WaterCube
+    from hydrofill.layout import Layout
+    from model.evaluation.hidden_cells import Filler
+
 
 DATA, TRAINING, SCORES = "Data", "Training", "Scores"  # groups of commands
 cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
@@ -229,7 +233,7 @@ def pretrain(
 
 @cli.command(rich_help_panel=SCORES)
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Folder of a trained run.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a trained run or of a bundle.")],
     source: Annotated[Path, typer.Argument(help="NetCDF file in which cells are hidden and filled.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
     seed: Annotated[int, typer.Option(help="Random seed for the hidden cells.", min=0)] = 0,
@@ -240,27 +244,22 @@ def evaluate(
         Path | None, typer.Option(help="Folder for plots: maps of the error, reliability, spectra.")
     ] = None,
 ) -> None:
-    """Score a trained network on any data by variable and kind of gap, with classical methods for comparison."""
-    from hydrofill.cf.dataset import read_dataset
+    """Score a trained network or a bundle on any data by kind of gap, with classical methods for comparison."""
+    from hydrofill.bundle import MANIFEST
     from model.baselines.library import chosen_methods
     from model.baselines.stacked import StackedUnavailableError
     from model.evaluation.comparison import compare, trials
     from model.evaluation.plots import PlotsUnavailableError, draw
     from model.evaluation.tables import comparison_table, measures_table
-    from model.network.predictor import TorchPredictor
-    from model.run_folder import RunError, read_run
+    from model.run_folder import RunError
 
     rows = []
     try:
         methods = chosen_methods(baselines)
-        trained = read_run(run)
-        cube = read_dataset(_load(source), trained.layout).cube
-        network = TorchPredictor(trained.network)
+        read = _read_for_bundle if (run / MANIFEST).is_file() else _read_for_run
+        cube, layout, fill = read(run, _load(source))
         with messages.status("filling") as status:
-            found = trials(
-                cube, trained.layout, network, seed, methods, calibration=trained.calibration, progress=status.update
-            )
-            for trial in found:
+            for trial in trials(cube, layout, fill, seed, methods, progress=status.update):
                 rows.append(compare(trial))
                 if plots is not None:
                     draw(trial, plots)
@@ -270,9 +269,35 @@ def evaluate(
         print(json.dumps([row.row() for row in rows], indent=1))
         return
     results.print(comparison_table(f"{source}, observed cells hidden by each kind of gap: RMSE", rows))
-    results.print(measures_table("Measures of the network", rows))
+    results.print(measures_table("Measures of hydrofill", rows))
     if plots is not None:
         results.print(f"{plots}: plots written", highlight=False, soft_wrap=True)
+
+
+def _read_for_run(folder: Path, dataset: xr.Dataset) -> tuple[WaterCube, Layout, Filler]:
+    """Return a dataset as the network of a run reads it, the network's layout, and the network as a filler."""
+    from hydrofill.cf.dataset import read_dataset
+    from model.evaluation.hidden_cells import network_filler
+    from model.network.predictor import TorchPredictor
+    from model.run_folder import read_run
+
+    trained = read_run(folder)
+    fill = network_filler(trained.layout, TorchPredictor(trained.network), trained.calibration)
+    return read_dataset(dataset, trained.layout).cube, trained.layout, fill
+
+
+def _read_for_bundle(folder: Path, dataset: xr.Dataset) -> tuple[WaterCube, Layout, Filler]:
+    """Return a dataset as a bundle reads it, the layout that names its variables, and the bundle as a filler."""
+    from hydrofill.api import open_bundle
+    from hydrofill.filling import FillOptions, prepare_fill
+    from hydrofill.general.layout import compose_layout
+    from model.evaluation.comparison import bundle_filler
+
+    bundle = open_bundle(folder)
+    reading = prepare_fill(dataset, bundle.layout, FillOptions()).reading
+    general = bundle.layout.general
+    layout = compose_layout(reading.cube, reading.grid_units) if general else bundle.layout
+    return reading.cube, layout, bundle_filler(bundle)
 
 
 def _load(path: Path) -> xr.Dataset:

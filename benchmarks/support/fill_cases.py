@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -38,9 +38,13 @@ def names_of(case: xr.Dataset) -> list[str]:
 
 def write_gappy(case_path: Path, target: Path) -> None:
     """Write what a method may see: all of the case except the truth and the kinds of gap."""
-    case = read_case(case_path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    case.drop_vars([str(n) for n in case.data_vars if str(n).endswith(SECRET)]).to_netcdf(target, engine="h5netcdf")
+    without_truth(read_case(case_path)).to_netcdf(target, engine="h5netcdf")
+
+
+def without_truth(case: xr.Dataset) -> xr.Dataset:
+    """Return what a method may see: all of the case except the truth and the kinds of gap."""
+    return case.drop_vars([str(n) for n in case.data_vars if str(n).endswith(SECRET)])
 
 
 def measure(case: xr.Dataset, filled: xr.Dataset) -> Measures:
@@ -82,12 +86,18 @@ def measure_files(case_path: Path, filled_path: Path, score: Path | None) -> Mea
     return made
 
 
-def run_baselines(case_path: Path, folder: Path) -> None:
-    """Run every baseline on every variable that it suits and write a JSON file of its seconds and measures."""
+def run_baselines(case_path: Path, folder: Path, labels: Sequence[str] = (*ANYWHERE, *ON_GRIDS)) -> None:
+    """Run baselines on every variable that they suit, and write a JSON file of each one's seconds and measures.
+
+    Args:
+        case_path: the case.
+        folder: of the JSON files; baselines that have one are not run again.
+        labels: names of the baselines.
+    """
     case = read_case(case_path)
     gappy = {name: case[name] for name in names_of(case)}
     folder.mkdir(parents=True, exist_ok=True)
-    for label in (*ANYWHERE, *ON_GRIDS):
+    for label in labels:
         target = folder / f"{label}.json"
         if target.exists():
             continue

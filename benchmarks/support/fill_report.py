@@ -9,42 +9,51 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.support.fill_cases import Measures, figure, rows_of
+from benchmarks.support.fill_systems import MAX_RATIOS, MEANINGS, MIX, System
 from export.markdown import markdown_table
 
-MAX_RATIO = 1.05  # ratio to the best method above which a row is listed
 COVERAGE = (0.87, 0.93)
 WET_BIAS = (0.9, 1.1)
 KRIGING = "kriging"
 STACKED = "stacked"
 
 
+BEST = "best method"
+RATIO = "ratio to best: "  # the beginning of the rows that hold the ratios of a system
+
+
 @dataclass(frozen=True)
 class Run:
-    """One training: its seed, the seconds of each command, and the measures of the fill."""
+    """One run: its seed, the seconds of each command, the measures of the fill, and the fill's peak memory (MiB)."""
 
     seed: int
     seconds: Mapping[str, float]
     scores: Measures
+    peak_mib: float | None = None
 
 
 @dataclass(frozen=True)
 class CaseResult:
-    """A case: runs of hydrofill, baselines by name ({seconds, scores}), and listed scores of other methods."""
+    """A case: runs of each system, baselines by name ({seconds, scores}), and listed scores of other methods."""
 
     name: str
-    runs: Sequence[Run]
+    runs: Mapping[str, Sequence[Run]]
     baselines: Mapping[str, Mapping[str, Any]]
     listed: Mapping[str, Measures]
 
     @property
     def rows(self) -> list[tuple[str, str]]:
         """Pairs of variable and kind of gap."""
-        return rows_of(self.runs[0].scores)
+        return rows_of(next(iter(self.runs.values()))[0].scores)
 
-    def ours(self, variable: str, kind: str, measure: str = "rmse") -> list[float]:
-        """Return a measure of every run that has it."""
-        found = (figure(run.scores, variable, kind, measure) for run in self.runs)
+    def ours(self, system: str, variable: str, kind: str, measure: str = "rmse") -> list[float]:
+        """Return a measure of every run of a system that has it."""
+        found = (figure(run.scores, variable, kind, measure) for run in self.runs[system])
         return [value for value in found if value is not None]
+
+    def mean(self, system: str, variable: str, kind: str, measure: str = "rmse") -> float:
+        """Return the mean of a measure over the runs of a system."""
+        return statistics.fmean(self.ours(system, variable, kind, measure))
 
     def best(self, variable: str, kind: str) -> tuple[str, float]:
         """Return the method with the smallest RMSE, of the listed methods, or of the baselines where none is listed."""
@@ -53,30 +62,39 @@ class CaseResult:
         name, value = min(((n, v) for n, v in found.items() if v is not None), key=lambda item: item[1])
         return name, value
 
-    def ratio(self, variable: str, kind: str) -> float:
-        """Return the mean RMSE of the runs over that of the best method."""
-        return statistics.fmean(self.ours(variable, kind)) / self.best(variable, kind)[1]
+    def ratio(self, system: str, variable: str, kind: str) -> float:
+        """Return the mean RMSE of the runs of a system over that of the best method."""
+        return self.mean(system, variable, kind) / self.best(variable, kind)[1]
 
     def baseline(self, name: str, variable: str, kind: str, measure: str = "rmse") -> float | None:
         """Return one figure of a baseline, None where there is none."""
         return figure(self.baselines[name]["scores"], variable, kind, measure) if name in self.baselines else None
 
 
-def report(cases: Sequence[CaseResult], minutes: float, seeds: int, where: str) -> str:
+def report(cases: Sequence[CaseResult], systems: Sequence[System], where: str) -> str:
     """Return the whole page."""
     parts = [
         "# Fill quality",
-        f"Written by `make bench-fill`: {minutes:g} minutes of training a case, {seeds} seeds; ours is the mean over "
-        f"seeds and, after ±, their standard deviation. {where}.",
+        f"Written by `make bench-fill`. {where}. Where a system has several seeds, figures are the mean over seeds "
+        "and, after ±, their standard deviation.",
+        "\n".join(f"- **{system.name}**: {_described(system)}." for system in systems),
         "The best method is the one of the smallest RMSE in `results.json` in the folder of the cases, chosen row "
         "by row with hindsight; where there is no such file, it is one of the baselines. [recipe.md](recipe.md) says "
         "what was tried.",
         "## In all",
-        _summary(cases),
     ]
+    for system in systems:
+        parts += [f"### {system.name}", _summary(cases, system.name)]
     for case in cases:
         parts += [f"## {case.name}", _rmse_table(case), _measures_table(case), _seconds(case)]
     return "\n\n".join(parts) + "\n"
+
+
+def _described(system: System) -> str:
+    if system.minutes is None:
+        return f"{MEANINGS[system.name]}; one run, since the same data give the same fill"
+    seeds = len(system.seeds)
+    return f"{MEANINGS[system.name]}; {system.minutes:g} min a case, {seeds} seed{'s' if seeds > 1 else ''}"
 
 
 def geometric_mean(values: Sequence[float]) -> float:
@@ -84,35 +102,47 @@ def geometric_mean(values: Sequence[float]) -> float:
     return math.exp(statistics.fmean(math.log(value) for value in values))
 
 
-def _summary(cases: Sequence[CaseResult]) -> str:
-    ratios = {(c.name, v, k): c.ratio(v, k) for c in cases for v, k in c.rows}
-    lines = [f"- Geometric mean of the ratios of RMSE to the best method: {geometric_mean(list(ratios.values())):.3f}."]
-    high = [f"{' '.join(row)} {ratio:.2f}" for row, ratio in ratios.items() if ratio > MAX_RATIO]
-    lines.append(f"- Rows above {MAX_RATIO}: {', '.join(high) or 'none'}.")
-    behind = [
-        f"{c.name} {v} {k} {statistics.fmean(c.ours(v, k)) / other:.2f}"
-        for c in cases
-        for v, k in c.rows
-        if (other := c.baseline(STACKED, v, k)) and statistics.fmean(c.ours(v, k)) > other
+def _summary(cases: Sequence[CaseResult], system: str) -> str:
+    ratios = {(c.name, v, k): c.ratio(system, v, k) for c in cases for v, k in c.rows}
+    limit = MAX_RATIOS[system]
+    high = [f"{' '.join(row)} {ratio:.2f}" for row, ratio in ratios.items() if ratio > limit]
+    lines = [
+        f"- Geometric mean of the ratios of RMSE to the best method: {geometric_mean(list(ratios.values())):.3f}.",
+        f"- Rows above {limit:.2f}: {', '.join(high) or 'none'}.",
+        f"- Rows behind `{STACKED}`, with the ratio: {', '.join(_behind_stacked(cases, system)) or 'none'}.",
     ]
-    lines.append(f"- Rows behind `{STACKED}`, with the ratio: {', '.join(behind) or 'none'}.")
-    lines.append(f"- Coverage of the 90 % interval outside {COVERAGE}: {_outside(cases, 'coverage90', COVERAGE)}.")
-    lines.append(f"- Wet-cell frequency bias outside {WET_BIAS}: {_outside(cases, 'wet_bias', WET_BIAS)}.")
-    lines.append(f"- CRPS not below kriging's: {', '.join(_not_sharper(cases)) or 'none'}.")
+    if system != MIX and all(MIX in c.runs for c in cases):
+        behind = ", ".join(_behind_mix(cases, system)) or "none"
+        lines.append(f"- Rows behind the mix of guesses, with the ratio: {behind}.")
+    coverage, wet = (_outside(cases, system, *m) for m in (("coverage90", COVERAGE), ("wet_bias", WET_BIAS)))
+    lines.append(f"- Coverage of the 90 % interval outside {COVERAGE}: {coverage}.")
+    lines.append(f"- Wet-cell frequency bias outside {WET_BIAS}: {wet}.")
+    lines.append(f"- CRPS not below kriging's: {', '.join(_not_sharper(cases, system)) or 'none'}.")
     for what in ("observed_changed", "unfilled"):
-        number = sum(of[what] for c in cases for run in c.runs for of in run.scores.values())
+        number = sum(of[what] for c in cases for run in c.runs[system] for of in run.scores.values())
         lines.append(f"- `{what}`: {number} in all runs together.")
     return "\n".join(lines)
 
 
-def _outside(cases: Sequence[CaseResult], measure: str, bounds: tuple[float, float]) -> str:
-    found = ((c.name, v, k, c.ours(v, k, measure)) for c in cases for v, k in c.rows)
+def _behind_stacked(cases: Sequence[CaseResult], system: str) -> list[str]:
+    pairs = ((c, v, k, c.baseline(STACKED, v, k)) for c in cases for v, k in c.rows)
+    ratios = ((c.name, v, k, c.mean(system, v, k) / other) for c, v, k, other in pairs if other)
+    return [f"{name} {v} {k} {ratio:.2f}" for name, v, k, ratio in ratios if ratio > 1]
+
+
+def _behind_mix(cases: Sequence[CaseResult], system: str) -> list[str]:
+    ratios = ((c.name, v, k, c.mean(system, v, k) / c.mean(MIX, v, k)) for c in cases for v, k in c.rows)
+    return [f"{name} {v} {k} {ratio:.2f}" for name, v, k, ratio in ratios if ratio > 1]
+
+
+def _outside(cases: Sequence[CaseResult], system: str, measure: str, bounds: tuple[float, float]) -> str:
+    found = ((c.name, v, k, c.ours(system, v, k, measure)) for c in cases for v, k in c.rows)
     means = [(name, v, k, statistics.fmean(values)) for name, v, k, values in found if values]
     wrong = [f"{n} {v} {k} {m:.2f}" for n, v, k, m in means if not bounds[0] <= m <= bounds[1]]
     return f"{', '.join(wrong)} ({len(wrong)} of {len(means)} rows)" if wrong else f"none of {len(means)} rows"
 
 
-def _not_sharper(cases: Sequence[CaseResult]) -> list[str]:
+def _not_sharper(cases: Sequence[CaseResult], system: str) -> list[str]:
     """Return the rows whose CRPS is not below that of kriging, listed or measured."""
     rows = []
     for c in cases:
@@ -121,7 +151,7 @@ def _not_sharper(cases: Sequence[CaseResult]) -> list[str]:
             theirs = [f for of in kriged if (f := figure(of, v, k, "crps")) is not None]
             here = c.baseline(KRIGING, v, k, "crps")
             least = min([*theirs, *([] if here is None else [here])], default=None)
-            own = c.ours(v, k, "crps")
+            own = c.ours(system, v, k, "crps")
             if least is not None and own and statistics.fmean(own) >= least:
                 rows.append(f"{c.name} {v} {k} {statistics.fmean(own):.3g} to {least:.3g}")
     return rows
@@ -130,28 +160,48 @@ def _not_sharper(cases: Sequence[CaseResult]) -> list[str]:
 def _rmse_table(case: CaseResult) -> str:
     heads = ["RMSE", *(f"{v} {k}" for v, k in case.rows)]
     rows = [[f"`{name}`", *(_number(case.baseline(name, v, k)) for v, k in case.rows)] for name in case.baselines]
-    rows.append(["**hydrofill**", *(f"**{_mean_and_std(case.ours(v, k))}**" for v, k in case.rows)])
+    rows += [
+        [f"**{system}**", *(f"**{_mean_and_std(case.ours(system, v, k))}**" for v, k in case.rows)]
+        for system in case.runs
+    ]
     best = [case.best(v, k) for v, k in case.rows]
-    rows.append(["best method", *(f"{value:.4g} ({name})" for name, value in best)])
-    rows.append(["ratio to it", *(f"{case.ratio(v, k):.2f}" for v, k in case.rows)])
+    rows.append([BEST, *(f"{value:.4g} ({name})" for name, value in best)])
+    rows += [[f"{RATIO}{system}", *(f"{case.ratio(system, v, k):.2f}" for v, k in case.rows)] for system in case.runs]
     return markdown_table(heads, rows)
 
 
 def _measures_table(case: CaseResult) -> str:
-    heads = ["ours", "bias", "in 90 % interval", "CRPS", "CRPS of kriging", "spread/skill", "wet bias", "totals"]
+    measures = ("bias", "coverage90", "crps", "spread_skill", "wet_bias", "totals_ratio")
+    heads = [
+        "row",
+        "system",
+        "bias",
+        "in 90 % interval",
+        "CRPS",
+        "spread/skill",
+        "wet bias",
+        "totals",
+        "CRPS of kriging",
+    ]
     rows = []
     for v, k in case.rows:
-        values = [_mean_and_std(case.ours(v, k, m)) for m in ("bias", "coverage90", "crps")]
-        rest = [_mean_and_std(case.ours(v, k, m)) for m in ("spread_skill", "wet_bias", "totals_ratio")]
-        rows.append([f"{v} {k}", *values, _number(case.baseline(KRIGING, v, k, "crps")), *rest])
+        for system in case.runs:
+            values = [_mean_and_std(case.ours(system, v, k, m)) for m in measures]
+            rows.append([f"{v} {k}", system, *values, _number(case.baseline(KRIGING, v, k, "crps"))])
     return markdown_table(heads, rows)
 
 
 def _seconds(case: CaseResult) -> str:
-    ours = {label: statistics.fmean(run.seconds[label] for run in case.runs) for label in case.runs[0].seconds}
-    others = {name: of["seconds"] for name, of in case.baselines.items()}
-    text = "; ".join(f"{name} {seconds:.1f}" for name, seconds in {**ours, **others}.items())
-    return f"Seconds: {text}."
+    """Return the seconds of every command and baseline, and the peak memory of each system's fill."""
+    commands = [
+        f"{system} {', '.join(f'{c} {statistics.fmean(r.seconds[c] for r in runs):.1f}' for c in runs[0].seconds)}"
+        for system, runs in case.runs.items()
+    ]
+    others = [f"{name} {of['seconds']:.1f}" for name, of in case.baselines.items()]
+    peaks = {s: [r.peak_mib for r in runs if r.peak_mib is not None] for s, runs in case.runs.items()}
+    memory = "; ".join(f"{system} {max(found):.0f}" for system, found in peaks.items() if found)
+    text = f"Seconds: {'; '.join([*commands, *others])}."
+    return f"{text}\n\nPeak memory of the fill, MiB: {memory}." if memory else text
 
 
 def _number(value: float | None) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hydrofill.errors import UnknownVariableError
+from model.baselines.dct_pls import dct_pls
 from model.baselines.dineof import dineof
 from model.baselines.fill import Baseline, BaselineFill, completed
 from model.baselines.in_space import biharmonic_in_space, harmonic_in_space, inverse_distance
@@ -53,6 +54,7 @@ ANYWHERE: Mapping[str, Baseline] = {
     "linear_in_time": _of_time(linear_in_time),
     "dineof": _of_time(lambda values, _time: dineof(values, square_root=False)),
     "dineof_then_time": _of_time(_dineof_then_time),
+    "dct_pls": _of_time(lambda values, _time: dct_pls(values)),
     "stacked": _of_time(lambda values, _time: stacked(values)),
 }
 ON_GRIDS: Mapping[str, Baseline] = {

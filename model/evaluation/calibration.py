@@ -11,7 +11,7 @@ from hydrofill.layout import Layout
 from hydrofill.reconstruct import Predictor
 from model.config import MaskingConfig
 from model.data.training_records import draw_extent
-from model.evaluation.hidden_cells import fill_hidden
+from model.evaluation.hidden_cells import fill_hidden, network_filler
 from model.gaps.drawing import draw_gaps
 
 PASS_VALUES = 3_000_000  # read in all passes together: small data is hidden more often
@@ -55,7 +55,7 @@ def _hide_and_fill(
     if not any((dynamic[name].valid & ~cells).any() for name, cells in hidden.items()):
         return {}
     found = {}
-    for name, cells in fill_hidden(part, layout, predict, hidden).items():
+    for name, cells in fill_hidden(part, network_filler(layout, predict), hidden).items():
         at = cells.filled
         distance = distance_classes(~np.isnan(cells.visible))
         step = np.broadcast_to(np.arange(len(part.time)).reshape(-1, *[1] * (at.ndim - 1)), at.shape)

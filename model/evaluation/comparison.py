@@ -1,25 +1,27 @@
-"""The network and the baselines on any data, under gaps of every kind: never single cells at random."""
+"""A network or a bundle and the baselines on any data, under gaps of every kind: never single cells at random."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hydrofill.calibration import Calibration
 from hydrofill.cube import WaterCube
 from hydrofill.gaps.masks import has_gaps, moved_gaps
 from hydrofill.layout import Layout
-from hydrofill.reconstruct import Predictor
+from hydrofill.reconstruct import FilledVariable
 from model.baselines.fill import BaselineFill, is_rain_like
 from model.baselines.library import baselines_for
-from model.evaluation.hidden_cells import KINDS, draw_kind, fill_hidden, gap_name, in_pass
+from model.evaluation.hidden_cells import KINDS, Filler, draw_kind, fill_hidden, gap_name, in_pass
 from model.evaluation.metrics.measures import Scores, scores, wet_threshold
 from model.evaluation.metrics.spectra import psd_ratio
 from model.evaluation.metrics.strata import distance_strata, length_classes, scores_by_class
 from model.evaluation.tables import OURS
+
+if TYPE_CHECKING:  # loads onnxruntime, which trainings do without
+    from hydrofill.inference.model import Model
 
 OWN = "own gaps, moved"  # the data's own gaps, laid over other times
 
@@ -45,7 +47,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Scores of every method on the hidden cells of a trial; the network's also by length of gap and by distance."""
+    """Scores of every method on the hidden cells of a trial; hydrofill's also by length of gap and by distance."""
 
     variable: str
     gap: str
@@ -56,7 +58,7 @@ class Comparison:
     by_distance: Mapping[str, Scores]
 
     def row(self) -> dict[str, Any]:
-        """Return what `--json` prints: the network's measures, and those of each baseline."""
+        """Return what `--json` prints: hydrofill's measures, and those of each baseline."""
         own = asdict(self.methods[OURS]) | {"psd_ratio": self.psd_ratio[OURS]}
         others = {n: asdict(s) | {"psd_ratio": self.psd_ratio[n]} for n, s in self.methods.items() if n != OURS}
         strata = {
@@ -69,22 +71,20 @@ class Comparison:
 def trials(
     cube: WaterCube,
     layout: Layout,
-    predict: Predictor,
+    fill: Filler,
     seed: int,
     methods: Sequence[str] | None = None,
     *,
-    calibration: Mapping[str, Calibration] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Iterator[Trial]:
     """Hide and fill cells in a pass for every kind of gap: clouds, squares, swaths, frames, outages, the data's own.
 
     Args:
         cube: the data; what is not hidden stays visible.
-        layout: the network's.
-        predict: the network.
+        layout: names the variables, of those that the cube holds.
+        fill: what is compared with the baselines: a network or a bundle.
         seed: the same seed hides the same cells.
         methods: names of baselines; None takes all that suit a variable.
-        calibration: by variable, as in a bundle.
         progress: called with a line that says which fill is being made.
     """
     say = progress or (lambda _line: None)
@@ -93,7 +93,7 @@ def trials(
         if not hidden:
             continue
         say(f"{kind}: {OURS}")
-        for name, cells in fill_hidden(cube, layout, predict, hidden, calibration).items():
+        for name, cells in fill_hidden(cube, fill, hidden).items():
             visible, truth = cells.visible, cube.variables[name]
             fills = {OURS: BaselineFill(np.where(np.isnan(visible), cells.mean, visible), cells.std)}
             for label, method in baselines_for(visible).items():
@@ -104,8 +104,21 @@ def trials(
             yield Trial(name, truth.units, gap, truth.values, cells.hidden, ~np.isnan(visible), fills)
 
 
+def bundle_filler(model: Model) -> Filler:
+    """Return the filler of a bundle, general or of named variables, which runs as it does when a file is filled.
+
+    A general bundle measures every record that is given to it, with its gaps. All gaps of the wanted variables are
+    filled, the record's own as well.
+    """
+
+    def fill(gappy: WaterCube, only: Mapping[str, np.ndarray]) -> Mapping[str, FilledVariable]:
+        return model.run(gappy, names=list(only)).filled
+
+    return fill
+
+
 def compare(trial: Trial) -> Comparison:
-    """Score a trial's methods on the hidden cells that the network filled: the same cells for all methods."""
+    """Score a trial's methods on the hidden cells that hydrofill filled: the same cells for all methods."""
     own = trial.fills[OURS]
     at = trial.hidden & ~np.isnan(own.values)
     visible = np.where(trial.seen, trial.truth, np.nan)

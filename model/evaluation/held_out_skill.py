@@ -12,7 +12,7 @@ from hydrofill.cube import WaterCube
 from hydrofill.layout import Layout
 from hydrofill.reconstruct import Predictor
 from model.baselines.in_time import cell_mean, linear_in_time
-from model.evaluation.hidden_cells import KINDS, HiddenCells, draw_kind, fill_hidden, gap_name, in_pass
+from model.evaluation.hidden_cells import KINDS, HiddenCells, draw_kind, fill_hidden, gap_name, in_pass, network_filler
 from model.evaluation.metrics.measures import scores
 
 
@@ -29,12 +29,13 @@ def evaluate(
     Everything else that the cube holds is visible, as it is when somebody fills this file.
     """
     rng = np.random.default_rng(seed)
+    fill = network_filler(layout, predict, calibration)
     rows: list[Skill] = []
     for kind in KINDS:
         hidden = _draw(rng, cube, layout, kind, steps)
         if not hidden:
             continue
-        for name, cells in fill_hidden(cube, layout, predict, hidden, calibration).items():
+        for name, cells in fill_hidden(cube, fill, hidden).items():
             if cells.filled.any():
                 rows.append(_skill(name, gap_name(cube.variables[name].kind, kind), cells, cube.time))
     return tuple(sorted(rows, key=lambda row: [v.name for v in layout.variables].index(row.variable)))

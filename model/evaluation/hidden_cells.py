@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from hydrofill.calibration import Calibration
 from hydrofill.cube import Kind, WaterCube
 from hydrofill.layout import Layout
-from hydrofill.reconstruct import Predictor, reconstruct
+from hydrofill.reconstruct import FilledVariable, Predictor, reconstruct
 from model.config import MaskingConfig
 from model.gaps.drawing import gaps_of_kind
 
@@ -18,15 +18,18 @@ KINDS = ("clouds", "squares", "swaths", "frames")  # of gaps in grids, each hidd
 OUTAGES = "outages"  # gaps of series, which are hidden in the first pass
 HIDDEN_SHARE = 0.4
 
+# Fills a record with gaps: the record, and by variable the cells that are wanted (bool) -> the fill of each variable.
+Filler = Callable[[WaterCube, Mapping[str, np.ndarray]], Mapping[str, FilledVariable]]
+
 
 @dataclass(frozen=True, eq=False)
 class HiddenCells:
-    """Cells of one variable that were hidden on purpose, and what a network filled them with.
+    """Cells of one variable that were hidden on purpose, and what they were filled with.
 
     All arrays have the variable's shape, (T, H, W) or (T, N), and its units.
 
-    hidden: bool, observed cells that the network did not see. truth: values as observed. visible: values as the network
-    saw them, NaN where hidden or missing. mean, std: the network's fill; NaN at cells it did not fill.
+    hidden: bool, observed cells that were not seen by what filled them. truth: values as observed. visible: values as
+    they were seen, NaN where hidden or missing. mean, std: the fill; NaN at cells that were not filled.
     """
 
     hidden: np.ndarray
@@ -37,32 +40,39 @@ class HiddenCells:
 
     @property
     def filled(self) -> np.ndarray:
-        """Bool: hidden cells that the network filled; scores are taken there."""
+        """Bool: hidden cells that were filled; scores are taken there."""
         filled: np.ndarray = self.hidden & ~np.isnan(self.mean)
         return filled
 
 
-def fill_hidden(
-    cube: WaterCube,
-    layout: Layout,
-    predict: Predictor,
-    hidden: Mapping[str, np.ndarray],
-    calibration: Mapping[str, Calibration] | None = None,
-) -> dict[str, HiddenCells]:
-    """Hide observed cells of `cube`, fill these cells alone, and return both by variable.
+def network_filler(layout: Layout, predict: Predictor, calibration: Mapping[str, Calibration] | None = None) -> Filler:
+    """Return the filler of a network, which fills the wanted cells alone.
+
+    Args:
+        layout: the network's.
+        predict: the network.
+        calibration: by variable, as in a bundle.
+    """
+
+    def fill(gappy: WaterCube, only: Mapping[str, np.ndarray]) -> Mapping[str, FilledVariable]:
+        return reconstruct(gappy, layout, predict, names=list(only), only=only, calibration=calibration)
+
+    return fill
+
+
+def fill_hidden(cube: WaterCube, fill: Filler, hidden: Mapping[str, np.ndarray]) -> dict[str, HiddenCells]:
+    """Hide observed cells of `cube`, fill them, and return both by variable.
 
     Everything else that the cube holds stays visible, as it is when somebody fills the same file.
 
     Args:
         cube: physical units, NaN = missing.
-        layout: the network's.
-        predict: the network.
+        fill: what fills the cube with its gaps.
         hidden: by variable, bool of its shape; True only at observed cells.
-        calibration: by variable, as in a bundle.
     """
     truth = {name: cube.variables[name].values for name in hidden}
     gappy = cube.with_values({n: np.where(h, np.float32(np.nan), truth[n]) for n, h in hidden.items()})
-    made = reconstruct(gappy, layout, predict, names=list(hidden), only=hidden, calibration=calibration)
+    made = fill(gappy, hidden)
     return {
         n: HiddenCells(h, truth[n], gappy.variables[n].values, made[n].mean, made[n].std) for n, h in hidden.items()
     }

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # `score` runs without the packages that training needs
     from model.evaluation.comparison import Comparison
     from model.evaluation.metrics.cases import CaseScores
 
-OURS = "hydrofill"  # the network's name among the methods of a comparison
+OURS = "hydrofill"  # the name of the network or the bundle among the methods of a comparison
 
 
 def chosen(layout: Layout, config: RunConfig) -> str:
@@ -69,7 +69,7 @@ def comparison_table(title: str, rows: Sequence[Comparison]) -> Table:
 
 
 def measures_table(title: str, rows: Sequence[Comparison]) -> Table:
-    """Return the network's other measures, a line for each variable and gap."""
+    """Return hydrofill's other measures, a line for each variable and gap."""
     heads = ("bias", "CRPS", "in 90 % interval", "spread/skill", "fine PSD", "wet bias", "totals", "NSE", "KGE")
     table = _table(title, "variable", "gap", "cells", *heads)
     for row in rows:

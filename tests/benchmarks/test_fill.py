@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 from benchmarks import fill
-from benchmarks.fill import CommandFailedError, Plan, bench_run, find_cases
+from benchmarks.fill import CommandFailedError, Plan, bench_run, find_cases, fingerprint
 from benchmarks.support.fill_cases import (
     figure,
     listed_results,
@@ -23,6 +23,7 @@ from benchmarks.support.fill_cases import (
     write_gappy,
 )
 from benchmarks.support.fill_report import CaseResult, Run, geometric_mean, report
+from benchmarks.support.fill_systems import MIX, TRAINED, TUNED, ZERO_SHOT, System, chosen_systems
 from model.baselines.library import ANYWHERE, ON_GRIDS
 from model.gaps.withhold import withhold
 
@@ -88,31 +89,70 @@ def test_every_baseline_is_run_once_and_kept(
     run_baselines(tmp_path / "flow.nc", folder)
 
 
+@pytest.mark.parametrize(
+    ("system", "labels", "ends"),
+    [
+        (System(ZERO_SHOT), ["fill"], ["filled.nc"]),
+        (System(ZERO_SHOT, bundle="lez-daily"), ["fill"], ["filled.nc", "--bundle", "lez-daily"]),
+        (System(TUNED, 1.0), ["tune", "fill"], ["--minutes", "1", "--seed", "7"]),
+        (System(TRAINED, 0.5), ["train", "export", "fill"], ["--minutes", "0.5", "--seed", "7"]),
+        (System(MIX, bundle="lez-daily"), ["fill"], ["filled.nc", "--bundle", "lez-daily"]),
+    ],
+)
 def test_a_benchmark_continues_where_it_stopped(
-    case: Path, filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    system: System,
+    labels: list[str],
+    ends: list[str],
+    case: Path,
+    filled: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     commands: list[list[str]] = []
 
     def command(label: str, words: list[str], plan: Plan) -> None:
-        commands.append(words[2:])
+        memory, user = Path(words[3]), words[words.index("hydrofill.cli") + 1 :]
+        commands.append(user)
+        memory.write_text('{"peak_mib": 12.5}')
         if label == "fill":
-            Path(words[5]).write_bytes(filled.read_bytes())
+            Path(user[2]).write_bytes(filled.read_bytes())
 
     monkeypatch.setattr(fill, "_command", command)
-    plan = Plan(minutes=0.5, seeds=1, score=None, work=tmp_path, threads=None)
-    first = bench_run(case, tmp_path / "data.nc", tmp_path / "run0", 7, plan)
-    assert [words[:2] for words in commands] == [
-        ["model", "train"],
-        ["export", str(tmp_path / "run0" / "run")],
-        ["app", "fill"],
-    ]
-    assert commands[0][-4:] == ["--minutes", "0.5", "--seed", "7"]
-    assert bench_run(case, tmp_path / "data.nc", tmp_path / "run0", 7, plan) == first
-    assert len(commands) == 3
+    plan = Plan((system,), score=None, work=tmp_path, threads=None)
+    first = bench_run(case, tmp_path / "data.nc", tmp_path / "runs", system, 7, plan)
+    assert [words[0] for words in commands] == labels
+    found = [Path(word).name if word.endswith(".nc") else word for word in commands[0]]
+    assert found[-len(ends) :] == ends
+    assert (first.peak_mib, list(first.seconds)) == (12.5, labels)
+    assert bench_run(case, tmp_path / "data.nc", tmp_path / "runs", system, 7, plan) == first
+    assert len(commands) == len(labels)
+
+
+def test_runs_of_one_case_have_folders_of_their_own() -> None:
+    systems = chosen_systems("trained,tuned,zero-shot", 5.0, 2, None, "lez-daily")
+    assert [system.name for system in systems] == [ZERO_SHOT, TUNED, TRAINED, MIX]
+    assert [len(system.seeds) for system in systems] == [1, 2, 2, 1]
+    folders = [system.folder(seed, fingerprint("lez-daily")) for system in systems for seed in system.seeds]
+    assert len(set(folders)) == len(folders)
+    assert systems[0].folder(0, "a") != systems[0].folder(0, "b")
+
+
+def test_unknown_systems_are_refused() -> None:
+    with pytest.raises(SystemExit, match="no system is called 'magic'"):
+        chosen_systems("zero-shot,magic", 1.0, 1, None, None)
+
+
+def test_the_peak_memory_of_a_command_is_its_own(tmp_path: Path) -> None:
+    work = "x = bytearray(200 * 2**20); print(len(x))"
+    held = bytearray(400 * 2**20)  # of the process that starts the command, which must not count
+    plan = Plan((), None, tmp_path, threads=1)
+    words = ["-m", "benchmarks.support.measured_command", str(tmp_path / "memory.json"), sys.executable, "-c", work]
+    fill._command("fill", [sys.executable, *words], plan)
+    assert 200 < json.loads((tmp_path / "memory.json").read_text())["peak_mib"] < 300 < len(held)
 
 
 def test_a_command_that_fails_ends_the_benchmark_with_its_output(tmp_path: Path) -> None:
-    plan = Plan(1.0, 1, None, tmp_path, threads=1)
+    plan = Plan((), None, tmp_path, threads=1)
     with pytest.raises(CommandFailedError, match="train ended with 3: no data"):
         fill._command("train", [sys.executable, "-c", "import sys; print('no data'); sys.exit(3)"], plan)
 
@@ -128,27 +168,44 @@ def scored(rmse: float, **more: float) -> dict[str, Any]:
     return {"rain": {"kinds": kinds, "observed_changed": 0, "unfilled": 0}}
 
 
-def test_the_report_lists_missed_targets() -> None:
-    runs = [Run(s, {"train": 60.0}, scored(r, coverage90=0.8, crps=0.3, wet_bias=1.0)) for s, r in ((0, 1.0), (1, 1.4))]
+def test_the_report_lists_missed_targets_of_each_system() -> None:
+    trained = [
+        Run(s, {"train": 60.0}, scored(r, coverage90=0.8, crps=0.3, wet_bias=1.0)) for s, r in ((0, 1.0), (1, 1.4))
+    ]
+    zero_shot = [Run(0, {"fill": 5.0}, scored(1.08, coverage90=0.9, crps=0.1, wet_bias=1.2), 321.0)]
     baselines = {
         "kriging": {"seconds": 2.0, "scores": scored(1.1, crps=0.2)},
         "stacked": {"seconds": 9.0, "scores": scored(0.8)},
     }
+    mix = [Run(0, {"fill": 4.0}, scored(1.0))]
+    runs = {ZERO_SHOT: zero_shot, TRAINED: trained, MIX: mix}
     result = CaseResult("basin", runs, baselines, {"kriging": scored(1.0), "saits": scored(3.0)})
-    assert result.ratio("rain", "cloud") == pytest.approx(1.2)
-    text = report([result], 1.0, 2, "a machine")
-    assert "Rows above 1.05: basin rain cloud 1.20." in text
-    assert "behind `stacked`, with the ratio: basin rain cloud 1.50." in text
-    assert "outside (0.87, 0.93): basin rain cloud 0.80 (1 of 1 rows)." in text
-    assert "CRPS not below kriging's: basin rain cloud 0.3 to 0.2." in text
-    assert "outside (0.9, 1.1): none of 1 rows." in text
-    assert "| **hydrofill** | **1.2 ± 0.28** |" in text
-    assert "`unfilled`: 0" in text
+    assert result.ratio(TRAINED, "rain", "cloud") == pytest.approx(1.2)
+    text = report([result], chosen_systems("zero-shot,trained", 1.0, 2, None, "x"), "a machine")
+    zero_block, rest = text.split("### trained")
+    assert "Rows above 1.10: none." in zero_block
+    assert "behind `stacked`, with the ratio: basin rain cloud 1.35." in zero_block
+    assert "behind the mix of guesses, with the ratio: basin rain cloud 1.08." in zero_block
+    assert "outside (0.87, 0.93): none of 1 rows." in zero_block
+    assert "outside (0.9, 1.1): basin rain cloud 1.20 (1 of 1 rows)." in zero_block
+    assert "CRPS not below kriging's: none." in zero_block
+    trained_block, rest = rest.split("### mix of guesses")
+    assert "Rows above 1.05: basin rain cloud 1.20." in trained_block
+    assert "behind `stacked`, with the ratio: basin rain cloud 1.50." in trained_block
+    assert "outside (0.87, 0.93): basin rain cloud 0.80 (1 of 1 rows)." in trained_block
+    assert "CRPS not below kriging's: basin rain cloud 0.3 to 0.2." in trained_block
+    assert "`unfilled`: 0" in trained_block
+    assert "behind the mix" not in rest
+    assert "| **zero-shot** | **1.08** |" in rest
+    assert "| **trained** | **1.2 ± 0.28** |" in rest
+    assert "Peak memory of the fill, MiB: zero-shot 321." in rest
+    assert "1 min a case, 2 seeds" in zero_block
 
 
 def test_without_a_list_the_best_is_one_of_the_baselines() -> None:
     baselines = {"kriging": {"seconds": 2.0, "scores": scored(0.5)}, "mean": {"seconds": 2.0, "scores": scored(0.8)}}
-    assert CaseResult("x", [Run(0, {}, scored(1.0))], baselines, {}).best("rain", "cloud") == ("kriging", 0.5)
+    result = CaseResult("x", {ZERO_SHOT: [Run(0, {}, scored(1.0))]}, baselines, {})
+    assert result.best("rain", "cloud") == ("kriging", 0.5)
 
 
 def test_listed_results_are_read_from_the_folder_of_the_case(case: Path) -> None:

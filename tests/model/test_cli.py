@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 from typer.testing import CliRunner, Result
 
+from hydrofill.bundle import shipped_bundles
 from model.__main__ import cli
 
 FEW_STEPS = """
@@ -75,6 +76,15 @@ def test_training_goes_from_file_to_run_and_evaluation(file: Path, config: Path,
     rows = json.loads(evaluated.output[evaluated.output.index("[") :])
     assert {r["variable"] for r in rows} == {"precipitation", "pet", "river_flow"}
     assert all(np.isfinite(r["rmse"]) for r in rows)
+
+
+@pytest.mark.slow
+def test_a_bundle_is_evaluated_as_a_run_is(file: Path) -> None:
+    evaluated = run("evaluate", shipped_bundles() / "lez-daily", file, "--baselines", "cell_mean", "--json")
+    assert evaluated.exit_code == 0, evaluated.output
+    rows = json.loads(evaluated.output[evaluated.output.index("[") :])
+    assert {r["variable"] for r in rows} == {"precipitation", "pet", "river_flow"}
+    assert all(np.isfinite([r["rmse"], r["crps"], r["baselines"]["cell_mean"]["rmse"]]).all() for r in rows)
 
 
 @pytest.mark.slow

@@ -12,9 +12,12 @@ import pytest
 
 from hydrofill.cube import WaterCube
 from hydrofill.errors import UnknownVariableError
+from hydrofill.inference.model import Model, Outcome
 from hydrofill.layout import Layout
+from hydrofill.reconstruct import FilledVariable
 from model.baselines.library import chosen_methods
-from model.evaluation.comparison import OWN, Trial, compare, trials
+from model.evaluation.comparison import OWN, Trial, bundle_filler, compare, trials
+from model.evaluation.hidden_cells import network_filler
 from model.evaluation.plots import LEVELS, PlotsUnavailableError, coverage_by_level, draw
 from model.evaluation.tables import OURS
 from model.network.mae import CrossMAE
@@ -27,7 +30,7 @@ METHODS = ("cell_mean", "linear_in_time", "kriging")
 
 @pytest.fixture
 def made(water: WaterCube, layout: Layout, network: CrossMAE) -> list[Trial]:
-    return list(trials(water, layout, TorchPredictor(network), 0, METHODS))
+    return list(trials(water, layout, network_filler(layout, TorchPredictor(network)), 0, METHODS))
 
 
 def test_only_observed_cells_are_hidden_and_no_method_sees_them(made: list[Trial], water: WaterCube) -> None:
@@ -62,6 +65,27 @@ def test_a_perfect_fill_has_no_error_in_any_class(made: list[Trial]) -> None:
         assert sum(s.n for s in perfect.by_length.values()) == perfect.cells
         assert sum(s.n for s in perfect.by_distance.values()) == perfect.cells
         json.dumps(perfect.row())
+
+
+def test_a_bundle_fills_the_record_with_its_gaps_and_never_sees_what_is_hidden(
+    water: WaterCube, layout: Layout, made: list[Trial]
+) -> None:
+    class Bundle(Model):
+        def run(self, cube: WaterCube, names: Sequence[str] | None = None, *_: object) -> Outcome:
+            seen.append(cube)
+            assert names is not None
+            shapes = {name: cube.variables[name].values.shape for name in names}
+            zeros = {name: np.zeros(shape, np.int8) for name, shape in shapes.items()}
+            return Outcome({n: FilledVariable(np.full(s, 7.0), np.ones(s), zeros[n]) for n, s in shapes.items()}, 0, 0)
+
+    seen: list[WaterCube] = []
+    bundle = Bundle.__new__(Bundle)
+    found = list(trials(water, layout, bundle_filler(bundle), 0, ()))
+    assert [(t.variable, t.gap) for t in found] == [(t.variable, t.gap) for t in made]
+    for trial, other in zip(found, made, strict=True):
+        np.testing.assert_array_equal(trial.hidden, other.hidden)
+        assert (trial.fills[OURS].values[trial.hidden] == 7.0).all()
+        assert any(not (cube.variables[trial.variable].valid & trial.hidden).any() for cube in seen)
 
 
 def test_a_grid_has_three_plots_and_a_series_one(made: list[Trial], tmp_path: Path) -> None:
