@@ -18,13 +18,12 @@ import xarray as xr
 from torch import Tensor
 
 from hydrofill.bundle import Bundle, TrainingData
-from hydrofill.cf.axes import find_time, recognise
-from hydrofill.cf.dataset import read_dataset
+from hydrofill.cf.axes import one_of, recognise
 from hydrofill.cube import WaterCube
 from hydrofill.errors import BundleError, NothingObservedError
+from hydrofill.filling import FillOptions, prepare_fill
 from hydrofill.gaps.self_gaps import hide_observed
 from hydrofill.general.context import Context
-from hydrofill.general.layout import compose_layout
 from hydrofill.layout import GENERAL
 from model.config import RunConfig, TrainingConfig
 from model.data.cubes import LoadedCube
@@ -156,16 +155,17 @@ def read_data(dataset: xr.Dataset) -> WaterCube:
     Raises:
         ContractError: the data cannot be used, or too few values are observed to hide any.
     """
-    time_name, _ = find_time(dataset, recognise(dataset).values())
-    n_time = dataset.sizes[time_name]
+    time_axis = one_of(recognise(dataset).values(), "time")
     values = sum(variable.size for variable in dataset.data_vars.values())
-    steps = max(1, int(n_time * min(1.0, MAX_READ_VALUES / max(values, 1))))
-    reading = read_dataset(dataset.isel({time_name: slice(n_time - steps, None)}))
-    compose_layout(reading.cube, reading.grid_units)  # raises for what no general network fills
-    cube = without_constants(reading.cube)
+    if time_axis is not None and values > MAX_READ_VALUES:
+        n_time = dataset.sizes[time_axis.name]
+        steps = max(1, n_time * MAX_READ_VALUES // values)
+        dataset = dataset.isel({time_axis.name: slice(n_time - steps, None)})
+    read = prepare_fill(dataset, GENERAL, FillOptions()).reading.cube
+    cube = without_constants(read)
     if not cube.of_kind("grid", "series"):
         raise NothingObservedError(
-            TOO_FEW, got=sorted(reading.cube.variables), expected=f"{MIN_VALUES} values of a variable that vary"
+            TOO_FEW, got=sorted(read.variables), expected=f"{MIN_VALUES} values of a variable that vary"
         )
     return cube
 
