@@ -93,7 +93,7 @@ def test_values_in_kelvin_give_the_fill_of_degrees_celsius(record: WaterCube, fi
     np.testing.assert_allclose(
         kelvin.filled["field"].mean[gaps] - 273.15, celsius.filled["field"].mean[gaps], atol=0.03 * std
     )
-    np.testing.assert_allclose(kelvin.filled["field"].std[gaps], celsius.filled["field"].std[gaps], rtol=0.05)
+    np.testing.assert_allclose(kelvin.filled["field"].std[gaps], celsius.filled["field"].std[gaps], rtol=0.1)
 
 
 @pytest.mark.parametrize("hours", [3, -11])
