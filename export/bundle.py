@@ -10,8 +10,9 @@ import xarray as xr
 from export.card import model_card
 from export.graphs import OPSET
 from export.precision_gate import PrecisionError, in_float32, in_lower_precision
-from hydrofill.bundle import CARD, DECODER, ENCODER, MANIFEST, Bundle, Dtype, Manifest, digest, read_bundle
+from hydrofill.bundle import CARD, DECODER, ENCODER, MANIFEST, WEIGHTS, Bundle, Dtype, Manifest, digest, read_bundle
 from hydrofill.paths import written_whole
+from model.network.weights import weights_bytes
 from model.run_folder import Run
 
 WEIGHTS_LICENCE = "Apache-2.0"  # of the weights; the training data keep theirs, named in the manifest
@@ -21,6 +22,8 @@ def write_bundle(
     run: Run, folder: Path, version: str, dtype: Dtype = "float32", data: xr.Dataset | None = None
 ) -> Bundle:
     """Export `run` into `folder`, whose name becomes the bundle's; an older bundle there is replaced.
+
+    The bundle of a general network also holds the network's weights, from which a tuning starts.
 
     Args:
         run: the trained run.
@@ -43,6 +46,8 @@ def write_bundle(
         shipped = in_lower_precision(run, dtype, data)
     card = model_card(run, folder.name, shipped).encode()
     files = {ENCODER: shipped.encoder, DECODER: shipped.decoder, CARD: card}
+    if run.layout.general:
+        files[WEIGHTS] = weights_bytes(run.network)
     manifest = Manifest(
         name=folder.name,
         version=version,

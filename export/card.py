@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from export.markdown import markdown_table
 from export.precision_gate import Shipped
-from hydrofill.bundle import Parity, Precision, Skill
+from hydrofill.bundle import Parity, Precision, Skill, TrainingData
 from hydrofill.layout import MAX_VARIABLES, Layout
-from model.run_folder import Run
+from model.run_folder import Run, Tuning
 
 
 def model_card(run: Run, name: str, shipped: Shipped) -> str:
@@ -52,9 +52,10 @@ deviations are calibrated on the same hidden cells.
 
 ## Training
 
-{data.title}. {data.frames} records. Licence: {data.licence}. {parameters:,} parameters.
+{_tuned(run.tuning, data) if run.tuning else f"{data.title}. {data.frames} records."}
+Licence: {data.licence or "not stated"}. {parameters:,} parameters.
 
-Credits: {data.source}
+Credits: {data.source or "not stated"}
 
 ## Limits
 
@@ -64,6 +65,17 @@ Credits: {data.source}
   measured on cells of the same record.
 - A lost frame is estimated from other times and variables. For rain this is weakly constrained, so the standard
   deviation is large."""
+
+
+def _tuned(tuning: Tuning, data: TrainingData) -> str:
+    def shown(check: float | None) -> str:
+        return "not known, because the stacked guess is exact" if check is None else f"{check:.3f}"
+
+    kept = "" if tuning.step else " No check was better than the start, so that the weights are those of the start."
+    return f"""Tuned to one data set, "{data.title or "untitled"}", {data.frames} steps from {data.start:%Y-%m-%d} to
+{data.end:%Y-%m-%d}, in {tuning.minutes:.1f} minutes of processor time. Tuned from the bundle {tuning.name}
+{tuning.version}, sha256 {tuning.sha256}. RMSE over that of the stacked first guess, on hidden
+cells of a part of the data that was held out: {shown(tuning.before)} before and {shown(tuning.after)} after.{kept}"""
 
 
 def _learnt_from(run: Run) -> str:

@@ -1,4 +1,7 @@
-"""Read a bundle: a trained model that is ready to use, as a manifest, two graphs and a model card."""
+"""Read a bundle: a trained model that is ready to use, as a manifest, two graphs and a model card.
+
+A general bundle may also hold the weights of its network, from which a tuning starts.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from hydrofill.layout import Frozen, Layout
 
 MANIFEST = "manifest.json"
 ENCODER, DECODER, CARD = "encoder.onnx", "decoder.onnx", "MODEL_CARD.md"
+WEIGHTS = "weights.safetensors"  # of general bundles; a bundle without weights cannot be tuned
 MAX_MANIFEST_BYTES = 4 * 2**20  # far above the size of any real manifest
 SCHEMA_VERSION: Literal[3] = 3  # 3: keys and values from encoder to decoder, graphs saved optimised
 DEFAULT_BUNDLE = "lez-daily"
@@ -140,7 +144,7 @@ class Manifest(Frozen):
     parity: Parity
     skill: tuple[Skill, ...]
     calibration: dict[str, Calibration] = Field(default_factory=dict)
-    files: dict[Literal["encoder.onnx", "decoder.onnx", "MODEL_CARD.md"], FileDigest]
+    files: dict[Literal["encoder.onnx", "decoder.onnx", "MODEL_CARD.md", "weights.safetensors"], FileDigest]
 
     def to_json(self) -> str:
         """Return the text of manifest.json."""
@@ -149,12 +153,16 @@ class Manifest(Frozen):
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle that was read and checked: its manifest, the sha256 of the manifest, and the bytes of the graphs."""
+    """A bundle that was read and checked: its manifest, the sha256 of the manifest, and the bytes of its files.
+
+    weights: the weights of the network as safetensors, from which a tuning starts; None in a bundle without them.
+    """
 
     manifest: Manifest
     sha256: str
     encoder: bytes
     decoder: bytes
+    weights: bytes | None = None
 
 
 def shipped_bundles() -> Path:
@@ -198,9 +206,11 @@ def read_bundle(folder: Path) -> Bundle:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise BundleError(f"{MANIFEST} {where}: {first['msg']}", where=folder.name) from error
-    files = {}
-    for name in (ENCODER, DECODER, CARD):
+    files: dict[str, bytes] = {}
+    for name in (ENCODER, DECODER, CARD, WEIGHTS):
         expected = manifest.files.get(name)  # type: ignore[call-overload]
+        if expected is None and name == WEIGHTS:
+            continue
         if expected is None:
             raise BundleError(f"{MANIFEST} has no digest of {name}", where=folder.name)
         files[name] = _read(folder, name, expected.size)
@@ -211,7 +221,7 @@ def read_bundle(folder: Path) -> Bundle:
             domain.to_array()
         except ValueError as error:
             raise BundleError(str(error), where=folder.name) from error
-    return Bundle(manifest, digest(content).sha256, files[ENCODER], files[DECODER])
+    return Bundle(manifest, digest(content).sha256, files[ENCODER], files[DECODER], files.get(WEIGHTS))
 
 
 def _check_schema(content: bytes, name: str) -> None:

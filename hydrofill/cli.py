@@ -121,13 +121,14 @@ def _pass_on(name: str, package: str, help_text: str) -> None:
 
     @cli.command(name, help=help_text, context_settings=PASSED_ON, add_help_option=False)
     def command(context: typer.Context) -> None:
-        _run_package(package, name, context.args)
+        run_package(package, name, context.args)
 
 
 _pass_on("serve", "app", "Start the HTTP server.")
 _pass_on("demo", "app", "Hide data of a real sample, fill it through a server, draw and score it.")
 _pass_on("key", "app", "Make an API key for a client of the server.")
 _pass_on("train", "model", "Train a network on your own gappy data.")
+_pass_on("tune", "model", "Fit the general network to your own gappy data, in a minute.")
 _pass_on("evaluate", "model", "Score a trained network by kind of gap, beside classical methods.")
 _pass_on("export", "export", "Turn a trained network into a bundle that fills and serves.")
 _pass_on("data", "model", "Write a real sample as NetCDF.")
@@ -147,7 +148,7 @@ def refuse(reason: object) -> NoReturn:
     raise typer.Exit(BAD_INPUT)
 
 
-def _run_package(package: str, name: str, arguments: list[str]) -> None:
+def run_package(package: str, name: str, arguments: list[str]) -> None:
     """Run the command `name` of `python -m package`, in this process."""
     checkout = Path(__file__).parents[1]
     if find_spec(package) is None and (checkout / package / "__main__.py").is_file():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -14,7 +16,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from hydrofill.cli import progress_bar, refuse
+from hydrofill.bundle import BUNDLE_NAME
+from hydrofill.cli import progress_bar, refuse, run_package
 from hydrofill.errors import ContractError
 
 if TYPE_CHECKING:  # each command loads what it needs when it runs, so that --help is quick
@@ -23,6 +26,7 @@ if TYPE_CHECKING:  # each command loads what it needs when it runs, so that --he
     from hydrofill.cube import WaterCube
     from hydrofill.layout import Layout
     from model.evaluation.hidden_cells import Filler
+    from model.run_folder import Tuning
 
 
 DATA, TRAINING, SCORES = "Data", "Training", "Scores"  # groups of commands
@@ -231,6 +235,51 @@ def pretrain(
     results.print(f"{out}: trained; next: python -m export {out} bundles/NAME", highlight=False, soft_wrap=True)
 
 
+@cli.command(rich_help_panel=TRAINING)
+def tune(
+    sources: Annotated[list[Path], typer.Argument(metavar="DATA...", help="NetCDF files or a Zarr store, with gaps.")],
+    out: Annotated[Path, typer.Option(help="Folder of the bundle to write; an older bundle there is replaced.")],
+    minutes: Annotated[
+        float, typer.Option(help="Processor time in minutes, with the preparation and without the export.", min=0.01)
+    ] = 1.0,
+    start: Annotated[
+        str, typer.Option("--from", metavar="BUNDLE", help="Folder or name of the general bundle to tune.")
+    ] = "general",
+    seed: Annotated[int, typer.Option(help="Random seed for gaps and windows.", min=0)] = 0,
+    steps: Annotated[
+        int | None, typer.Option(help="Number of steps, in place of --minutes.", min=1, hidden=True)
+    ] = None,
+) -> None:
+    """Fit the general network to one data set, and write the result as a bundle; only observed values are used."""
+    import torch
+
+    from hydrofill.bundle import MANIFEST, find_bundle, read_bundle
+    from model.config import ConfigError
+    from model.data.sources import open_sources
+    from model.pretraining.tune import tune as tune_steps
+    from model.run_folder import RunError, read_run
+
+    if not re.match(BUNDLE_NAME, out.name):
+        refuse(f"{out.name!r} cannot name a bundle: use lower-case letters, digits, '.', '_' and '-'")
+    if out.exists() and not (out / MANIFEST).is_file():
+        refuse(f"{out}: exists and is not a bundle; it is not replaced")
+    torch.set_num_threads(1)  # the weights do not depend on the number of cores
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "run"
+        try:
+            bundle, dataset = read_bundle(find_bundle(start)), open_sources(sources)
+            with _training_bar() as show:
+                for progress in tune_steps(dataset, bundle, folder, minutes=minutes, seed=seed, steps=steps):
+                    known = {} if progress.check is None else {"RMSE over the stacked guess's": progress.check}
+                    show(progress.share, progress.doing, known)
+            results.print(_outcome(read_run(folder).tuning), highlight=False, soft_wrap=True)
+        except (ContractError, ConfigError, RunError, OSError) as error:
+            refuse(error)
+        except KeyboardInterrupt:
+            refuse(f"tuning was stopped; {out} was not written")
+        run_package("export", "export", [str(folder), str(out)])
+
+
 @cli.command(rich_help_panel=SCORES)
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of a trained run or of a bundle.")],
@@ -308,11 +357,22 @@ def _load(path: Path) -> xr.Dataset:
         return opened.load()
 
 
+def _outcome(tuning: Tuning | None) -> str:
+    """Return in one line what a tuning achieved."""
+    assert tuning is not None
+    if not tuning.step:
+        return "no check on held-out cells was better than the start: the weights are those of the start"
+    return (
+        f"RMSE over the stacked guess's, on held-out cells: {tuning.before:.3f} before and {tuning.after:.3f} after "
+        f"{tuning.step} steps"
+    )
+
+
 @contextmanager
-def _training_bar(steps: int) -> Iterator[Callable[[float, str, Mapping[str, float]], None]]:
+def _training_bar(steps: int | None = None) -> Iterator[Callable[[float, str, Mapping[str, float]], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     progress = Progress(*columns, console=messages)
-    task = progress.add_task(f"at most {steps} steps", total=1.0)
+    task = progress.add_task("" if steps is None else f"at most {steps} steps", total=1.0)
     try:
 
         def show(share: float, text: str, by_variable: Mapping[str, float]) -> None:

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import stdtrit
 
-from hydrofill.calibration import Calibration, distance_classes
-from hydrofill.conformal import calibration_of
+from hydrofill.calibration import Calibration, Stretch, distance_classes
+from hydrofill.conformal import COVERAGE, calibration_of
 from hydrofill.constants import Z90
 from hydrofill.gaps.self_gaps import KINDS
 from hydrofill.general.guesses import GENERAL_GUESSES, MEASURED_GUESSES
@@ -126,7 +127,9 @@ def calibrate_record(check: SelfCheck, predict: Predictor) -> RecordCalibration:
         hidden = _joined(parts)
         cells[spec.name] = len(hidden.truth)
         skill[spec.name] = {}
+        factor = few_values_factor(check.observed[spec.name])
         if not len(hidden.truth):
+            calibration[spec.name] = _widened(Calibration(), factor)
             continue
         weight[number] = _weights(hidden)
         own = weight[number][hidden.region]
@@ -134,10 +137,27 @@ def calibrate_record(check: SelfCheck, predict: Predictor) -> RecordCalibration:
         if spec.lower is not None or spec.upper is not None:
             mean = np.clip(mean, spec.lower, spec.upper)
         rows = np.stack([a.astype(np.float64) for a in (hidden.truth, mean, hidden.std, hidden.distance, hidden.group)])
-        calibration[spec.name] = calibration_of(rows, spec, PRIOR_GROUPS)
+        calibration[spec.name] = _widened(calibration_of(rows, spec, PRIOR_GROUPS), factor)
         used = calibration[spec.name].apply(mean, hidden.std, hidden.distance)
         skill[spec.name] = _skill(hidden, *used)
     return RecordCalibration(weight, calibration, skill, cells)
+
+
+def few_values_factor(number: int) -> float:
+    """Return the factor of standard deviations that were estimated from so few values, 1 for very many.
+
+    With the factor, the 90 % interval of a normal distribution is that of a new value after `number` independent ones.
+    A single value has no standard deviation to widen. Source: Student 1908.
+    """
+    if number < 2:
+        return 1.0
+    return float(stdtrit(number - 1, (1 + COVERAGE) / 2) / Z90 * np.sqrt((number + 1) / (number - 1)))
+
+
+def _widened(calibration: Calibration, factor: float) -> Calibration:
+    """Return the calibration with all standard deviations times a factor."""
+    stretch = tuple(Stretch(std=s.std, factor=tuple(f * factor for f in s.factor)) for s in calibration.stretch)
+    return calibration.model_copy(update={"stretch": stretch})
 
 
 def _fill_draw(

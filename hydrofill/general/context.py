@@ -40,6 +40,9 @@ DESCRIPTORS = (
 )
 
 
+MIN_RELATIVE_STD = 1e-6  # of the mean: less is rounding of values that do not vary
+
+
 @dataclass(frozen=True, eq=False)
 class Context:
     """What a general network is told about a record.
@@ -80,11 +83,16 @@ CONTEXT_TENSORS = tuple(f"{RECORD}{name}" for name in CONTEXT_SHAPES)  # of a gr
 
 
 def scale_of(values: np.ndarray, square_root: bool) -> Scale:
-    """Return the scale of the observed values (...), NaN = missing; a std of 1 where they do not vary."""
+    """Return the scale of the observed values (...), NaN = missing.
+
+    Values that do not vary say nothing of how far others may be: the std is then the size of the value, and 1 for zero
+    or without any value.
+    """
     summary = summary_of(values.reshape(len(values), -1))
+    if summary.number == 0:
+        return Scale(0.0, 1.0, square_root)
     mean, std = (summary.root_mean, summary.root_std) if square_root else (summary.mean, summary.std)
-    known = summary.number > 0
-    return Scale(mean if known else 0.0, std if known and std > 0 else 1.0, square_root)
+    return Scale(mean, std if std > MIN_RELATIVE_STD * abs(mean) else abs(mean) or 1.0, square_root)
 
 
 def describe(cube: WaterCube, layout: Layout, stacks: Mapping[str, Stack], scales: Mapping[str, Scale]) -> Context:

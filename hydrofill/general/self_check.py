@@ -1,7 +1,8 @@
 """Measure on a record itself how well its gaps can be filled, before anything is filled.
 
 Observed cells are hidden by the record's own gaps at other times and by gaps of drawn kinds, guesses are made of what
-is left, and their errors are measured. Draws depend on the content of the record alone.
+is left, and their errors are measured. Draws depend on where the record is observed and on the names of its variables,
+so that the units and the order of the variables change nothing.
 """
 
 from __future__ import annotations
@@ -53,11 +54,12 @@ class Draw(HiddenPart):
 class SelfCheck:
     """What the hidden cells of a record say.
 
-    layout: the general layout of the record. scales, stacks: by variable. context: for the network. draws: the hidden
-    cells, for calibration.
+    layout: the general layout of the record. observed: number of observed values, by variable. scales, stacks: by
+    variable. context: for the network. draws: the hidden cells, for calibration.
     """
 
     layout: Layout
+    observed: Mapping[str, int]
     scales: Mapping[str, Scale]
     stacks: Mapping[str, Stack]
     context: Context
@@ -90,7 +92,8 @@ def check_record(cube: WaterCube, layout: Layout) -> SelfCheck:
         replace(draw, guesses={n: _completed(draw, n, out_of_fold[n][i], scales[n], stacks[n]) for n in names})
         for i, draw in enumerate(drawn)
     ]
-    return SelfCheck(layout, scales, stacks, describe(cube, layout, stacks, scales), draws)
+    observed = {name: int(cube.variables[name].valid.sum()) for name in names}
+    return SelfCheck(layout, observed, scales, stacks, describe(cube, layout, stacks, scales), draws)
 
 
 def hide_parts(cube: WaterCube, names: Sequence[str]) -> Iterator[HiddenPart]:
@@ -100,9 +103,9 @@ def hide_parts(cube: WaterCube, names: Sequence[str]) -> Iterator[HiddenPart]:
         cube: the record; NaN = missing.
         names: the variables whose cells are hidden.
     """
-    seed = _seed(cube, names)
+    seeds = sorted(_seed(cube, name) for name in names)
     for number in range(_number_of_draws(cube, names)):
-        yield _hide_part(cube, seed, number, names)
+        yield _hide_part(cube, seeds, number, names)
 
 
 def _number_of_draws(cube: WaterCube, names: Sequence[str]) -> int:
@@ -110,24 +113,24 @@ def _number_of_draws(cube: WaterCube, names: Sequence[str]) -> int:
     return next((number for limit, number in DRAWS if values <= limit), MIN_DRAWS)
 
 
-def _hide_part(cube: WaterCube, seed: int, number: int, names: Sequence[str]) -> HiddenPart:
-    rng = np.random.default_rng((seed, number))
+def _hide_part(cube: WaterCube, seeds: Sequence[int], number: int, names: Sequence[str]) -> HiddenPart:
+    rng = np.random.default_rng((*seeds, number))
     part = _part(rng, cube, names)
     truth = cube.window(*part)
     shift = int(rng.integers(1, max(len(truth.time), 2)))
-    codes = {n: hide_observed(rng, truth.variables[n].valid, shift, number) for n in names}
+    codes = {
+        n: hide_observed(np.random.default_rng((seeds[n], number)), truth.variables[n].valid, shift, number)
+        for n in names
+    }
     gappy = truth.with_values(
         {n: np.where(c > 0, np.float32(np.nan), truth.variables[n].values) for n, c in codes.items()}
     )
     return HiddenPart(truth, gappy, codes)
 
 
-def _seed(cube: WaterCube, names: Sequence[str]) -> int:
-    """Return a seed that depends on the observed values alone."""
-    seed = 0
-    for name in names:
-        seed = zlib.crc32(np.ascontiguousarray(cube.variables[name].values).tobytes(), seed)
-    return seed
+def _seed(cube: WaterCube, name: str) -> int:
+    """Return a seed that depends on the name of a variable and on where the variable is observed."""
+    return zlib.crc32(np.packbits(cube.variables[name].valid).tobytes(), zlib.crc32(name.encode()))
 
 
 def _part(rng: np.random.Generator, cube: WaterCube, names: Sequence[str]) -> tuple[slice, slice, slice]:

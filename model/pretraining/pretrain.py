@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from hydrofill.bundle import TrainingData
 from hydrofill.layout import GENERAL
 from hydrofill.paths import written_whole
-from model.config import RunConfig
+from model.config import RunConfig, TrainingConfig
 from model.network.context import ContextTensors
 from model.network.decoder import DecoderInputs
 from model.network.heads import Predictive
@@ -97,7 +97,7 @@ def pretrain(
         share = max(state.step / config.training.steps, state.seconds / (60 * config.training.minutes))
         if share >= 1:
             break
-        loss = _step(state, next(batches), config, share)
+        loss = take_step(state, next(batches), config.training, share)
         state.step += 1
         state.seconds = before + time.monotonic() - started
         state.means[0] = loss if math.isnan(state.means[0]) else LOSS_MEMORY * state.means[0] + (1 - LOSS_MEMORY) * loss
@@ -195,8 +195,8 @@ def _predict(network: CrossMAE, batch: PretrainingBatch) -> tuple[Predictive, Te
     return network.predict(output, cells, requested.variable, context), cells.error.squeeze(-1)
 
 
-def _step(state: TrainingState, batch: PretrainingBatch, config: PretrainingConfig, share: float) -> float:
-    settings = config.training
+def take_step(state: TrainingState, batch: PretrainingBatch, settings: TrainingConfig, share: float) -> float:
+    """Change the weights by one batch, at the learning rate of this share of the budget; return the loss."""
     for group in state.optimizer.param_groups:
         group["lr"] = settings.learning_rate * schedule(share, settings.warmup)
     loss = cell_loss(state.network, batch)

@@ -113,17 +113,11 @@ class PretrainingWindows(IterableDataset[PretrainingBatch]):
         self.store, self.first_step = store, first_step
 
     def __iter__(self) -> Iterator[PretrainingBatch]:
-        """Yield batches of windows of about the same length."""
+        """Return batches of windows of about the same length."""
         worker = get_worker_info()
         number = worker.id if worker is not None else 0
         rng = np.random.default_rng((self.store.config.training.seed, self.first_step, number, 1))
-        size = self.store.config.training.batch_size
-        examples = self._examples(rng)
-        while True:
-            drawn = sorted((next(examples) for _ in range(size * SORTED_BATCHES)), key=_length)
-            batches = [drawn[i : i + size] for i in range(0, len(drawn), size)]
-            for index in rng.permutation(len(batches)):
-                yield stack_pretraining(batches[index])
+        return sorted_batches(rng, self._examples(rng), self.store.config.training.batch_size)
 
     def _examples(self, rng: np.random.Generator) -> Iterator[tuple[Example, Context]]:
         """Yield windows of records drawn at random; a record is left after WINDOWS_PER_RECORD windows."""
@@ -141,6 +135,17 @@ class PretrainingWindows(IterableDataset[PretrainingBatch]):
                 example = record.example(rng)
                 if example is not None:
                     yield example
+
+
+def sorted_batches(
+    rng: np.random.Generator, examples: Iterator[tuple[Example, Context]], size: int
+) -> Iterator[PretrainingBatch]:
+    """Yield batches of `size` windows of about the same length, from an endless stream of windows."""
+    while True:
+        drawn = sorted((next(examples) for _ in range(size * SORTED_BATCHES)), key=_length)
+        batches = [drawn[i : i + size] for i in range(0, len(drawn), size)]
+        for index in rng.permutation(len(batches)):
+            yield stack_pretraining(batches[index])
 
 
 def stack_pretraining(drawn: list[tuple[Example, Context]]) -> PretrainingBatch:

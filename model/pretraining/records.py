@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from hydrofill.cube import Sites, Variable, WaterCube
 from hydrofill.errors import ContractError
 from hydrofill.general.context import CONTEXT_FIELDS, Context
 from hydrofill.general.layout import choose_patch, choose_window, compose_layout
-from hydrofill.general.self_check import check_record
+from hydrofill.general.self_check import SelfCheck, check_record
 from hydrofill.guesses.first_guesses import Guesses
 from hydrofill.layout import MAX_VARIABLES, Layout
 from hydrofill.paths import written_whole
@@ -23,6 +24,7 @@ from model.pretraining.gap_library import MaskLibrary, draw_natural_gaps
 
 PATCH_SIDES = (2, 3, 4, 4)  # a window has patches of one of these sides
 TOKENS = (150, 420)  # range of the number of tokens of a window
+MIN_VALUES = 20  # of a variable, below which the variable is not used
 MIN_STD = 1e-6  # of a variable relative to its mean, below which the record is not used
 MAX_TRIES = 20  # to draw a window with a hidden value
 
@@ -157,10 +159,28 @@ def prepare_record(
         library: real masks.
         max_values: largest number of values of the part, of all variables together.
     """
-    cube = _varying(_cropped(rng, cube, max_values))
+    steps, rows, columns = crop_size(rng, cube, cube.shape, max_values)
+    cube = without_constants(cube.window(*draw_slices(rng, cube.shape, (steps, rows, columns))))
     if not cube.of_kind("grid", "series"):
         return None
-    hidden = draw_natural_gaps(rng, cube, library).hidden
+    measured = measure_record(cube, draw_natural_gaps(rng, cube, library).hidden)
+    return None if measured is None else measured.record
+
+
+class MeasuredRecord(NamedTuple):
+    """A record, and what the hidden cells of its own self-check say."""
+
+    record: PretrainingRecord
+    check: SelfCheck
+
+
+def measure_record(cube: WaterCube, hidden: Mapping[str, np.ndarray]) -> MeasuredRecord | None:
+    """Measure what is left of `cube` as the record of a fill, and make its guesses; None if too little is left.
+
+    Args:
+        cube: the data.
+        hidden: by variable that varies in time, bool of its shape, the cells to hide.
+    """
     gappy = cube.with_values({n: np.where(h, np.float32(np.nan), cube.variables[n].values) for n, h in hidden.items()})
     try:
         layout = compose_layout(gappy)
@@ -173,23 +193,25 @@ def prepare_record(
     kept = replace(cube, variables={n: v for n, v in cube.variables.items() if n not in dropped})
     if max(np.isnan(g.values[..., -1]).mean() for g in guesses.values()) > 0.5:
         return None
-    return PretrainingRecord(kept, {n: hidden[n] for n in names}, guesses, layout, check.context)
+    return MeasuredRecord(PretrainingRecord(kept, {n: hidden[n] for n in names}, guesses, layout, check.context), check)
 
 
-def _varying(cube: WaterCube) -> WaterCube:
-    """Return the cube without dynamic variables that hardly vary or have fewer than 20 values."""
+def without_constants(cube: WaterCube) -> WaterCube:
+    """Return the cube without dynamic variables that hardly vary or have fewer than MIN_VALUES values."""
 
     def varies(values: np.ndarray) -> bool:
         known = values[~np.isnan(values)].astype(np.float64)
-        return len(known) >= 20 and bool(known.std() > MIN_STD * max(abs(known.mean()), 1e-30))
+        return len(known) >= MIN_VALUES and bool(known.std() > MIN_STD * max(abs(known.mean()), 1e-30))
 
     kept = {n: v for n, v in cube.variables.items() if v.kind not in ("grid", "series") or varies(v.values)}
     return replace(cube, variables=kept, domain={n: d for n, d in cube.domain.items() if n in kept})
 
 
-def _cropped(rng: np.random.Generator, cube: WaterCube, max_values: int) -> WaterCube:
-    """Return a run of steps of a part of the grid with at most `max_values` values."""
-    n_time, height, width = cube.shape
+def crop_size(
+    rng: np.random.Generator, cube: WaterCube, shape: tuple[int, int, int], max_values: int
+) -> tuple[int, int, int]:
+    """Draw the numbers of steps, rows and columns of a part of this shape with at most `max_values` values."""
+    n_time, height, width = shape
     grids, series = len(cube.of_kind("grid")), len(cube.of_kind("series"))
     rows, columns, steps = height, width, n_time
 
@@ -203,5 +225,13 @@ def _cropped(rng: np.random.Generator, cube: WaterCube, max_values: int) -> Wate
             steps = max(1, steps * 3 // 4)
         else:
             rows, columns = max(1, rows * 3 // 4), max(1, columns * 3 // 4)
-    starts = [int(rng.integers(0, n - size + 1)) for n, size in ((n_time, steps), (height, rows), (width, columns))]
-    return cube.window(*(slice(a, a + n) for a, n in zip(starts, (steps, rows, columns), strict=True)))
+    return steps, rows, columns
+
+
+def draw_slices(
+    rng: np.random.Generator, shape: tuple[int, int, int], size: tuple[int, int, int]
+) -> tuple[slice, slice, slice]:
+    """Draw where a part of this size lies in a record of this shape."""
+    starts = [int(rng.integers(0, n - part + 1)) for n, part in zip(shape, size, strict=True)]
+    time, y, x = (slice(a, a + part) for a, part in zip(starts, size, strict=True))
+    return time, y, x

@@ -1,0 +1,322 @@
+"""A general network is tuned to one data set within its budget, and is never worse than it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from typer.testing import CliRunner, Result
+
+from hydrofill import fill
+from hydrofill.bundle import MANIFEST, WEIGHTS, Bundle, find_bundle, read_bundle
+from hydrofill.cube import WaterCube
+from hydrofill.errors import BundleError, ContractError
+from hydrofill.filling import FillOptions, prepare_fill
+from hydrofill.layout import GENERAL
+from model.__main__ import _outcome as outcome
+from model.__main__ import cli
+from model.network.weights import WeightsError, read_network, weights_bytes
+from model.pretraining import tune as tuning
+from model.pretraining.tune import Best, HeldOut, TuningProgress, read_data, tune
+from model.run_folder import Run, Tuning, read_run
+from tests.support.general_run import grid_cube, smooth_field
+
+Exported = tuple[Bundle, Path]
+
+
+def dataset_of(steps: int = 40, rows: int = 8, columns: int = 9, missing: float = 0.2) -> xr.Dataset:
+    """A smooth field with gaps and two gauges."""
+    rng = np.random.default_rng(5)
+    field = smooth_field(rng, (steps, rows, columns))
+    flow = field.reshape(steps, -1)[:, :2] + 0.1 * rng.standard_normal((steps, 2)).astype(np.float32)
+    for values in (field, flow):
+        values[rng.random(values.shape) < missing] = np.nan
+    return xr.Dataset(
+        {
+            "field": (("time", "y", "x"), field, {"units": "m"}),
+            "flow": (("time", "site"), flow, {"units": "m3 s-1"}),
+        },
+        {
+            "time": np.datetime64("2020-01-01", "ns") + np.arange(steps) * np.timedelta64(1, "D"),
+            "y": 1e3 * np.arange(rows),
+            "x": 1e3 * np.arange(columns),
+            "site_y": ("site", [0.0, 2e3]),
+            "site_x": ("site", [0.0, 3e3]),
+        },
+        {"title": "a small lake", "source": "Somebody", "license": "CC BY 4.0"},
+    )
+
+
+def run_tune(general: Exported, folder: Path, dataset: xr.Dataset | None = None, **settings: object) -> Run:
+    """Tune, and read the run."""
+    for _ in tune(dataset_of() if dataset is None else dataset, general[0], folder, **settings):  # type: ignore[arg-type]
+        pass
+    return read_run(folder)
+
+
+def weights_of(run: Run) -> dict[str, np.ndarray]:
+    return {name: value.numpy() for name, value in run.network.state_dict().items()}
+
+
+def same_weights(one: Run, other: Run) -> bool:
+    first, second = weights_of(one), weights_of(other)
+    return all(np.array_equal(first[name], second[name]) for name in first)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make few and small records."""
+    monkeypatch.setattr(tuning, "RECORD_VALUES", 1500)
+    monkeypatch.setattr(tuning, "CHECK_RECORDS", 1)
+    monkeypatch.setattr(tuning, "FIXED_RECORDS", 1)
+    monkeypatch.setattr(tuning, "STEPS_PER_CHECK", 3)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick")
+def test_the_same_data_seed_and_steps_give_the_same_weights(
+    general: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "MIN_GAIN", -9.0)  # the first check is kept in any case
+    runs = [
+        run_tune(general, tmp_path / name, steps=6, seed=seed) for name, seed in (("a", 1), ("again", 1), ("other", 2))
+    ]
+    assert same_weights(runs[0], runs[1])
+    assert not same_weights(runs[0], runs[2])
+    assert runs[0].tuning is not None and runs[0].tuning.step > 0
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick")
+def test_a_tuning_that_does_not_help_keeps_the_weights_of_the_start(
+    general: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "MIN_GAIN", 1.0)
+    run = run_tune(general, tmp_path / "run", steps=3)
+    assert run.tuning is not None and run.tuning.step == 0 and run.tuning.before == run.tuning.after
+    assert general[0].weights is not None
+    start = read_network(general[0].weights).state_dict()
+    assert all(np.array_equal(value, start[name].numpy()) for name, value in weights_of(run).items())
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick")
+def test_the_run_says_what_was_tuned_from_what(general: Exported, tmp_path: Path) -> None:
+    run = run_tune(general, tmp_path / "run", steps=3)
+    assert run.layout == GENERAL and run.tuning is not None
+    assert (run.tuning.name, run.tuning.version, run.tuning.sha256) == ("tiny-general", "1.2.3", general[0].sha256)
+    assert run.data.title == "a small lake" and run.data.frames == 40
+    assert run.data.source == "Somebody; Nobody in particular"
+    assert run.data.licence == "CC BY 4.0; CC0-1.0"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick")
+def test_preparation_counts_and_the_budget_ends_the_tuning(general: Exported, tmp_path: Path) -> None:
+    """Each look at the clock takes a second of the minute."""
+    ticks = count()
+    seen: list[TuningProgress] = list(
+        tune(dataset_of(), general[0], tmp_path / "run", minutes=1.0, clock=lambda: float(next(ticks)))
+    )
+    prepared = [p for p in seen if p.doing.startswith("hide cells")]
+    steps = [p for p in seen if p.doing.startswith("step")]
+    assert 2 <= len(prepared) <= tuning.MAX_RECORDS + 1
+    assert prepared[-1].share <= tuning.PREPARATION_SHARE + 0.05
+    assert steps and steps[-1].share < 1 and next(ticks) < 75
+    assert [p.share for p in seen] == sorted(p.share for p in seen)
+
+
+def test_the_first_check_must_gain_and_later_ones_only_be_better(general: Exported) -> None:
+    assert general[0].weights is not None
+    network = read_network(general[0].weights)
+    start = Best(1.0, 0, {})
+    assert start.or_better(0.9999, 5, network) is start
+    assert start.or_better(float("nan"), 5, network) is start
+    better = start.or_better(0.99, 5, network)
+    assert (better.check, better.step) == (0.99, 5)
+    assert better.or_better(0.9899, 10, network).step == 10
+    assert better.or_better(0.9901, 15, network) is better
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis", "cut"),
+    [((100, 8, 9), 0, 80), ((10, 50, 50), 0, 8), ((1, 20, 30), 2, 24), ((3, 40, 30), 1, 32), ((2, 0, 0), 0, 1)],
+)
+def test_the_last_share_of_the_longest_axis_that_serves_is_held_out(
+    shape: tuple[int, int, int], axis: int, cut: int
+) -> None:
+    held_out = HeldOut.of(shape, 0.2)
+    assert (held_out.axis, held_out.cut) == (axis, cut)
+    assert held_out.seen_shape(shape)[axis] == cut
+
+
+def test_held_out_cells_are_those_after_the_cut(dataset: xr.Dataset) -> None:
+    cube = prepare_fill(dataset, GENERAL, FillOptions()).reading.cube
+    cells = HeldOut(0, 15).cells(cube.window(slice(10, 18), slice(0, 7), slice(0, 5)), 10)
+    assert all(c[5:].all() and not c[:5].any() for c in cells.values())
+    cells = HeldOut(1, 4).cells(cube, 0)
+    assert cells["pet"][:, 4:].all() and not cells["pet"][:, :4].any()
+    near = cube.sites_in(slice(4, 7), slice(0, 5))
+    np.testing.assert_array_equal(cells["river_flow"], np.broadcast_to(near, (20, 2)))
+
+
+def values_of(parts: list[WaterCube]) -> set[float]:
+    return {float(v) for part in parts for v in part.variables["a"].values[part.variables["a"].valid]}
+
+
+@pytest.mark.parametrize("shape", [(30, 6, 6), (1, 20, 24)])
+def test_what_is_held_out_is_never_learnt_from(shape: tuple[int, int, int]) -> None:
+    cube = grid_cube({"a": np.random.default_rng(0).permutation(int(np.prod(shape))).reshape(shape)})
+    held_out = HeldOut.of(shape, 0.2)
+    records = [record for n in range(2) for record in tuning._draw_seen(cube, held_out, (0, n))]
+    seen = values_of([cube.window(*(slice(0, n) for n in held_out.seen_shape(shape)))])
+    assert len(records) > 2  # with those of the self-checks
+    assert values_of([record.truth for record in records]) <= seen
+
+
+def test_checks_score_cells_that_are_held_out_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "RECORD_VALUES", 600)
+    cube = grid_cube({"a": np.random.default_rng(0).permutation(30 * 36).reshape(30, 6, 6)})
+    held_out = HeldOut.of(cube.shape, 0.2)
+    batches = tuning._check_batches(cube, held_out, 0)
+    scored = np.concatenate([b.windows.target[~np.isnan(b.windows.target)] for b in batches])
+    assert len(scored) and set(scored.tolist()) <= set(cube.variables["a"].values[held_out.cut :].ravel().tolist())
+
+
+def test_of_large_data_the_last_steps_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "MAX_READ_VALUES", 74 * 10)
+    dataset = dataset_of()
+    cube = read_data(dataset)
+    assert len(cube.time) == 10 and cube.time[-1] == dataset["time"].values[-1]
+
+
+def emptied(dataset: xr.Dataset, keep: int) -> xr.Dataset:
+    """Return the dataset with only the first `keep` values of the field."""
+    left = dataset.copy(deep=True)
+    left["field"].values.reshape(-1)[keep:] = np.nan
+    left["flow"].values[:] = np.nan
+    return left
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda d: emptied(d, 0), "all values of all variables are missing"),
+        (lambda d: emptied(d, 15), "too few values are observed to hide any"),
+        (lambda d: d[["flow"]].isel(time=[3]), "too few values are observed to hide any"),
+        (lambda d: d.drop_vars(["time"]), "time"),
+        (lambda d: d * 0 + 1, "too few values are observed to hide any"),
+    ],
+    ids=["nothing observed", "15 values", "one step of gauges", "no times", "constants"],
+)
+def test_data_that_cannot_be_tuned_to_is_refused(
+    change: Callable[[xr.Dataset], xr.Dataset], says: str, general: Exported, tmp_path: Path
+) -> None:
+    with pytest.raises(ContractError, match=says):
+        run_tune(general, tmp_path / "run", change(dataset_of()), steps=1)
+
+
+def test_a_start_without_weights_or_for_certain_variables_is_refused(general: Exported, tmp_path: Path) -> None:
+    for start, says in (
+        (replace(general[0], weights=None), "holds no weights to tune"),
+        (replace(general[0], weights=b"x" * 50), "cannot be read"),
+        (read_bundle(find_bundle()), "tuning starts from a general bundle"),
+    ):
+        with pytest.raises(BundleError, match=says):
+            run_tune((start, general[1]), tmp_path / "run", steps=1)
+
+
+def test_weights_survive_a_bundle(general: Exported) -> None:
+    weights = general[0].weights
+    assert weights is not None and WEIGHTS in general[0].manifest.files
+    network = read_network(weights)
+    assert weights_bytes(network) == weights
+    assert network.config.embed_dim == 16
+
+
+@pytest.mark.parametrize("length", [0, 7, 100, -10])
+def test_damaged_weights_are_refused(length: int, general: Exported) -> None:
+    assert general[0].weights is not None
+    with pytest.raises(WeightsError, match="cannot be read"):
+        read_network(general[0].weights[:length])
+
+
+def test_altered_weights_of_a_bundle_are_refused(general: Exported, tmp_path: Path) -> None:
+    folder = tmp_path / "altered"
+    folder.mkdir()
+    for file in general[1].iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    assert read_bundle(folder).weights == general[0].weights
+    (folder / WEIGHTS).write_bytes(general[0].weights[:-1] + b"x")  # type: ignore[index]
+    with pytest.raises(BundleError, match=r"weights\.safetensors does not match its digest"):
+        read_bundle(folder)
+    (folder / WEIGHTS).unlink()
+    with pytest.raises(BundleError, match=r"weights\.safetensors cannot be read"):
+        read_bundle(folder)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    del manifest["files"][WEIGHTS]
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    assert read_bundle(folder).weights is None
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(cli, ["tune", *map(str, words)])
+
+
+def refused(result: Result) -> str:
+    assert result.exit_code == 2, result.output
+    (line,) = [line for line in result.output.splitlines() if line.strip()]
+    return line
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick")
+def test_the_command_goes_from_data_to_a_bundle_that_fills(
+    general: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "MIN_GAIN", 1.0)  # so that the graphs of the start fit: they are traced once
+    monkeypatch.setattr("export.precision_gate.export_graphs", lambda _: (general[0].encoder, general[0].decoder))
+    dataset_of().to_netcdf(tmp_path / "data.nc", engine="h5netcdf")
+    result = call(tmp_path / "data.nc", "--out", tmp_path / "mine", "--from", general[1], "--steps", 3)
+    assert result.exit_code == 0, result.output
+    assert (
+        "the weights are those of the start" in result.output and "largest difference from the network" in result.output
+    )
+    bundle = read_bundle(tmp_path / "mine")
+    assert bundle.manifest.version == "1.0.0" and bundle.manifest.layout == GENERAL and bundle.weights is not None
+    card = (tmp_path / "mine" / "MODEL_CARD.md").read_text()
+    assert 'Tuned to one data set, "a small lake"' in card and general[0].sha256 in card
+    dataset = dataset_of()
+    filled = fill(dataset, bundle=tmp_path / "mine")
+    assert not np.isnan(filled["field"].values).any()
+    again = call(tmp_path / "data.nc", "--out", tmp_path / "mine", "--from", tmp_path / "mine", "--steps", 3)
+    assert again.exit_code == 0, again.output  # an older bundle is replaced
+
+
+def test_the_command_says_what_was_gained() -> None:
+    used = Tuning(name="general", version="1.0.0", sha256="0", minutes=1.0, step=40, before=0.9, after=0.85)
+    assert outcome(used).endswith("on held-out cells: 0.900 before and 0.850 after 40 steps")
+    assert "no check on held-out cells was better" in outcome(used.model_copy(update={"step": 0}))
+
+
+def test_what_cannot_be_tuned_is_refused_in_one_line(general: Exported, tmp_path: Path) -> None:
+    emptied(dataset_of(), 0).to_netcdf(tmp_path / "empty.nc", engine="h5netcdf")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "thesis.txt").write_text("years of work")
+    start = ("--from", general[1])
+    for words, says in (
+        ((tmp_path / "none.nc", "--out", tmp_path / "mine", *start), "no such file"),
+        ((tmp_path / "empty.nc", "--out", tmp_path / "mine", *start), "all values of all variables are missing"),
+        ((tmp_path / "empty.nc", "--out", tmp_path / "folder", *start), "exists and is not a bundle"),
+        ((tmp_path / "empty.nc", "--out", tmp_path / "My Bundle", *start), "cannot name a bundle"),
+        ((tmp_path / "empty.nc", "--out", tmp_path / "mine", "--from", "nowhere"), "no such bundle"),
+        ((tmp_path / "empty.nc", "--out", tmp_path / "mine", "--from", "lez-daily"), "general bundle"),
+    ):
+        assert says in refused(call(*words))
+    assert (tmp_path / "folder" / "thesis.txt").exists() and not (tmp_path / "mine").exists()
