@@ -16,10 +16,11 @@ from scipy.special import stdtrit
 from hydrofill.calibration import Calibration, Stretch, distance_classes
 from hydrofill.conformal import COVERAGE, calibration_of
 from hydrofill.constants import Z90
+from hydrofill.cube import WaterCube
 from hydrofill.gaps.self_gaps import KINDS
 from hydrofill.general.guesses import GENERAL_GUESSES, MEASURED_GUESSES
 from hydrofill.general.self_check import Draw, SelfCheck
-from hydrofill.guesses.first_guesses import REGIONS, regions
+from hydrofill.guesses.first_guesses import REGIONS, Guesses, regions
 from hydrofill.layout import Layout
 from hydrofill.reconstruct import Predictor, reconstruct
 from hydrofill.tokens import Queries, Tokens
@@ -117,7 +118,9 @@ def calibrate_record(check: SelfCheck, predict: Predictor) -> RecordCalibration:
     names = [spec.name for spec in layout.variables]
     filled = [_fill_draw(draw, layout, predict, names) for draw in check.draws]
     weight = np.ones((layout.token_types, len(REGIONS)))
-    calibration, skill, cells = {}, {}, {}
+    calibration: dict[str, Calibration] = {}
+    skill: dict[str, dict[str, ExpectedSkill]] = {}
+    cells: dict[str, int] = {}
     for number, spec in enumerate(layout.variables):
         parts = [
             _cells_of(draw, made[spec.name], spec.name, i)
@@ -168,7 +171,7 @@ def _fill_draw(
     if not hidden or not any(v.valid.any() for v in draw.gappy.of_kind("grid", "series").values()):
         return {}
 
-    def known(record: object, of: Sequence[str]) -> Mapping[str, object]:  # noqa: ARG001
+    def known(record: WaterCube, of: Sequence[str]) -> Mapping[str, Guesses]:  # noqa: ARG001
         return {n: draw.guesses[n] for n in of}
 
     made = reconstruct(
@@ -178,7 +181,7 @@ def _fill_draw(
         names=list(hidden),
         only=hidden,
         guesser=known,
-        overlapping=False,  # type: ignore[arg-type]
+        overlapping=False,
     )
     return {n: (made[n].mean, made[n].std) for n in hidden}
 

@@ -102,8 +102,8 @@ def choose_window(cube: WaterCube, patch: Patch, tokens: int) -> WindowSize:
     n_grids, n_series = len(cube.of_kind("grid")), len(cube.of_kind("series"))
     widest = SINGLE_FRAME_CELLS if n_time <= FEW_STEPS else WINDOW_CELLS
     rows, columns = (min(n, widest) or 1 for n in (height, width))
-    per_step = math.ceil(rows / patch.rows) * math.ceil(columns / patch.columns) * n_grids
-    per_step += len(cube.sites) * n_series / patch.steps
+    patches = math.ceil(rows / patch.rows) * math.ceil(columns / patch.columns)
+    per_step = patches * n_grids + len(cube.sites) * n_series / patch.steps
     low, high = WINDOW_STEPS if n_grids else SERIES_STEPS
     steps = int(np.clip(tokens / max(per_step, 1e-9), low, high))
     return WindowSize(steps=min(n_time, steps), rows=rows, columns=columns)
@@ -112,8 +112,7 @@ def choose_window(cube: WaterCube, patch: Patch, tokens: int) -> WindowSize:
 def _usable_static(cube: WaterCube) -> Sequence[Variable]:
     """Return the static variables that vary, at most MAX_TOKEN_SIZE of each kind."""
     chosen: list[Variable] = []
-    for kind in ("static_grid", "static_site"):
-        of_kind = cube.of_kind(kind)  # type: ignore[arg-type]
+    for of_kind in (cube.of_kind("static_grid"), cube.of_kind("static_site")):
         varying = [v for v in of_kind.values() if v.valid.any() and np.nanmin(v.values) < np.nanmax(v.values)]
         chosen += varying[:MAX_TOKEN_SIZE]
     return chosen

@@ -37,7 +37,7 @@ def read_network(content: bytes) -> CrossMAE:
         header = json.loads(content[LENGTH_BYTES : LENGTH_BYTES + length])
         settings = json.loads(header["__metadata__"][SETTINGS])
         given = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
-        network = CrossMAE(GENERAL, NetworkConfig(**given))
+        network = CrossMAE(GENERAL, NetworkConfig().updated(**given))
         network.load_state_dict(load(content))
     except (struct.error, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise WeightsError("the weights cannot be read, or are of another network") from error

@@ -201,7 +201,7 @@ def take_step(state: TrainingState, batch: PretrainingBatch, settings: TrainingC
         group["lr"] = settings.learning_rate * schedule(share, settings.warmup)
     loss = cell_loss(state.network, batch)
     state.optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     size = torch.nn.utils.clip_grad_norm_(state.network.parameters(), settings.clip_norm)
     if torch.isfinite(size):  # a batch whose gradient overflows is left out
         state.optimizer.step()

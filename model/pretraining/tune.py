@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,8 @@ import xarray as xr
 from torch import Tensor
 
 from hydrofill.bundle import Bundle, TrainingData
-from hydrofill.cf.axes import one_of, recognise
 from hydrofill.cube import WaterCube
-from hydrofill.errors import BundleError, NothingObservedError
-from hydrofill.filling import FillOptions, prepare_fill
-from hydrofill.gaps.self_gaps import hide_observed
+from hydrofill.errors import BundleError
 from hydrofill.general.context import Context
 from hydrofill.layout import GENERAL
 from model.config import RunConfig, TrainingConfig
@@ -31,16 +28,9 @@ from model.data.windows import Example
 from model.network.mae import CrossMAE
 from model.network.weights import WeightsError, read_network
 from model.pretraining.pretrain import check_network, take_step
-from model.pretraining.record_store import PretrainingBatch, sorted_batches, stack_pretraining
-from model.pretraining.records import (
-    MIN_VALUES,
-    MeasuredRecord,
-    PretrainingRecord,
-    crop_size,
-    draw_slices,
-    measure_record,
-    without_constants,
-)
+from model.pretraining.record_store import PretrainingBatch, sorted_batches
+from model.pretraining.records import PretrainingRecord
+from model.pretraining.tuning_records import STREAM, HeldOut, check_batches, draw_seen, read_data
 from model.run_folder import Tuning, save_tuning, save_weights, start_run
 from model.training.optimiser import start_state
 from model.training.train import describe
@@ -48,19 +38,11 @@ from model.training.train import describe
 SETTINGS = TrainingConfig(
     batch_size=8, learning_rate=3e-4, warmup=0.1, weight_decay=0.0, ema_decay=0.98, held_out=0.2, minutes=1.0
 )
-MAX_READ_VALUES = 50_000_000  # of all variables together, 200 MB: of larger data the last steps are read
-RECORD_VALUES = 60_000  # of all variables together in one record, which takes about three seconds to prepare
 PREPARATION_SHARE = 0.4  # of the processor time, that making records may take
 FIXED_RECORDS = 2  # parts of the data to learn from where the number of steps is fixed
-MAX_RECORDS = 16  # parts of the data to learn from
-CHECK_RECORDS = 3
-CHECK_WINDOWS = 16  # of each record of a check
+MAX_RECORDS = 12  # parts of the data to learn from, about 30 MB each
 STEPS_PER_CHECK = 20
 MIN_GAIN = 0.002  # by which the best check must be better than the start, so that chance is not taken for skill
-MIN_STEPS = 10  # of data whose last steps are held out; of shorter data a part of the grid is held out
-TOO_FEW = "too few values are observed to hide any"
-MAX_TRIES = 10  # draws of a record in which nothing can be scored, before the data is refused
-STREAM = 20_261_125  # of the seeds of this module, other than those of the self-check and of pretraining
 
 
 @dataclass(frozen=True)
@@ -110,11 +92,11 @@ def tune(
     start_run(folder, RunConfig(network=network.config, training=settings), GENERAL, _describe(dataset, cube, start))
     held_out = HeldOut.of(cube.shape, settings.held_out)
     yield TuningProgress(budget.used(0), "hide cells to check on", None)
-    checks = _check_batches(cube, held_out, seed)
-    records, number = _draw_seen(cube, held_out, (STREAM, seed, 1)), 1
+    checks = check_batches(cube, held_out, seed)
+    records, number = draw_seen(cube, held_out, seed, 0), 1
     while budget.has_room(number):
         yield TuningProgress(budget.used(0), f"hide cells to learn from, {number}", None)
-        records += _draw_seen(cube, held_out, (STREAM, seed, 1, number))
+        records += draw_seen(cube, held_out, seed, number)
         number += 1
     before = check_network(network, checks)
     best = yield from _train(network, settings, records, checks, budget, Best(before, 0, _copied(network)))
@@ -147,63 +129,6 @@ def read_start(start: Bundle) -> CrossMAE:
         return read_network(start.weights)
     except WeightsError as error:
         raise BundleError(str(error), where=name) from error
-
-
-def read_data(dataset: xr.Dataset) -> WaterCube:
-    """Return the data as a cube without variables that do not vary; of large data the last steps.
-
-    Raises:
-        ContractError: the data cannot be used, or too few values are observed to hide any.
-    """
-    time_axis = one_of(recognise(dataset).values(), "time")
-    values = sum(variable.size for variable in dataset.data_vars.values())
-    if time_axis is not None and values > MAX_READ_VALUES:
-        n_time = dataset.sizes[time_axis.name]
-        steps = max(1, n_time * MAX_READ_VALUES // values)
-        dataset = dataset.isel({time_axis.name: slice(n_time - steps, None)})
-    read = prepare_fill(dataset, GENERAL, FillOptions()).reading.cube
-    cube = without_constants(read)
-    if not cube.of_kind("grid", "series"):
-        raise NothingObservedError(
-            TOO_FEW, got=sorted(read.variables), expected=f"{MIN_VALUES} values of a variable that vary"
-        )
-    return cube
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """The part of the data that is held out: all from index `cut` on along an axis of (T, H, W)."""
-
-    axis: int
-    cut: int
-
-    @classmethod
-    def of(cls, shape: tuple[int, int, int], share: float) -> HeldOut:
-        """Return the last `share` of the steps, or of the longer axis of the grid where there are few steps.
-
-        Raises:
-            NothingObservedError: there is a single step of a single cell, or of gauges.
-        """
-        axis = 0 if shape[0] >= MIN_STEPS or max(shape[1:]) <= shape[0] else 1 + int(np.argmax(shape[1:]))
-        if shape[axis] < 2:
-            raise NothingObservedError(TOO_FEW, got="a single step", expected="two steps at least")
-        return cls(axis, shape[axis] - max(1, round(share * shape[axis])))
-
-    def seen_shape(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-        """Return the shape (T, H, W) of what is not held out."""
-        steps, rows, columns = (self.cut if axis == self.axis else n for axis, n in enumerate(shape))
-        return steps, rows, columns
-
-    def cells(self, part: WaterCube, start: int) -> dict[str, np.ndarray]:
-        """Return the held-out cells of a part that begins at index `start` of the axis, bool by variable."""
-        first = max(self.cut - start, 0)
-        slices = [slice(first if axis == self.axis else 0, n) for axis, n in enumerate(part.shape)]
-        near = part.sites_in(slices[1], slices[2])
-        cells: dict[str, np.ndarray] = {}
-        for name, variable in part.of_kind("grid", "series").items():
-            cells[name] = np.zeros(variable.values.shape, bool)
-            cells[name][tuple(slices) if variable.kind == "grid" else (slices[0], near)] = True
-        return cells
 
 
 @dataclass(frozen=True)
@@ -269,83 +194,6 @@ def _windows(rng: np.random.Generator, records: list[PretrainingRecord]) -> Iter
         example = records[int(rng.integers(len(records)))].example(rng)
         if example is not None:
             yield example
-
-
-def _draw_seen(cube: WaterCube, held_out: HeldOut, seed: tuple[int, ...]) -> list[PretrainingRecord]:
-    """Draw a part of what is not held out with cells hidden, and return the records that can be learnt from.
-
-    The hidden cells of the part's self-check are records too: their guesses are made already.
-
-    Raises:
-        NothingObservedError: no draw has a value to hide and another to see.
-    """
-    rng, shape = np.random.default_rng(seed), held_out.seen_shape(cube.shape)
-    for number in range(MAX_TRIES):
-        part = cube.window(*draw_slices(rng, shape, crop_size(rng, cube, shape, RECORD_VALUES)))
-        measured = _measure(rng, part, number + seed[-1], None)
-        found = [] if measured is None else [measured.record, *_records_of_self_check(measured)]
-        usable = [record for record in found if record.example(rng) is not None]
-        if usable:
-            return usable
-    raise NothingObservedError(TOO_FEW, got=sorted(cube.variables))
-
-
-def _check_batches(cube: WaterCube, held_out: HeldOut, seed: int) -> list[PretrainingBatch]:
-    """Return windows with hidden cells in what is held out; all else is seen.
-
-    Raises:
-        NothingObservedError: no draw has a value to hide and another to see.
-    """
-    rng, batches = np.random.default_rng((STREAM, seed, 0)), []
-    axis, length = held_out.axis, cube.shape[held_out.axis]
-    for number in range(MAX_TRIES * CHECK_RECORDS):
-        size = crop_size(rng, cube, cube.shape, RECORD_VALUES)
-        slices = list(draw_slices(rng, cube.shape, size))
-        last = length - size[axis]
-        start = last if last <= held_out.cut else int(rng.integers(held_out.cut, last + 1))
-        slices[axis] = slice(start, start + size[axis])
-        part = cube.window(*slices)
-        measured = _measure(rng, part, number, held_out.cells(part, start))
-        if measured is not None:
-            drawn = [e for _ in range(CHECK_WINDOWS) if (e := measured.record.example(rng)) is not None]
-            batches += [stack_pretraining(drawn)] if drawn else []
-        if len(batches) == CHECK_RECORDS:
-            break
-    if not batches:
-        raise NothingObservedError(TOO_FEW, got=sorted(cube.variables))
-    return batches
-
-
-def _measure(
-    rng: np.random.Generator, part: WaterCube, number: int, only: dict[str, np.ndarray] | None
-) -> MeasuredRecord | None:
-    """Hide observed cells of a part, of `only` these cells if given, and measure what is left."""
-    part = without_constants(part)
-    shift = int(rng.integers(1, max(len(part.time), 2)))
-    hidden = {
-        name: hide_observed(rng, variable.valid, shift, number) > 0
-        for name, variable in part.of_kind("grid", "series").items()
-    }
-    if only is not None:
-        hidden = {name: cells & only[name] for name, cells in hidden.items()}
-    return measure_record(part, hidden) if any(cells.any() for cells in hidden.values()) else None
-
-
-def _records_of_self_check(measured: MeasuredRecord) -> list[PretrainingRecord]:
-    """Return the draws of a record's self-check as records to learn from."""
-    record, check = measured
-    names = [spec.name for spec in check.layout.variables]
-    statics = record.truth.of_kind("static_grid", "static_site")
-    return [
-        PretrainingRecord(
-            replace(draw.truth, variables={n: draw.truth.variables[n] for n in (*names, *statics)}, domain={}),
-            {name: draw.codes[name] > 0 for name in names},
-            draw.guesses,
-            check.layout,
-            check.context,
-        )
-        for draw in check.draws
-    ]
 
 
 def _describe(dataset: xr.Dataset, cube: WaterCube, start: Bundle) -> TrainingData:

@@ -23,7 +23,9 @@ from model.__main__ import _outcome as outcome
 from model.__main__ import cli
 from model.network.weights import WeightsError, read_network, weights_bytes
 from model.pretraining import tune as tuning
-from model.pretraining.tune import Best, HeldOut, TuningProgress, read_data, tune
+from model.pretraining import tuning_records
+from model.pretraining.tune import Best, TuningProgress, tune
+from model.pretraining.tuning_records import HeldOut, check_batches, draw_seen, read_data
 from model.run_folder import Run, Tuning, read_run
 from tests.support.general_run import grid_cube, smooth_field
 
@@ -72,8 +74,8 @@ def same_weights(one: Run, other: Run) -> bool:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make few and small records."""
-    monkeypatch.setattr(tuning, "RECORD_VALUES", 1500)
-    monkeypatch.setattr(tuning, "CHECK_RECORDS", 1)
+    monkeypatch.setattr(tuning_records, "RECORD_VALUES", 1500)
+    monkeypatch.setattr(tuning_records, "CHECK_RECORDS", 1)
     monkeypatch.setattr(tuning, "FIXED_RECORDS", 1)
     monkeypatch.setattr(tuning, "STEPS_PER_CHECK", 3)
 
@@ -174,23 +176,23 @@ def values_of(parts: list[WaterCube]) -> set[float]:
 def test_what_is_held_out_is_never_learnt_from(shape: tuple[int, int, int]) -> None:
     cube = grid_cube({"a": np.random.default_rng(0).permutation(int(np.prod(shape))).reshape(shape)})
     held_out = HeldOut.of(shape, 0.2)
-    records = [record for n in range(2) for record in tuning._draw_seen(cube, held_out, (0, n))]
+    records = [record for n in range(2) for record in draw_seen(cube, held_out, 0, n)]
     seen = values_of([cube.window(*(slice(0, n) for n in held_out.seen_shape(shape)))])
     assert len(records) > 2  # with those of the self-checks
     assert values_of([record.truth for record in records]) <= seen
 
 
 def test_checks_score_cells_that_are_held_out_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tuning, "RECORD_VALUES", 600)
+    monkeypatch.setattr(tuning_records, "RECORD_VALUES", 600)
     cube = grid_cube({"a": np.random.default_rng(0).permutation(30 * 36).reshape(30, 6, 6)})
     held_out = HeldOut.of(cube.shape, 0.2)
-    batches = tuning._check_batches(cube, held_out, 0)
+    batches = check_batches(cube, held_out, 0)
     scored = np.concatenate([b.windows.target[~np.isnan(b.windows.target)] for b in batches])
     assert len(scored) and set(scored.tolist()) <= set(cube.variables["a"].values[held_out.cut :].ravel().tolist())
 
 
 def test_of_large_data_the_last_steps_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tuning, "MAX_READ_VALUES", 74 * 10)
+    monkeypatch.setattr(tuning_records, "MAX_READ_VALUES", 74 * 10)
     dataset = dataset_of()
     cube = read_data(dataset)
     assert len(cube.time) == 10 and cube.time[-1] == dataset["time"].values[-1]
