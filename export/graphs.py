@@ -48,10 +48,10 @@ class EncoderGraph(nn.Module):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return the encoder's outputs in the order of its specification."""
-        visible, context = inputs, None
-        if self.network.layout.general:
-            visible, context = inputs[: -len(CONTEXT_SHAPES)], ContextTensors(*inputs[-len(CONTEXT_SHAPES) :])
-        memory, decoder = self.network.encode(*visible, context=context), self.network.decoder
+        values, valid, variable, place, length, *told = inputs
+        context = ContextTensors(*told) if told else None
+        memory = self.network.encode(values, valid, variable, place, length, context=context)
+        decoder = self.network.decoder
         by_name = {"memory": memory.tokens, "memory_length": memory.length, "memory_variable": memory.variable}
         for number, projected in enumerate(decoder.project(memory.tokens) if isinstance(decoder, CrossDecoder) else []):
             key = projected.key

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import onnxruntime
@@ -20,7 +20,15 @@ from model.network.mae import CrossMAE
 TOLERANCE = 1e-4
 # (batch, visible, queries): one and several samples; a single token, a single query, and many of both.
 SHAPES = ((1, 1, 1), (1, 300, 37), (3, 64, 200), (3, 5, 1), (4, 129, 513))
-Graphs = Callable[[Tokens, Queries, Context | None], tuple[np.ndarray, np.ndarray]]
+
+
+class Graphs(Protocol):
+    """The two graphs as one function of a batch."""
+
+    def __call__(
+        self, tokens: Tokens, queries: Queries, context: Context | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and standard deviation (B, Q, P)."""
 
 
 class ParityError(ArithmeticError):

@@ -103,7 +103,7 @@ def hide_parts(cube: WaterCube, names: Sequence[str]) -> Iterator[HiddenPart]:
         cube: the record; NaN = missing.
         names: the variables whose cells are hidden.
     """
-    seeds = sorted(_seed(cube, name) for name in names)
+    seeds = {name: _seed(cube, name) for name in names}
     for number in range(_number_of_draws(cube, names)):
         yield _hide_part(cube, seeds, number, names)
 
@@ -113,8 +113,8 @@ def _number_of_draws(cube: WaterCube, names: Sequence[str]) -> int:
     return next((number for limit, number in DRAWS if values <= limit), MIN_DRAWS)
 
 
-def _hide_part(cube: WaterCube, seeds: Sequence[int], number: int, names: Sequence[str]) -> HiddenPart:
-    rng = np.random.default_rng((*seeds, number))
+def _hide_part(cube: WaterCube, seeds: Mapping[str, int], number: int, names: Sequence[str]) -> HiddenPart:
+    rng = np.random.default_rng((*sorted(seeds.values()), number))
     part = _part(rng, cube, names)
     truth = cube.window(*part)
     shift = int(rng.integers(1, max(len(truth.time), 2)))

@@ -83,6 +83,7 @@ class CrossMAE(nn.Module):
         variable: Tensor,
         place: Tensor,
         length: Tensor,
+        *,
         context: ContextTensors | None = None,
     ) -> Memory:
         """Return the memory of visible tokens, which the decoder reads; a general network needs the `context`."""
@@ -120,7 +121,7 @@ class CrossMAE(nn.Module):
     def forward(self, tokens: Tokens, queries: Queries, context: ContextTensors | None = None) -> Predictive:
         """Return the predictive distributions (B, Q, P) for a batch of `stack_tokens` and `stack_queries`."""
         visible = self.tensors(tokens.values, tokens.valid, tokens.variable, tokens.place, tokens.length)
-        memory = self.encode(*visible, context)
+        memory = self.encode(*visible, context=context)
         known = (queries.guess, queries.guessed, queries.distance)
         requested = DecoderInputs(*self.tensors(queries.variable, queries.place, queries.length, *known))
         return self.decode(memory, requested, context)

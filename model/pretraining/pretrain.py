@@ -188,7 +188,7 @@ def _predict(network: CrossMAE, batch: PretrainingBatch) -> tuple[Predictive, Te
             queries.variable, queries.place, queries.length, queries.guess, queries.guessed, queries.distance
         )
     )
-    memory = network.encode(*visible, context)
+    memory = network.encode(*visible, context=context)
     x, cells = network.embed_queries(requested, context)
     assert cells is not None
     output = network.decoder(x, memory, requested)
