@@ -25,7 +25,7 @@ ENCODER, DECODER, CARD = "encoder.onnx", "decoder.onnx", "MODEL_CARD.md"
 WEIGHTS = "weights.safetensors"  # of general bundles; a bundle without weights cannot be tuned
 MAX_MANIFEST_BYTES = 4 * 2**20  # far above the size of any real manifest
 SCHEMA_VERSION: Literal[3] = 3  # 3: keys and values from encoder to decoder, graphs saved optimised
-DEFAULT_BUNDLE = "lez-daily"
+DEFAULT_BUNDLE = "general"
 BUNDLE_NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
 
 BundleName = Annotated[str, Field(pattern=BUNDLE_NAME)]
