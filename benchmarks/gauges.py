@@ -88,7 +88,8 @@ def main(words: Sequence[str] | None = None) -> None:
     for matrix in matrices(given.imputegap, given.steps, given.work):
         logger.info("%s", matrix.name)
         scores[matrix.name] = bench_matrix(matrix, given.imputegap, given.bundle, given.limit)
-    text = report(scores, given.steps, given.limit, f"{machine()}; {version_of_imputegap(given.imputegap)}")
+    where = f"{machine()}; {version_of_imputegap(given.imputegap)}; bundle `{find_bundle(given.bundle).name}`"
+    text = report(scores, given.steps, given.limit, where)
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(text, encoding="utf-8")
     print(text)

@@ -11,10 +11,6 @@ import sys
 import time
 
 import numpy as np
-from imputegap.recovery.contamination import GenGap  # type: ignore[import-not-found]
-from imputegap.recovery.imputation import Imputation  # type: ignore[import-not-found]
-from imputegap.recovery.manager import TimeSeries  # type: ignore[import-not-found]
-from imputegap.tools import utils  # type: ignore[import-not-found]
 
 SERIES_SHARE = 0.4  # of the series have gaps, in patterns other than blackout
 VALUES_SHARE = 0.2  # of the values of these series are hidden
@@ -23,6 +19,10 @@ BLOCK = 10  # steps of a gap of the pattern mcar
 
 def contaminate(dataset: str, steps: str, target: str) -> None:
     """Write the first steps of a data set, as standard scores of each series, whole and with gaps of every pattern."""
+    from imputegap.recovery.contamination import GenGap  # type: ignore[import-not-found]
+    from imputegap.recovery.manager import TimeSeries  # type: ignore[import-not-found]
+    from imputegap.tools import utils  # type: ignore[import-not-found]
+
     series = TimeSeries()
     series.load_series(utils.search_path(dataset), nbr_val=int(steps), normalizer="z_score", verbose=False)
     truth = np.asarray(series.data, np.float64)
@@ -38,6 +38,8 @@ def contaminate(dataset: str, steps: str, target: str) -> None:
 
 def recover(algorithm: str, source: str, pattern: str, target: str) -> None:
     """Write the matrix that an algorithm recovers, with the algorithm's default parameters, and its seconds."""
+    from imputegap.recovery.imputation import Imputation  # type: ignore[import-not-found]
+
     with np.load(source) as kept:
         gappy = kept[pattern]
     families = (
