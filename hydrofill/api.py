@@ -37,7 +37,7 @@ def fill(
         dataset: CF-like data with dims such as (time, y, x) for fields and (time, site) for gauges; NaN is missing.
             Units are converted to those of the bundle and back.
         bundle: the name of a shipped bundle, a bundle's folder, or a bundle that `open_bundle` returned; by default
-            the shipped bundle.
+            the general bundle, which fills any variable and measures on `dataset` itself how well.
         variables: names of the variables to fill, as the bundle calls them; by default all that dataset and bundle
             share.
         max_gap: the longest gap to fill, in time steps; longer gaps stay missing, flag 3. None for any length.
@@ -47,7 +47,8 @@ def fill(
 
     Returns:
         A new dataset with the same variables in the same order, then V_std and V_flag of each filled variable. Global
-        attributes name the bundle and its sha256.
+        attributes name the bundle and its sha256. A general bundle adds `hydrofill_calibration`, and
+        `hydrofill_expected_skill` to the attributes of each filled variable.
 
     Raises:
         ContractError: the dataset does not suit the bundle. Its subclasses say in what way: `UnitsError`,
@@ -97,7 +98,7 @@ def open_bundle(
     """Open a bundle once, to fill many datasets with it.
 
     Args:
-        bundle: the name of a shipped bundle or a bundle's folder; by default the shipped bundle.
+        bundle: the name of a shipped bundle or a bundle's folder; by default the general bundle.
         provider: what runs the graphs: the processor, or an NVIDIA GPU, which needs onnxruntime-gpu.
         threads: threads of the graphs on a processor; by default the cores that this process may use.
 
@@ -142,7 +143,7 @@ def inspect(dataset: xr.Dataset, *, bundle: str | os.PathLike[str] | Model | Non
         >>> import hydrofill, numpy as np, xarray as xr
         >>> level = xr.Dataset({"level": (("time", "site"), np.ones((2, 1), np.float32), {"units": "m"})})
         >>> hydrofill.inspect(level).variables[0].reason
-        'lez-daily does not fill level'
+        'has the dimensions time, site; general fills any variable'
     """
     if bundle is None or isinstance(bundle, str | os.PathLike):
         manifest = read_bundle(find_bundle(bundle)).manifest

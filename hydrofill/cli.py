@@ -48,7 +48,7 @@ def fill(
     target: Annotated[Path, typer.Argument(metavar="OUT.nc", help="Filled file to write; never IN.nc.")],
     bundle: Annotated[
         str | None,
-        typer.Option(metavar="BUNDLE", help="Folder or name of the bundle that fills. [default: the shipped bundle]"),
+        typer.Option(metavar="BUNDLE", help="Folder or name of the bundle that fills. [default: general]"),
     ] = None,
     max_gap: Annotated[
         int | None, typer.Option(min=1, help="Longest gap to fill, in time steps; longer gaps stay missing.")
@@ -98,7 +98,7 @@ def inspect(
     source: Annotated[Path, typer.Argument(metavar="FILE.nc", help="NetCDF file.")],
     bundle: Annotated[
         str | None,
-        typer.Option(metavar="BUNDLE", help="Folder or name of the bundle that would fill. [default: the shipped one]"),
+        typer.Option(metavar="BUNDLE", help="Folder or name of the bundle that would fill. [default: general]"),
     ] = None,
 ) -> None:
     """Print what `fill` would read in a file, and why, without filling anything."""

@@ -86,7 +86,7 @@ def prepare_fill(dataset: xr.Dataset, layout: Layout, options: FillOptions) -> P
 
 def _prepare_general(dataset: xr.Dataset, options: FillOptions) -> PreparedFill:
     """Read every variable of `dataset` that a general bundle can fill."""
-    maps = _single_maps(dataset)
+    maps = single_maps(dataset)
     if maps:
         dataset = dataset.assign({name: dataset[name].expand_dims(TIME) for name in maps})
         dataset = dataset.assign_coords({TIME: (TIME, np.array([NO_DATE]))})
@@ -98,7 +98,7 @@ def _prepare_general(dataset: xr.Dataset, options: FillOptions) -> PreparedFill:
     return PreparedFill(dataset, reading, names, options, added_time=bool(maps))
 
 
-def _single_maps(dataset: xr.Dataset) -> list[str]:
+def single_maps(dataset: xr.Dataset) -> list[str]:
     """Return the maps (y, x) with gaps of a dataset without a time axis; these are filled as frames of one step."""
     dimensions = recognise(dataset)
     if any(d.axis == "time" for d in dimensions.values()) or TIME in dataset.variables:

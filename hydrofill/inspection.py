@@ -12,6 +12,7 @@ from hydrofill.cf.axes import Dimension, recognise
 from hydrofill.cf.variables import Classification, classify, match_variables, ordered_dims, unit_conversion
 from hydrofill.cube import DIMS
 from hydrofill.errors import ContractError
+from hydrofill.filling import single_maps
 from hydrofill.guesses.interpolation import gap_lengths
 from hydrofill.layout import Layout
 
@@ -58,12 +59,26 @@ def inspect_dataset(dataset: xr.Dataset, layout: Layout, bundle: str) -> Inspect
     """
     dimensions = recognise(dataset)
     known = {source: name for name, source in match_variables(dataset, layout).items()}
-    rows = []
+    maps, rows = single_maps(dataset) if layout.general else [], []
     for name, found in classify(dataset, dimensions).items():
-        taken_as, reason = _verdict(dataset, name, known.get(name), found, layout, bundle)
+        if layout.general:
+            taken_as, reason = _general_verdict(dataset.variables[name], found, bundle, name in maps)
+        else:
+            taken_as, reason = _verdict(dataset, name, known.get(name), found, layout, bundle)
         rows.append(_describe(dataset.variables[name], name, dimensions, found, taken_as, reason))
     axes = {dimension.name: str(dimension.axis) for dimension in dimensions.values()}
     return Inspection(bundle, axes, tuple(rows))
+
+
+def _general_verdict(variable: xr.Variable, found: Classification, bundle: str, single_map: bool) -> tuple[str, str]:
+    """Return what a general bundle takes the variable as, and why."""
+    if single_map:
+        return "fill", f"is a single map with gaps; {bundle} fills any variable"
+    if found.kind not in ("grid", "series"):
+        return found.role, found.reason
+    if not bool(variable.notnull().any()):
+        return "left out", "has no value"
+    return "fill", f"{found.reason}; {bundle} fills any variable"
 
 
 def _verdict(
@@ -72,8 +87,6 @@ def _verdict(
     """Return what this bundle takes the variable as, and why."""
     if found.kind not in ("grid", "series"):
         return found.role, found.reason
-    if layout.general:
-        return "fill", f"{found.reason}; {bundle} fills any variable"
     if known_as is None:
         return "left out", f"{bundle} does not fill {name}"
     spec = layout.spec(known_as)

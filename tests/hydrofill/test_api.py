@@ -91,7 +91,8 @@ def test_progress_is_called_with_windows_done_and_in_all(rain: xr.Dataset, bundl
 @pytest.mark.slow
 def test_a_bundle_is_taken_by_name_folder_or_open(rain: xr.Dataset, bundle: Model) -> None:
     fills = [
-        hydrofill.fill(rain, bundle=given) for given in (None, "lez-daily", find_bundle(), str(find_bundle()), bundle)
+        hydrofill.fill(rain, bundle=given)
+        for given in ("lez-daily", find_bundle("lez-daily"), str(find_bundle("lez-daily")), bundle)
     ]
     for other in fills[1:]:
         assert other[RAIN].values.tobytes() == fills[0][RAIN].values.tobytes()

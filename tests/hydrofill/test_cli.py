@@ -101,11 +101,11 @@ def test_a_package_that_is_not_installed_is_named_in_one_line(monkeypatch: pytes
     assert "not installed here" in result.stderr
 
 
-def test_fill_without_a_bundle_takes_the_shipped_one(tmp_path: Path) -> None:
+def test_fill_without_a_bundle_takes_the_general_one(tmp_path: Path) -> None:
     target = tmp_path / "filled.nc"
     result = CliRunner().invoke(cli, ["fill", str(SAMPLE), str(target), "--variables", "river_flow"])
     assert result.exit_code == 0, result.output
-    assert "written with lez-daily" in result.stdout
+    assert "written with general" in result.stdout
     assert target.is_file()
 
 

@@ -15,8 +15,8 @@ from hydrofill.cli import cli
 from hydrofill.inspection import InspectedVariable
 
 
-def rows(dataset: xr.Dataset) -> dict[str, InspectedVariable]:
-    return {row.name: row for row in hydrofill.inspect(dataset).variables}
+def rows(dataset: xr.Dataset, bundle: str = "lez-daily") -> dict[str, InspectedVariable]:
+    return {row.name: row for row in hydrofill.inspect(dataset, bundle=bundle).variables}
 
 
 def test_every_variable_has_a_role_and_a_reason(dataset: xr.Dataset) -> None:
@@ -57,8 +57,33 @@ def test_every_variable_has_a_role_and_a_reason(dataset: xr.Dataset) -> None:
 
 def test_what_inspect_takes_for_filling_is_what_fill_fills(dataset: xr.Dataset) -> None:
     expected = {name for name, row in rows(dataset).items() if row.taken_as == "fill"}
-    filled = hydrofill.fill(dataset)
+    filled = hydrofill.fill(dataset, bundle="lez-daily")
     assert {str(name).removesuffix("_flag") for name in filled.data_vars if str(name).endswith("_flag")} == expected
+
+
+def test_the_general_bundle_fills_whatever_varies_in_time_and_has_a_value(dataset: xr.Dataset) -> None:
+    whole = dataset.assign(
+        snow=(("time", "y", "x"), np.full((20, 7, 5), np.nan, np.float32), {"units": "mm"}),
+        sst=(("time", "y", "x"), np.ones((20, 7, 5), np.float32), {"units": "no unit at all"}),
+    )
+    found = {name: row.taken_as for name, row in rows(whole, "general").items() if name not in whole.coords}
+    assert found == {
+        "precipitation": "fill",
+        "pet": "fill",
+        "river_flow": "fill",
+        "slope": "static field",
+        "area": "site attribute",
+        "snow": "left out",
+        "sst": "fill",
+    }
+
+
+def test_the_general_bundle_fills_a_single_map_with_gaps() -> None:
+    values = np.arange(12, dtype=np.float32).reshape(3, 4)
+    values[1, 1] = np.nan
+    place = {"y": ("y", np.arange(3.0), {"units": "m"}), "x": ("x", np.arange(4.0), {"units": "m"})}
+    found = rows(xr.Dataset({"lst": (("y", "x"), values, {"units": "K"})}, place), "general")
+    assert (found["lst"].taken_as, found["lst"].longest_gap) == ("fill", None)
 
 
 def test_missing_share_longest_gap_and_range_are_counted() -> None:
@@ -81,7 +106,7 @@ def test_a_variable_known_by_its_standard_name_is_taken_under_the_bundle_s_name(
 def test_the_command_prints_a_row_a_variable(dataset: xr.Dataset, tmp_path: Path) -> None:
     path = tmp_path / "in.nc"
     path.write_bytes(netcdf_bytes(dataset))
-    result = CliRunner().invoke(cli, ["inspect", str(path)])
+    result = CliRunner().invoke(cli, ["inspect", str(path), "--bundle", "lez-daily"])
     assert result.exit_code == 0, result.output
     (row,) = [line for line in result.stdout.splitlines() if line.strip().startswith("precipitation")]
     for words in ("time 20, y 7, x 5", "mm day-1", "%", "steps", "fill", "lez-daily fills it"):
