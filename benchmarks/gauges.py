@@ -46,7 +46,7 @@ Filler = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Score:
-    """The RMSE of a method on the hidden values, None where it leaves one missing or takes too long, and its seconds."""
+    """The RMSE of a method on the hidden values, None if it leaves one missing or takes too long, and its seconds."""
 
     rmse: float | None
     seconds: float | None
