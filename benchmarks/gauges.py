@@ -46,7 +46,7 @@ Filler = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Score:
-    """The RMSE of a method on the hidden values, None where it gives no value or takes too long, and its seconds."""
+    """The RMSE of a method on the hidden values, None if it leaves one missing or takes too long, and its seconds."""
 
     rmse: float | None
     seconds: float | None
@@ -199,7 +199,7 @@ def report(scores: Mapping[str, Mapping[str, Score]], steps: int, limit_s: float
             "`blackout` a fifth of the steps of all series. hydrofill fills without training. The data sets have no "
             "dates and no places: hydrofill is told a date to start from and one place for all series. Names in code "
             "style are baselines of hydrofill; the other methods are those of ImputeGAP with its default parameters. "
-            f"An empty cell means no finite value within {limit_s:g} s.",
+            f"An empty cell: a hidden value was left missing, or {limit_s:g} s were not enough.",
             markdown_table(["RMSE", *scores, "mean rank"], rows),
             markdown_table(["seconds", *scores], seconds),
         ]
