@@ -199,7 +199,10 @@ class GuessedRecord:
         return cls(cube, time, made)
 
     def tokenise(self, layout: Layout, window: CubeWindow, requested: Mapping[str, np.ndarray]) -> Tokenised | None:
-        """Return the tokens and queries of one window; None if nothing is observed in it."""
+        """Return the tokens and queries of one window; None if nothing is observed in it.
+
+        A general layout has guesses from the whole record, so that a window of lost frames alone is filled too.
+        """
         local = {name: wanted[_cells(self.cube, name, window)] for name, wanted in requested.items()}
         part, known = self.cube.window(window.time, window.y, window.x), None
         if layout.guesses:
@@ -208,7 +211,7 @@ class GuessedRecord:
             known = {name: made.part(_cells(self.cube, name, shifted)) for name, made in self.guesses.items()}
         tokenised = tokenise(part, layout, requested=local, known=known)
         observed = tokenised.tokens.variable < layout.first_static_type
-        return tokenised if observed.any() else None
+        return tokenised if observed.any() or layout.general else None
 
 
 def _has_requests(cube: WaterCube, window: CubeWindow, requested: Mapping[str, np.ndarray]) -> bool:

@@ -18,10 +18,12 @@ from hydrofill.conformal import COVERAGE, calibration_of
 from hydrofill.constants import Z90
 from hydrofill.cube import WaterCube
 from hydrofill.gaps.self_gaps import KINDS
+from hydrofill.general.context import Context
 from hydrofill.general.guesses import GENERAL_GUESSES, MEASURED_GUESSES
 from hydrofill.general.self_check import Draw, SelfCheck
 from hydrofill.guesses.first_guesses import REGIONS, Guesses, regions
-from hydrofill.layout import Layout
+from hydrofill.guesses.stacking import error_classes
+from hydrofill.layout import MAX_VARIABLES, Layout
 from hydrofill.reconstruct import Predictor, reconstruct
 from hydrofill.tokens import Queries, Tokens
 
@@ -80,6 +82,29 @@ class RecordCalibration:
 
 
 @dataclass(frozen=True, eq=False)
+class LostWindows:
+    """A predictor that gives the stacked guess and its measured error in windows where nothing is observed.
+
+    predict: the network, for all other windows. context: of the record.
+    """
+
+    predict: Predictor
+    context: Context
+
+    def __call__(self, tokens: Tokens, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and standard deviation of every cell of every query, (Q, P) each."""
+        if (tokens.variable < MAX_VARIABLES).any():
+            return self.predict(tokens, queries)
+        types = queries.variable[:, None]  # (Q, 1)
+        center, scale = (table[types, 0] for table in (self.context.center, self.context.std))
+        mean = np.where(queries.guessed[..., STACKED], queries.guess[..., STACKED], center)
+        error = self.context.error[types, error_classes(queries.distance), STACKED] * scale
+        root = self.context.square_root[types]
+        squared = np.sqrt(4 * np.maximum(mean, 0) * error**2 + 2 * error**4)  # of the square of a normal variable
+        return mean.astype(np.float32), np.where(root, squared, error).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
 class WeightedPredictor:
     """The network's predictions, drawn towards the stacked guess by the weight of each region."""
 
@@ -114,7 +139,7 @@ class _HiddenFill:
 
 def calibrate_record(check: SelfCheck, predict: Predictor) -> RecordCalibration:
     """Let the network predict the hidden cells of a record, and return how its predictions are to be used."""
-    layout = check.layout
+    layout, predict = check.layout, LostWindows(predict, check.context)
     names = [spec.name for spec in layout.variables]
     filled = [_fill_draw(draw, layout, predict, names) for draw in check.draws]
     weight = np.ones((layout.token_types, len(REGIONS)))

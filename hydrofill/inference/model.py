@@ -12,7 +12,7 @@ from hydrofill.bundle import Bundle, Manifest
 from hydrofill.cancellation import Cancellation
 from hydrofill.cube import DIMS, Sites, Variable, WaterCube
 from hydrofill.errors import BundleError
-from hydrofill.general.calibrate import WeightedPredictor, calibrate_record
+from hydrofill.general.calibrate import LostWindows, WeightedPredictor, calibrate_record
 from hydrofill.general.layout import compose_layout
 from hydrofill.general.self_check import check_record
 from hydrofill.inference.graphs import Graphs, Runtime
@@ -114,7 +114,7 @@ class Model:
         filled = reconstruct(
             cube,
             check.layout,
-            WeightedPredictor(predictor, use.weight),
+            WeightedPredictor(LostWindows(predictor, check.context), use.weight),
             names=names,
             max_gap=max_gap,
             calibration=use.calibration,

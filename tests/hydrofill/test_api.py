@@ -21,7 +21,7 @@ RAIN = "precipitation"
 
 @pytest.fixture(scope="module")
 def bundle() -> Model:
-    return hydrofill.open_bundle(threads=1)
+    return hydrofill.open_bundle("lez-daily", threads=1)
 
 
 @pytest.fixture
