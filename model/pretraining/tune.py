@@ -36,12 +36,15 @@ from model.training.optimiser import start_state
 from model.training.train import describe
 
 SETTINGS = TrainingConfig(
-    batch_size=8, learning_rate=3e-4, warmup=0.1, weight_decay=0.0, ema_decay=0.98, held_out=0.2, minutes=1.0
+    batch_size=4, learning_rate=1e-3, warmup=0.1, weight_decay=0.0, ema_decay=0.98, held_out=0.2, minutes=1.0
 )
+# The parts of the network that are tuned. On three data sets these gained as much as all weights or more, and a step
+# takes two thirds of the time.
+TUNED_PARTS = ("head.", "queries.")
 PREPARATION_SHARE = 0.4  # of the processor time, that making records may take
 FIXED_RECORDS = 2  # parts of the data to learn from where the number of steps is fixed
 MAX_RECORDS = 12  # parts of the data to learn from, about 30 MB each
-STEPS_PER_CHECK = 20
+STEPS_PER_CHECK = 10
 MIN_GAIN = 0.002  # by which the best check must be better than the start, so that chance is not taken for skill
 
 
@@ -175,6 +178,8 @@ def _train(
 ) -> Generator[TuningProgress, None, Best]:
     """Train until the budget is used, and return the best check; yield the progress after every step."""
     rng = np.random.default_rng((STREAM, settings.seed, 2))
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name.startswith(TUNED_PARTS))
     batches = sorted_batches(rng, _windows(rng, records), settings.batch_size)
     state, first = start_state(network, settings), budget.used(0)
     check: float | None = best.check

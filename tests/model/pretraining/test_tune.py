@@ -92,6 +92,12 @@ def test_the_same_data_seed_and_steps_give_the_same_weights(
     assert same_weights(runs[0], runs[1])
     assert not same_weights(runs[0], runs[2])
     assert runs[0].tuning is not None and runs[0].tuning.step > 0
+    assert general[0].weights is not None
+    start = read_network(general[0].weights).state_dict()
+    changed = {
+        name.split(".")[0] for name, value in weights_of(runs[0]).items() if (value != start[name].numpy()).any()
+    }
+    assert changed == {"head", "queries"}
 
 
 @pytest.mark.slow
