@@ -21,6 +21,8 @@ COMMANDS = (
     "fill",
     "inspect",
     "serve",
+    "tune",
+    "pretrain",
     "train",
     "evaluate",
     "export",
