@@ -220,14 +220,14 @@ def _check_sizes(name: str, tensors: Iterable[TensorSpec], layout: Layout) -> No
         **{f"{RECORD}{name}": shape for name, (_, shape) in CONTEXT_SHAPES.items()},
     }
     for tensor in tensors:
+        if "guess" in tensor.name and not layout.guesses:
+            raise BundleError(f"the graph needs {tensor.name}, but the layout has no guesses", where=name)
         expected = sizes.get(tensor.name, ())
         found = tensor.dims[len(tensor.dims) - len(expected) :]
         if any(isinstance(got, int) and got != size for got, size in zip(found, expected, strict=True)):
             raise BundleError(
                 f"the size of {tensor.name} does not match the layout", where=name, got=found, expected=expected
             )
-        if "guess" in tensor.name and not layout.guesses:
-            raise BundleError(f"the graph needs {tensor.name}, but the layout has no guesses", where=name)
 
 
 def _check_tensors(name: str, file: str, found: Iterable[Any], expected: Iterable[TensorSpec]) -> None:

@@ -48,7 +48,8 @@ def small_bodies(model: Model) -> list[bytes]:
 @pytest.mark.anyio
 async def test_replies_to_simultaneous_requests_are_byte_identical_to_each_one_alone(app: FastAPI) -> None:
     service = app.state.service
-    (model,) = service.registry.models.values()
+    models = service.registry.models
+    model = models["lez-daily"] if "lez-daily" in models else next(iter(models.values()))
     bodies = small_bodies(model)
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=60) as client:
