@@ -23,6 +23,7 @@ OFTEN_DRY = 0.1  # share of zeros from which a variable's small fills may be dri
 DRYING_COST, DRYING_COST_OF_FRAMES = 1.005, 1.02
 EMPTY = CLASSES.index("next step")  # the first class of cells in empty frames
 CANDIDATES = 25  # thresholds tried
+NARROWING = 15.0  # times as many groups are needed for a factor below 1 as for one above
 WET_QUANTILE = 0.2  # of the values above zero: smaller values count as dry, in any unit
 
 
@@ -41,15 +42,24 @@ def stretch_by_size(
         prior_groups: groups at which the measured factors count as much as a factor of 1.
     """
     n_groups = len(np.unique(frame))
-    share = n_groups / (n_groups + prior_groups) if n_groups else 0.0
     score = np.abs(truth - mean) / np.maximum(std, MIN_STD)
     sizes = min(MAX_STD_CLASSES, len(std) // MIN_CELLS_PER_CLASS, n_groups // MIN_FRAMES_PER_STD_CLASS)
     knots: dict[float, float] = {}
     for part in np.array_split(np.argsort(std, kind="stable"), max(sizes, 1)):
         ordered = np.sort(score[part])
         rank = min(len(ordered) - 1, int(np.ceil((len(ordered) + 1) * COVERAGE)) - 1)
-        knots[max(float(np.median(std[part])), MIN_STD)] = float(np.clip((ordered[rank] / Z90) ** share, *FACTORS))
+        factor = _drawn(ordered[rank] / Z90, n_groups, prior_groups)
+        knots[max(float(np.median(std[part])), MIN_STD)] = float(np.clip(factor, *FACTORS))
     return Stretch(std=tuple(knots), factor=tuple(knots.values()))
+
+
+def _drawn(factor: float, n_groups: int, prior_groups: float) -> float:
+    """Return a factor that was measured on `n_groups`, drawn towards 1.
+
+    A factor below 1 is drawn more strongly: an interval that is too narrow misleads more than one that is too wide.
+    """
+    prior = prior_groups if factor >= 1 else NARROWING * prior_groups
+    return float(factor ** (n_groups / (n_groups + prior))) if n_groups else 1.0
 
 
 def dry_threshold(truth: np.ndarray, mean: np.ndarray, wet: float, cost: float) -> float:
