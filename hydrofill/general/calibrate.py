@@ -28,7 +28,8 @@ from hydrofill.reconstruct import Predictor, reconstruct
 from hydrofill.tokens import Queries, Tokens
 
 PRIOR_GROUPS = 4.0  # groups at which measured factors of standard deviations count as much as a factor of 1
-BLEND_GROUPS = 10.0  # groups at which a measured weight of the network counts as much as a weight of 1
+BLEND_GROUPS = 20.0  # groups at which a measured weight of the network counts as much as PRIOR_WEIGHT
+PRIOR_WEIGHT = 0.5  # of the network where nothing is known: as much as that of the stacked guess
 GROUP_CELLS, GROUP_STEPS = 16, 8
 STACKED = GENERAL_GUESSES.index("stacked")
 LINEAR = GENERAL_GUESSES.index("in_time")
@@ -142,7 +143,7 @@ def calibrate_record(check: SelfCheck, predict: Predictor) -> RecordCalibration:
     layout, predict = check.layout, LostWindows(predict, check.context)
     names = [spec.name for spec in layout.variables]
     filled = [_fill_draw(draw, layout, predict, names) for draw in check.draws]
-    weight = np.ones((layout.token_types, len(REGIONS)))
+    weight = np.full((layout.token_types, len(REGIONS)), PRIOR_WEIGHT)
     calibration: dict[str, Calibration] = {}
     skill: dict[str, dict[str, ExpectedSkill]] = {}
     cells: dict[str, int] = {}
@@ -192,7 +193,7 @@ def _fill_draw(
     draw: Draw, layout: Layout, predict: Predictor, names: Sequence[str]
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return mean and standard deviation of the hidden cells of a draw by variable, arrays of its shape."""
-    hidden = {n: draw.codes[n] > 0 for n in names if (draw.codes[n] > 0).any()}
+    hidden = {n: draw.codes[n] > 0 for n in names if n in draw.codes and (draw.codes[n] > 0).any()}
     if not hidden or not any(v.valid.any() for v in draw.gappy.of_kind("grid", "series").values()):
         return {}
 
@@ -246,8 +247,8 @@ def _joined(parts: Sequence[_HiddenFill]) -> _HiddenFill:
 
 
 def _weights(hidden: _HiddenFill) -> np.ndarray:
-    """Return the weight of the network in each region, by least squares drawn towards 1, (regions,)."""
-    weight = np.ones(len(REGIONS))
+    """Return the weight of the network in each region, by least squares drawn towards PRIOR_WEIGHT, (regions,)."""
+    weight = np.full(len(REGIONS), PRIOR_WEIGHT)
     for region in range(len(REGIONS)):
         own = hidden.region == region
         stacked = hidden.guesses[own, STACKED].astype(np.float64)
@@ -255,7 +256,7 @@ def _weights(hidden: _HiddenFill) -> np.ndarray:
         size = float(np.sum(step * step))
         if size > 0 and np.isfinite(size):
             pull = size * BLEND_GROUPS / max(len(np.unique(hidden.group[own])), 1)
-            weight[region] = np.clip((float(np.sum(step * wanted)) + pull) / (size + pull), 0, 1)
+            weight[region] = np.clip((float(np.sum(step * wanted)) + PRIOR_WEIGHT * pull) / (size + pull), 0, 1)
     return weight
 
 

@@ -81,17 +81,18 @@ def check_record(cube: WaterCube, layout: Layout) -> SelfCheck:
     names = [spec.name for spec in layout.variables]
     scales = {s.name: scale_of(cube.variables[s.name].values, s.transform == "sqrt") for s in layout.variables}
     drawn = [
-        Draw(hidden.truth, hidden.gappy, hidden.codes, measured_guesses(hidden.gappy, layout, names))
+        Draw(hidden.truth, hidden.gappy, hidden.codes, measured_guesses(hidden.gappy, layout, list(hidden.codes)))
         for hidden in hide_parts(cube, names)
     ]
-    stacks, out_of_fold = {}, {}
+    stacks: dict[str, Stack] = {}
+    completed: list[dict[str, Guesses]] = [{} for _ in drawn]
     for name in names:
-        cells = [_hidden_guesses(draw, name, scales[name]) for draw in drawn]
-        stacks[name], out_of_fold[name] = fit_stack(cells, len(MEASURED_GUESSES))
-    draws = [
-        replace(draw, guesses={n: _completed(draw, n, out_of_fold[n][i], scales[n], stacks[n]) for n in names})
-        for i, draw in enumerate(drawn)
-    ]
+        own = [number for number, draw in enumerate(drawn) if name in draw.codes]
+        cells = [_hidden_guesses(drawn[number], name, scales[name]) for number in own]
+        stacks[name], out_of_fold = fit_stack(cells, len(MEASURED_GUESSES))
+        for number, stacked in zip(own, out_of_fold, strict=True):
+            completed[number][name] = _completed(drawn[number], name, stacked, scales[name], stacks[name])
+    draws = [replace(draw, guesses=guesses) for draw, guesses in zip(drawn, completed, strict=True)]
     observed = {name: int(cube.variables[name].valid.sum()) for name in names}
     return SelfCheck(layout, observed, scales, stacks, describe(cube, layout, stacks, scales), draws)
 
@@ -99,13 +100,19 @@ def check_record(cube: WaterCube, layout: Layout) -> SelfCheck:
 def hide_parts(cube: WaterCube, names: Sequence[str]) -> Iterator[HiddenPart]:
     """Draw the parts of a record that are measured, and what is hidden in each; no guess is made.
 
+    Series beside grids have few values, and are hidden in further draws of their own.
+
     Args:
         cube: the record; NaN = missing.
         names: the variables whose cells are hidden.
     """
     seeds = {name: _seed(cube, name) for name in names}
-    for number in range(_number_of_draws(cube, names)):
+    series = [name for name in names if cube.variables[name].kind == "series"]
+    of_all = _number_of_draws(cube, names)
+    for number in range(of_all):
         yield _hide_part(cube, seeds, number, names)
+    for number in range(of_all, DRAWS[0][1] if series and len(series) < len(names) else of_all):
+        yield _hide_part(cube, seeds, number, series)
 
 
 def _number_of_draws(cube: WaterCube, names: Sequence[str]) -> int:
@@ -121,7 +128,7 @@ def _hide_part(cube: WaterCube, seeds: Mapping[str, int], number: int, names: Se
     codes = {
         n: hide_observed(np.random.default_rng((seeds[n], number)), truth.variables[n].valid, shift, number)
         for n in names
-    }
+    }  # variables that are not named stay as they are
     gappy = truth.with_values(
         {n: np.where(c > 0, np.float32(np.nan), truth.variables[n].values) for n, c in codes.items()}
     )
