@@ -14,6 +14,8 @@ UNUSED = (
     "onnxruntime/transformers",
     "onnxruntime/capi/libonnxruntime.so*",
 )
+# rich highlights Python alone; the other lexers of pygments are never loaded.
+LEXERS, KEPT_LEXERS = "pygments/lexers/*.py", ("__init__.py", "_mapping.py", "python.py")
 SOURCES = ("*.pyi", "*.pyx", "*.pxd", "*.c", "*.h", "*.hpp", "*.a")
 
 
@@ -26,6 +28,9 @@ def trim(packages: Path) -> int:
         for pattern in SOURCES:
             for path in (packages / name).rglob(pattern):
                 path.unlink()
+    for path in packages.glob(LEXERS):
+        if path.name not in KEPT_LEXERS:
+            path.unlink()
     for path in [found for pattern in UNUSED for found in packages.glob(pattern)]:
         if path.is_dir():
             shutil.rmtree(path)
