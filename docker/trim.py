@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 TESTED = ("numpy", "scipy", "pandas", "xarray", "h5py", "h5netcdf", "cftime", "cf_xarray", "pint")
-# Training tools, and a second copy of the runtime as a C library; the Python module has its own copy.
+# Training tools, and a second copy of the runtime as a C library; the Python module has its own copy. The compiler of
+# Fortran interfaces in numpy, and tests that are named otherwise.
 UNUSED = (
+    "numpy/f2py",
+    "pint/testsuite",
     "onnxruntime/quantization",
     "onnxruntime/tools",
     "onnxruntime/transformers",
