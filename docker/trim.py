@@ -7,10 +7,9 @@ import sys
 from pathlib import Path
 
 TESTED = ("numpy", "scipy", "pandas", "xarray", "h5py", "h5netcdf", "cftime", "cf_xarray", "pint")
-# Training tools, and a second copy of the runtime as a C library; the Python module has its own copy. The compiler of
-# Fortran interfaces in numpy, and tests that are named otherwise.
+# Training tools, and a second copy of the runtime as a C library; the Python module has its own copy. Tests of pint,
+# whose folder has a name of its own.
 UNUSED = (
-    "numpy/f2py",
     "pint/testsuite",
     "onnxruntime/quantization",
     "onnxruntime/tools",
