@@ -25,6 +25,7 @@ COPY bundles bundles
 RUN pip --python /opt/venv/bin/python install --no-compile --no-deps . \
  && rm -r /opt/venv/lib/python3.11/site-packages/hydrofill/bundles \
  && ln -s /bundles /opt/venv/lib/python3.11/site-packages/hydrofill/bundles \
+ && rm bundles/*/weights.safetensors \
  && mv bundles /bundles
 COPY app /srv/app
 # Fill a sample once. This checks the environment, and leaves the byte code of the modules that serving needs.

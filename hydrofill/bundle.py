@@ -209,8 +209,8 @@ def read_bundle(folder: Path) -> Bundle:
     files: dict[str, bytes] = {}
     for name in (ENCODER, DECODER, CARD, WEIGHTS):
         expected = manifest.files.get(name)  # type: ignore[call-overload]
-        if expected is None and name == WEIGHTS:
-            continue
+        if name == WEIGHTS and (expected is None or not (folder / name).exists()):
+            continue  # weights are needed to tune, not to fill: an image may leave them out
         if expected is None:
             raise BundleError(f"{MANIFEST} has no digest of {name}", where=folder.name)
         files[name] = _read(folder, name, expected.size)

@@ -265,8 +265,7 @@ def test_altered_weights_of_a_bundle_are_refused(general: Exported, tmp_path: Pa
     with pytest.raises(BundleError, match=r"weights\.safetensors does not match its digest"):
         read_bundle(folder)
     (folder / WEIGHTS).unlink()
-    with pytest.raises(BundleError, match=r"weights\.safetensors cannot be read"):
-        read_bundle(folder)
+    assert read_bundle(folder).weights is None  # an image leaves out what only tuning needs
     manifest = json.loads((folder / MANIFEST).read_text())
     del manifest["files"][WEIGHTS]
     (folder / MANIFEST).write_text(json.dumps(manifest))
