@@ -165,7 +165,7 @@ def _records_of_self_check(measured: MeasuredRecord) -> list[PretrainingRecord]:
     return [
         PretrainingRecord(
             replace(draw.truth, variables={n: draw.truth.variables[n] for n in (*names, *statics)}, domain={}),
-            {name: draw.codes[name] > 0 for name in names},
+            {name: codes > 0 for name, codes in draw.codes.items()},
             draw.guesses,
             check.layout,
             check.context,

@@ -18,6 +18,7 @@ from hydrofill.bundle import MANIFEST, WEIGHTS, Bundle, find_bundle, read_bundle
 from hydrofill.cube import WaterCube
 from hydrofill.errors import BundleError, ContractError
 from hydrofill.filling import FillOptions, prepare_fill
+from hydrofill.general import self_check
 from hydrofill.layout import GENERAL
 from model.__main__ import _outcome as outcome
 from model.__main__ import cli
@@ -195,6 +196,15 @@ def test_checks_score_cells_that_are_held_out_alone(monkeypatch: pytest.MonkeyPa
     batches = check_batches(cube, held_out, 0)
     scored = np.concatenate([b.windows.target[~np.isnan(b.windows.target)] for b in batches])
     assert len(scored) and set(scored.tolist()) <= set(cube.variables["a"].values[held_out.cut :].ravel().tolist())
+
+
+def test_draws_of_series_alone_are_learnt_from_beside_those_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(self_check, "DRAWS", ((1, 4),))  # the grid counts as large, so that series have more draws
+    cube = read_data(dataset_of())
+    records = draw_seen(cube, HeldOut.of(cube.shape, 0.2), 0, 0)
+    hidden = {tuple(sorted(record.hidden)) for record in records}
+    assert ("flow",) in hidden and ("field", "flow") in hidden
+    assert all(record.example(np.random.default_rng(0)) is not None for record in records)
 
 
 def test_of_large_data_the_last_steps_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
