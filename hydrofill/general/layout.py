@@ -9,10 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from hydrofill.cf.dataset import typical_step_s
-from hydrofill.cf.units import conversion
-from hydrofill.constants import DAY_S
 from hydrofill.cube import Variable, WaterCube
-from hydrofill.errors import NothingObservedError, StructureError, UnitsError
+from hydrofill.errors import NothingObservedError, StructureError
 from hydrofill.layout import (
     MAX_NAME_LENGTH,
     MAX_TOKEN_SIZE,
@@ -20,11 +18,11 @@ from hydrofill.layout import (
     NAME,
     Layout,
     Patch,
-    Place,
     VariableSpec,
     WindowSize,
 )
-from hydrofill.summary import Summary, summary_of
+from hydrofill.specification import place_of, specify_static, specify_variable
+from hydrofill.summary import summary_of
 
 TOKENS_PER_WINDOW = 600
 WINDOW_CELLS = 24  # rows or columns of a window of several frames
@@ -66,11 +64,11 @@ def compose_layout(cube: WaterCube, grid_units: str = "") -> Layout:
         check_name(name)
     patch = choose_patch(cube.shape, PATCH_SIDE)
     return Layout(
-        variables=tuple(_spec(v) for v in present.values()),
-        static=tuple(VariableSpec(name=v.name, kind=v.kind, units=v.units) for v in static),
+        variables=tuple(_specify(v) for v in present.values()),
+        static=tuple(specify_static(v) for v in static),
         patch=patch,
         window=choose_window(cube, patch, TOKENS_PER_WINDOW),
-        place=_place(cube, grid_units),
+        place=place_of(cube.y, cube.x, cube.sites, grid_units=grid_units, step_s=typical_step_s(cube)),
         general=True,
     )
 
@@ -118,59 +116,9 @@ def _usable_static(cube: WaterCube) -> Sequence[Variable]:
     return chosen
 
 
-def _spec(variable: Variable) -> VariableSpec:
+def _specify(variable: Variable) -> VariableSpec:
+    """Return the specification of a variable to fill; a constant is bounded by itself."""
     summary = summary_of(variable.values)
-    return describe_variable(variable, summary)
-
-
-def describe_variable(variable: Variable, summary: Summary) -> VariableSpec:
-    """Return the specification of a variable to fill, with its floor and transform by the values observed."""
-    floor = 0.0 if summary.has_zero_floor and not zero_is_a_convention(variable.units) else None
-    if summary.number and summary.lowest == np.nanmax(variable.values):  # nothing else was ever observed
-        return VariableSpec(
-            name=variable.name, kind=variable.kind, units=variable.units, lower=summary.lowest, upper=summary.lowest
-        )
-    return VariableSpec(
-        name=variable.name,
-        kind=variable.kind,
-        units=variable.units,
-        standard_name=variable.standard_name,
-        long_name=variable.long_name,
-        lower=floor,
-        transform="sqrt" if floor == 0.0 and summary.suits_square_root else "identity",
-    )
-
-
-def zero_is_a_convention(units: str) -> bool:
-    """Return whether values below zero are possible whatever was observed: degrees Celsius and Fahrenheit."""
-    try:
-        return conversion(units, "K", "units").offset != 0
-    except UnitsError:
-        return False
-
-
-def _place(cube: WaterCube, grid_units: str) -> Place:
-    (y_origin, y_spacing, rows), (x_origin, x_spacing, columns) = (
-        _axis(cube.y, cube.sites.y),
-        _axis(cube.x, cube.sites.x),
-    )
-    return Place(
-        y_origin=y_origin,
-        x_origin=x_origin,
-        y_spacing=y_spacing,
-        x_spacing=x_spacing,
-        rows=rows,
-        columns=columns,
-        units=grid_units,
-        step_s=typical_step_s(cube) or DAY_S,
-    )
-
-
-def _axis(values: np.ndarray, sites: np.ndarray) -> tuple[float, float, int]:
-    """Return origin, spacing and number of cells of an axis; of sites alone, a notional grid of 32 cells over them."""
-    if len(values) > 1:
-        return float(values.min()), float(np.abs(np.diff(values)).mean()), len(values)
-    if len(values) == 1:
-        return float(values[0]), 1.0, 1
-    extent = float(np.ptp(sites)) or 1.0
-    return float(sites.min()), extent / 32, 33
+    if summary.lowest == np.nanmax(variable.values):
+        return specify_static(variable).model_copy(update={"lower": summary.lowest, "upper": summary.lowest})
+    return specify_variable(variable, summary)

@@ -10,31 +10,8 @@ import numpy as np
 
 from hydrofill.cf.dataset import typical_step_s
 from hydrofill.cube import Kind, Sites, WaterCube
+from hydrofill.specification import VariableInfo
 from hydrofill.summary import Summary, summary_of
-
-
-class VariableInfo(Protocol):
-    """A variable without its values."""
-
-    @property
-    def name(self) -> str:
-        """Its name in the cube."""
-
-    @property
-    def kind(self) -> Kind:
-        """Which dimensions it has."""
-
-    @property
-    def units(self) -> str:
-        """Physical units; "" where the data does not say."""
-
-    @property
-    def standard_name(self) -> str:
-        """The CF standard name, or ""."""
-
-    @property
-    def long_name(self) -> str:
-        """The long name, or ""."""
 
 
 class WindowedCube(Protocol):

@@ -6,13 +6,12 @@ import math
 
 import numpy as np
 
-from hydrofill.cf.units import conversion
-from hydrofill.constants import DAY_S
-from hydrofill.errors import NothingObservedError, StructureError, UnitsError, UnknownVariableError
-from hydrofill.layout import Domain, Layout, Patch, Place, VariableSpec, WindowSize
+from hydrofill.errors import NothingObservedError, StructureError, UnknownVariableError
+from hydrofill.layout import Domain, Layout, Patch, VariableSpec, WindowSize
+from hydrofill.specification import place_of, specify_static, specify_variable
 from hydrofill.summary import Summary
 from model.config import TokensConfig
-from model.data.cubes import Cube, VariableInfo
+from model.data.cubes import Cube
 from model.network.mae import Statistics
 
 TOKENS_PER_WINDOW = 720  # a training step of 8 windows of this size takes about a third of a second on two cores
@@ -38,11 +37,11 @@ def choose_layout(cube: Cube, grid_units: str, config: TokensConfig) -> Layout:
             raise NothingObservedError("has no value at any time", where=name)
     patch, window = _patch_and_window(cube, config)
     return Layout(
-        variables=tuple(_spec(v, summaries[n]) for n, v in dynamic.items()),
-        static=tuple(_spec(v, summaries[n], static=True) for n, v in static.items() if summaries[n].number),
+        variables=tuple(specify_variable(v, summaries[n]) for n, v in dynamic.items()),
+        static=tuple(specify_static(v) for n, v in static.items() if summaries[n].number),
         patch=patch,
         window=window,
-        place=_place(cube, grid_units),
+        place=place_of(cube.y, cube.x, cube.sites, grid_units=grid_units, step_s=cube.step_s),
         domain={n: Domain.from_array(_increasing(cube, cube.inside(n))) for n in cube.of_kind("grid")},
         guesses=config.guesses,
     )
@@ -69,27 +68,6 @@ def _moments(summary: Summary, spec: VariableSpec) -> tuple[float, float]:
     return mean, std if std > 0 else 1.0
 
 
-def _spec(variable: VariableInfo, summary: Summary, static: bool = False) -> VariableSpec:
-    floor = 0.0 if not static and summary.has_zero_floor and not _zero_is_a_convention(variable.units) else None
-    return VariableSpec(
-        name=variable.name,
-        kind=variable.kind,
-        units=variable.units,
-        standard_name=variable.standard_name,
-        long_name=variable.long_name,
-        lower=floor,
-        transform="sqrt" if floor == 0.0 and summary.suits_square_root else "identity",
-    )
-
-
-def _zero_is_a_convention(units: str) -> bool:
-    """Return whether values below zero are possible whatever was observed: degrees Celsius and Fahrenheit."""
-    try:
-        return conversion(units, "K", "units").offset != 0
-    except UnitsError:
-        return False
-
-
 def _patch_and_window(cube: Cube, config: TokensConfig) -> tuple[Patch, WindowSize]:
     n_time, height, width = cube.shape
     rows, columns = (
@@ -109,28 +87,6 @@ def _patch_and_window(cube: Cube, config: TokensConfig) -> tuple[Patch, WindowSi
     chunk = config.patch_steps or max(1, min(8, steps // 2))
     patch = Patch(rows=patch_rows, columns=patch_columns, steps=chunk)
     return patch, WindowSize(steps=steps, rows=rows, columns=columns)
-
-
-def _place(cube: Cube, grid_units: str) -> Place:
-    def axis(values: np.ndarray, sites: np.ndarray) -> tuple[float, float, int]:
-        if len(values) > 1:
-            return float(values.min()), float(np.abs(np.diff(values)).mean()), len(values)
-        if len(values) == 1:
-            return float(values[0]), 1.0, 1
-        extent = float(np.ptp(sites)) or 1.0  # sites alone: a notional grid of 32 cells over them
-        return float(sites.min()), extent / 32, 33
-
-    (y_origin, y_spacing, rows), (x_origin, x_spacing, columns) = axis(cube.y, cube.sites.y), axis(cube.x, cube.sites.x)
-    return Place(
-        y_origin=y_origin,
-        x_origin=x_origin,
-        y_spacing=y_spacing,
-        x_spacing=x_spacing,
-        rows=rows,
-        columns=columns,
-        units=grid_units,
-        step_s=cube.step_s or DAY_S,
-    )
 
 
 def _increasing(cube: Cube, inside: np.ndarray) -> np.ndarray:
