@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -165,6 +165,13 @@ class WaterCube:
             raise StructureError("the values must be float32", where=name, got=variable.values.dtype)
         if np.isinf(variable.values).any():
             raise ValueRangeError("has an infinite value; missing values must be NaN", where=name)
+
+
+def draw_slices(rng: np.random.Generator, shape: Sequence[int], size: Sequence[int]) -> tuple[slice, slice, slice]:
+    """Draw the place of a part of this size in a cube of this shape, (T, H, W) each; a larger part begins at 0."""
+    starts = [int(rng.integers(0, max(n - part, 0) + 1)) for n, part in zip(shape, size, strict=True)]
+    time, y, x = (slice(start, start + part) for start, part in zip(starts, size, strict=True))
+    return time, y, x
 
 
 def _check_time(time: np.ndarray) -> None:

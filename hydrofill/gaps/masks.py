@@ -45,7 +45,7 @@ def random_patches(rng: np.random.Generator, shape: GridShape, ratio: float, pat
     """
     steps, rows, columns = shape
     down, across = -(-rows // patch[0]), -(-columns // patch[1])
-    patches = _highest(rng.random((steps, down, across)), ratio)
+    patches = highest(rng.random((steps, down, across)), ratio)
     return patches.repeat(patch[0], axis=1).repeat(patch[1], axis=2)[:, :rows, :columns]
 
 
@@ -54,7 +54,7 @@ def clouds(rng: np.random.Generator, shape: GridShape, ratio: float) -> Hidden:
 
     The share of all cells is exact to one cell; single frames vary between clear and overcast.
     """
-    return _highest(_smooth_noise(rng, shape), ratio)
+    return highest(_smooth_noise(rng, shape), ratio)
 
 
 def swaths(rng: np.random.Generator, shape: GridShape, ratio: float) -> Hidden:
@@ -67,7 +67,7 @@ def swaths(rng: np.random.Generator, shape: GridShape, ratio: float) -> Hidden:
     y, x = np.arange(rows)[:, None], np.arange(columns)  # (H, 1), (W,)
     across = (y * math.sin(slant) + x * math.cos(slant)) / max(rows, columns)  # (H, W)
     phase = (across + (start + shift * np.arange(steps))[:, None, None]) % 1.0  # (T, H, W)
-    return _highest(-np.abs(phase - 0.5), ratio)
+    return highest(-np.abs(phase - 0.5), ratio)
 
 
 def squares(rng: np.random.Generator, shape: GridShape, ratio: float) -> Hidden:
@@ -79,13 +79,13 @@ def squares(rng: np.random.Generator, shape: GridShape, ratio: float) -> Hidden:
     side = SQUARE_SIDE
     keys = rng.random((steps, rows + side - 1, columns + side - 1))  # one a corner, up to side - 1 beyond the edge
     down = np.max([keys[:, i : i + rows] for i in range(side)], axis=0)
-    highest = np.max([down[:, :, i : i + columns] for i in range(side)], axis=0)  # (T, H, W), of squares over a cell
-    wanted = count_hidden(highest.size, ratio)
+    score = np.max([down[:, :, i : i + columns] for i in range(side)], axis=0)  # (T, H, W), of squares over a cell
+    wanted = count_hidden(score.size, ratio)
     rng.permutation(steps)  # not used; what is drawn after squares stays the same for a seed
     if wanted == 0:
         return np.zeros(shape, dtype=np.bool_)
-    threshold = np.partition(highest, highest.size - wanted, axis=None)[highest.size - wanted]
-    hidden: Hidden = highest >= threshold
+    threshold = np.partition(score, score.size - wanted, axis=None)[score.size - wanted]
+    hidden: Hidden = score >= threshold
     return hidden
 
 
@@ -142,7 +142,7 @@ def in_runs(rng: np.random.Generator, n_time: int, shares: tuple[float, ...], me
     return np.repeat(drawn, lengths)
 
 
-def _highest(score: Floats, ratio: float) -> Hidden:
+def highest(score: Floats, ratio: float) -> Hidden:
     """Return True at the `ratio` of cells with the highest scores; their number is exact."""
     wanted = count_hidden(score.size, ratio)
     hidden = np.zeros(score.size, dtype=np.bool_)

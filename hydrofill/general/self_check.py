@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hydrofill.cube import WaterCube
+from hydrofill.cube import WaterCube, draw_slices
 from hydrofill.gaps.self_gaps import hide_observed
 from hydrofill.general.context import Context, describe, scale_of
 from hydrofill.general.guesses import MEASURED_GUESSES, Scale, measured_guesses, with_stacked
@@ -151,9 +151,7 @@ def _part(rng: np.random.Generator, cube: WaterCube, names: Sequence[str]) -> tu
     side = max(MIN_PART_CELLS, int((MAX_DRAW_VALUES / max(grids, 1) / min(n_time, 64)) ** 0.5))
     rows, columns = min(height, side), min(width, side)
     steps = min(n_time, max(8, MAX_DRAW_VALUES // max(grids * rows * columns + series * len(cube.sites), 1)))
-    starts = [int(rng.integers(0, n - size + 1)) for n, size in ((n_time, steps), (height, rows), (width, columns))]
-    time, y, x = (slice(a, a + n) for a, n in zip(starts, (steps, rows, columns), strict=True))
-    return time, y, x
+    return draw_slices(rng, cube.shape, (steps, rows, columns))
 
 
 def _hidden_guesses(draw: Draw, name: str, scale: Scale) -> HiddenGuesses:

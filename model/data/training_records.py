@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hydrofill.cube import WaterCube
+from hydrofill.cube import WaterCube, draw_slices
 from hydrofill.guesses.first_guesses import GUESSES, REGIONS, Guesses, guess_variable, regions
 from hydrofill.layout import Layout, VariableSpec
 from model.config import MaskingConfig
@@ -135,18 +135,11 @@ def draw_extent(rng: np.random.Generator, cube: WindowedCube, layout: Layout) ->
     n_time, *grid = cube.shape
     window_shape = (layout.window.steps, layout.window.rows, layout.window.columns)
     if not layout.guesses:
-        return _draw_slices(rng, cube, [min(n, w) for n, w in zip(cube.shape, window_shape, strict=True)])
+        return draw_slices(rng, cube.shape, [min(n, w) for n, w in zip(cube.shape, window_shape, strict=True)])
     number = max(len(cube.of_kind("grid")), 1)
     sizes: list[int] = []
     max_cells = MAX_TRAINING_RECORD_VALUES // (number * min(n_time, 4 * layout.window.steps))  # leaves enough steps
     for size, window in zip(grid, window_shape[1:], strict=True):
         sizes.append(size if grid[0] * grid[1] <= max_cells else min(size, max(2 * window, int(max_cells**0.5))))
     steps = max(2 * layout.window.steps, MAX_TRAINING_RECORD_VALUES // max(1, number * sizes[0] * sizes[1]))
-    return _draw_slices(rng, cube, [min(n_time, steps), *sizes])
-
-
-def _draw_slices(rng: np.random.Generator, cube: WindowedCube, wanted: list[int]) -> tuple[slice, slice, slice]:
-    """Draw slices of the `wanted` sizes anywhere in the cube."""
-    starts = [int(rng.integers(0, n - w + 1)) for n, w in zip(cube.shape, wanted, strict=True)]
-    time, y, x = (slice(a, a + w) for a, w in zip(starts, wanted, strict=True))
-    return time, y, x
+    return draw_slices(rng, cube.shape, [min(n_time, steps), *sizes])

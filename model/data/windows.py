@@ -5,11 +5,13 @@ Only cells that are both observed and hidden are scored. A cell missing in the d
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
+from hydrofill.cube import draw_slices
 from hydrofill.errors import NothingObservedError
 from hydrofill.layout import Layout
 from hydrofill.patches import cut_patches, join_patches
@@ -118,20 +120,14 @@ class WindowSampler:
 
     def _example(self, record: TrainingRecord, rng: np.random.Generator) -> Example | None:
         size = (self.layout.window.steps, self.layout.window.rows, self.layout.window.columns)
-        starts = [int(rng.integers(0, max(n - s, 0) + 1)) for n, s in zip(record.cube.shape, size, strict=True)]
-        part = record.window(*(slice(a, a + s) for a, s in zip(starts, size, strict=True)))
+        part = record.window(*draw_slices(rng, record.cube.shape, size))
         truth = part.cube.of_kind("grid", "series")
         absent = self._absent(list(truth), rng)
         visible = {n: np.full(v.values.shape, False) if n in absent else ~part.hidden[n] for n, v in truth.items()}
         scored = {n: part.hidden[n] & v.valid for n, v in truth.items() if n not in absent}
         if self.config.kept_mask_ratio < 1:
             scored = {n: s & self._kept(rng, n, s.shape) for n, s in scored.items()}
-        if not any(s.any() for s in scored.values()) or not any((visible[n] & v.valid).any() for n, v in truth.items()):
-            return None
-        known = part.guesses if self.layout.guesses else None
-        tokenised = tokenise(part.cube, self.layout, visible=visible, requested=scored, known=known)
-        target = tokenised.cut({n: np.where(s, truth[n].values, np.float32(np.nan)) for n, s in scored.items()})
-        return Example(tokenised.tokens, tokenised.queries, target)
+        return window_example(part, self.layout, visible, scored)
 
     def _absent(self, names: list[str], rng: np.random.Generator) -> list[str]:
         absent = [n for n in names if rng.random() < self.config.variable_absent]
@@ -143,6 +139,27 @@ class WindowSampler:
         cells = cut_patches(np.ones(shape, bool), spec, self.layout, False)
         kept = rng.random(len(cells)) < self.config.kept_mask_ratio
         return join_patches(cells & kept[:, None], spec, shape, self.layout)
+
+
+def window_example(
+    part: TrainingRecord, layout: Layout, visible: Mapping[str, np.ndarray], scored: Mapping[str, np.ndarray]
+) -> Example | None:
+    """Return the window as an example; None if nothing is scored in it, or nothing is visible.
+
+    Args:
+        part: the window.
+        layout: the layout of the network.
+        visible: by variable, bool: the cells that may be seen; all of a variable that is not named.
+        scored: by variable, bool: the cells to predict and to score, each with a value.
+    """
+    truth = part.cube.of_kind("grid", "series")
+    is_seen = (v.valid.any() if n not in visible else (visible[n] & v.valid).any() for n, v in truth.items())
+    if not any(cells.any() for cells in scored.values()) or not any(is_seen):
+        return None
+    known = part.guesses if layout.guesses else None
+    tokenised = tokenise(part.cube, layout, visible=visible, requested=scored, known=known)
+    target = tokenised.cut({n: np.where(s, truth[n].values, np.float32(np.nan)) for n, s in scored.items()})
+    return Example(tokenised.tokens, tokenised.queries, target)
 
 
 def stack_examples(examples: list[Example]) -> Batch:

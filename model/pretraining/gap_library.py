@@ -11,7 +11,7 @@ import xarray as xr
 from scipy import ndimage
 
 from hydrofill.cube import WaterCube
-from hydrofill.gaps.masks import count_hidden, gauge_outages, in_runs, swaths, whole_frames
+from hydrofill.gaps.masks import gauge_outages, highest, in_runs, swaths, whole_frames
 from model.pretraining.gaussian_fields import Covariance, draw_wind, gaussian_field, log_uniform
 
 Shape = tuple[int, int, int]
@@ -216,7 +216,7 @@ def _clouds(rng: np.random.Generator, shape: Shape, share: float) -> np.ndarray:
         memory_steps=float(rng.choice([0.0, log_uniform(rng, 0.5, 30.0)], p=[0.3, 0.7])),
         wind=draw_wind(rng, 0.05, 3.0) if rng.random() < 0.5 else (0.0, 0.0),
     )
-    return _highest(gaussian_field(rng, shape, covariance), share)
+    return highest(gaussian_field(rng, shape, covariance), share)
 
 
 def _squares(rng: np.random.Generator, shape: Shape, share: float) -> np.ndarray:
@@ -224,8 +224,8 @@ def _squares(rng: np.random.Generator, shape: Shape, share: float) -> np.ndarray
     side = min(int(rng.integers(2, 13)), max(shape[1:]))
     held = min(shape[0], int(rng.choice([1, 1, 3, 10])))
     keys = rng.random((-(-shape[0] // held), *shape[1:]), dtype=np.float32)
-    highest = ndimage.maximum_filter(keys, size=(1, side, side), mode="constant")
-    hidden = _highest(highest + 1e-6 * keys, share)
+    score = ndimage.maximum_filter(keys, size=(1, side, side), mode="constant")
+    hidden = highest(score + 1e-6 * keys, share)
     return np.repeat(hidden, held, axis=0)[: shape[0]]
 
 
@@ -240,7 +240,7 @@ def _region(rng: np.random.Generator, shape: Shape, share: float) -> np.ndarray:
     """Hide one large region in a long run of steps, or in all steps."""
     covariance = Covariance(range_cells=float(max(shape[1:])), smoothness=2.5)
     part = 1.0 if shape[0] == 1 or rng.random() < 0.15 else rng.uniform(0.2, 0.9)
-    region = _highest(gaussian_field(rng, (1, *shape[1:]), covariance), min(share / part, 0.9))
+    region = highest(gaussian_field(rng, (1, *shape[1:]), covariance), min(share / part, 0.9))
     return region & _run(rng, shape[0], part)[:, None, None]
 
 
@@ -263,15 +263,6 @@ GRID_GAPS: Mapping[str, Callable[[np.random.Generator, Shape, float], np.ndarray
     "region": _region,
     "blocks": _blocks,
 }
-
-
-def _highest(score: np.ndarray, share: float) -> np.ndarray:
-    """Return True at the `share` of cells with the highest scores."""
-    wanted = count_hidden(score.size, share)
-    hidden = np.zeros(score.size, bool)
-    if wanted:
-        hidden[np.argpartition(score, score.size - wanted, axis=None)[score.size - wanted :]] = True
-    return hidden.reshape(score.shape)
 
 
 def _run(rng: np.random.Generator, steps: int, part: float) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hydrofill.cube import Sites, Variable, WaterCube
+from hydrofill.cube import Sites, Variable, WaterCube, draw_slices
 from hydrofill.errors import ContractError
 from hydrofill.general.context import CONTEXT_FIELDS, Context
 from hydrofill.general.layout import choose_patch, choose_window, compose_layout
@@ -18,8 +18,8 @@ from hydrofill.general.self_check import SelfCheck, check_record
 from hydrofill.guesses.first_guesses import Guesses
 from hydrofill.layout import MAX_VARIABLES, Layout
 from hydrofill.paths import written_whole
-from hydrofill.tokens import tokenise
-from model.data.windows import Example
+from model.data.training_records import TrainingRecord
+from model.data.windows import Example, window_example
 from model.pretraining.gap_library import MaskLibrary, draw_natural_gaps
 
 PATCH_SIDES = (2, 3, 4, 4)  # a window has patches of one of these sides
@@ -51,39 +51,15 @@ class PretrainingRecord:
         patch = choose_patch(self.truth.shape, int(rng.choice(PATCH_SIDES)))
         window = choose_window(self.truth, patch, int(rng.integers(*TOKENS)))
         layout = self.layout.model_copy(update={"patch": patch, "window": window})
+        record = TrainingRecord(self.truth, self.hidden, self.guesses)
         for _ in range(MAX_TRIES):
-            starts = [
-                int(rng.integers(0, max(n - size, 0) + 1))
-                for n, size in zip(self.truth.shape, (window.steps, window.rows, window.columns), strict=True)
-            ]
-            time, y, x = (
-                slice(a, a + size) for a, size in zip(starts, (window.steps, window.rows, window.columns), strict=True)
-            )
-            example = self._window(layout, time, y, x)
+            part = record.window(*draw_slices(rng, self.truth.shape, (window.steps, window.rows, window.columns)))
+            dynamic = part.cube.of_kind("grid", "series")
+            scored = {n: h & dynamic[n].valid for n, h in part.hidden.items()}
+            example = window_example(part, layout, {n: ~h for n, h in part.hidden.items()}, scored)
             if example is not None:
                 return self._in_slots(rng, example)
         return None
-
-    def _window(self, layout: Layout, time: slice, y: slice, x: slice) -> Example | None:
-        part = self.truth.window(time, y, x)
-        near = np.flatnonzero(self.truth.sites_in(y, x))
-        cells: dict[str, tuple[slice | np.ndarray, ...]] = {
-            n: (time, y, x) if self.truth.variables[n].kind == "grid" else (time, near) for n in self.hidden
-        }
-        hidden = {n: h[cells[n]] for n, h in self.hidden.items()}
-        dynamic = part.of_kind("grid", "series")
-        scored = {n: h & dynamic[n].valid for n, h in hidden.items()}
-        if not any(s.any() for s in scored.values()) or not any(
-            (dynamic[n].valid & ~h).any() for n, h in hidden.items()
-        ):
-            return None
-        known = {n: g.part(cells[n]) for n, g in self.guesses.items()}
-        visible = {n: ~h for n, h in hidden.items()}
-        tokenised = tokenise(part, layout, visible=visible, requested=scored, known=known)
-        target = tokenised.cut({n: np.where(s, dynamic[n].values, np.float32(np.nan)) for n, s in scored.items()})
-        if not (tokenised.tokens.variable < layout.first_static_type).any():
-            return None
-        return Example(tokenised.tokens, tokenised.queries, target)
 
     def _in_slots(self, rng: np.random.Generator, example: Example) -> tuple[Example, Context]:
         slots = rng.permutation(MAX_VARIABLES)
@@ -226,12 +202,3 @@ def crop_size(
         else:
             rows, columns = max(1, rows * 3 // 4), max(1, columns * 3 // 4)
     return steps, rows, columns
-
-
-def draw_slices(
-    rng: np.random.Generator, shape: tuple[int, int, int], size: tuple[int, int, int]
-) -> tuple[slice, slice, slice]:
-    """Draw where a part of this size lies in a record of this shape."""
-    starts = [int(rng.integers(0, n - part + 1)) for n, part in zip(shape, size, strict=True)]
-    time, y, x = (slice(a, a + part) for a, part in zip(starts, size, strict=True))
-    return time, y, x

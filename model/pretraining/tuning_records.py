@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from hydrofill.cf.axes import one_of, recognise
-from hydrofill.cube import WaterCube
+from hydrofill.cube import WaterCube, draw_slices
 from hydrofill.errors import NothingObservedError
 from hydrofill.filling import FillOptions, prepare_fill
 from hydrofill.gaps.self_gaps import hide_observed
@@ -19,7 +19,6 @@ from model.pretraining.records import (
     MeasuredRecord,
     PretrainingRecord,
     crop_size,
-    draw_slices,
     measure_record,
     without_constants,
 )
