@@ -9,7 +9,7 @@ import onnxruntime
 import torch
 
 from hydrofill.bundle import Parity
-from hydrofill.general.context import CONTEXT_SHAPES, KINDS, RECORD, Context
+from hydrofill.general.context import CONTEXT_SHAPES, KINDS, Context
 from hydrofill.guesses.first_guesses import DISTANCES
 from hydrofill.layout import MAX_VARIABLES
 from hydrofill.places import PLACE_FEATURES
@@ -85,7 +85,7 @@ def encoder_feed(
     first: onnxruntime.InferenceSession, tokens: Tokens, context: Context | None = None
 ) -> dict[str, np.ndarray]:
     """Return the encoder's inputs for a batch, by name."""
-    told = _by_name(context)
+    told = {} if context is None else context.tensors
     return {i.name: told[i.name] if i.name in told else getattr(tokens, i.name) for i in first.get_inputs()}
 
 
@@ -99,13 +99,9 @@ def decoder_feed(
     """Run the encoder on a batch and return the decoder's inputs, by name."""
     outputs = [o.name for o in first.get_outputs()]
     memory = dict(zip(outputs, first.run(outputs, encoder_feed(first, tokens, context)), strict=True))
-    known = memory | {"length": tokens.length} | _by_name(context)
+    known = memory | {"length": tokens.length} | ({} if context is None else context.tensors)
     requested = {i.name: i.name.removeprefix("query_") for i in second.get_inputs()}
     return {n: known[n] if n in known else getattr(queries, q) for n, q in requested.items()}
-
-
-def _by_name(context: Context | None) -> dict[str, np.ndarray]:
-    return {} if context is None else {f"{RECORD}{name}": getattr(context, name) for name in CONTEXT_SHAPES}
 
 
 def random_context(network: CrossMAE, batch: int, seed: int) -> Context | None:

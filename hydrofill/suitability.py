@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hydrofill.cf.dataset import STEP_TOLERANCE, typical_step_s
+from hydrofill.cf.dataset import has_step
 from hydrofill.cube import WaterCube
 from hydrofill.layout import Layout
 
@@ -16,9 +16,9 @@ def suits(layout: Layout, cube: WaterCube) -> bool:
 
     The size of the cells is not compared.
     """
-    place, step_s = layout.place, typical_step_s(cube)
+    place = layout.place
     return (
-        (step_s is None or abs(step_s / place.step_s - 1) <= STEP_TOLERANCE)
+        has_step(cube, place)
         and _inside(np.concatenate([cube.y, cube.sites.y]), place.y_origin, place.y_spacing, place.rows)
         and _inside(np.concatenate([cube.x, cube.sites.x]), place.x_origin, place.x_spacing, place.columns)
     )

@@ -223,14 +223,20 @@ def _read_sites(dataset: xr.Dataset, dimension: Dimension) -> Sites:
     )
 
 
+def has_step(cube: WaterCube, place: Place) -> bool:
+    """Return whether the median time step is the model's, within STEP_TOLERANCE; a single frame has any step."""
+    step = typical_step_s(cube)
+    return step is None or abs(step / place.step_s - 1) <= STEP_TOLERANCE
+
+
 def check_step(cube: WaterCube, place: Place) -> None:
     """Check that the median time step is the model's.
 
     Raises:
         CoordinateError: the time steps differ by more than STEP_TOLERANCE.
     """
-    step = typical_step_s(cube)
-    if step is not None and abs(step / place.step_s - 1) > STEP_TOLERANCE:
+    if not has_step(cube, place):
+        step = typical_step_s(cube)
         raise CoordinateError(
             "the time step differs from the model's", where="time", got=f"{step:g} s", expected=f"{place.step_s:g} s"
         )

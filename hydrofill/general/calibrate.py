@@ -19,7 +19,7 @@ from hydrofill.constants import Z90
 from hydrofill.cube import WaterCube
 from hydrofill.gaps.self_gaps import KINDS
 from hydrofill.general.context import Context
-from hydrofill.general.guesses import GENERAL_GUESSES, MEASURED_GUESSES
+from hydrofill.general.guesses import GENERAL_GUESSES, MEASURED_GUESSES, STACKED
 from hydrofill.general.self_check import Draw, SelfCheck
 from hydrofill.guesses.first_guesses import REGIONS, Guesses, regions
 from hydrofill.guesses.stacking import error_classes
@@ -31,7 +31,6 @@ PRIOR_GROUPS = 4.0  # groups at which measured factors of standard deviations co
 BLEND_GROUPS = 20.0  # groups at which a measured weight of the network counts as much as PRIOR_WEIGHT
 PRIOR_WEIGHT = 0.5  # of the network where nothing is known: as much as that of the stacked guess
 GROUP_CELLS, GROUP_STEPS = 16, 8
-STACKED = GENERAL_GUESSES.index("stacked")
 LINEAR = GENERAL_GUESSES.index("in_time")
 MIN_CELLS = 20  # hidden cells of a kind of gap, from which its skill is reported
 
@@ -55,7 +54,7 @@ class ExpectedSkill:
 
 @dataclass(frozen=True, eq=False)
 class RecordCalibration:
-    """How the general network is used on one record.
+    """Settings of the general network for one record, and its expected skill.
 
     weight: (token types, regions) weight of the network against the stacked guess. calibration, skill: by variable;
     skill by kind of gap. cells: number of hidden cells of each variable.
@@ -96,13 +95,21 @@ class LostWindows:
         """Return mean and standard deviation of every cell of every query, (Q, P) each."""
         if (tokens.variable < MAX_VARIABLES).any():
             return self.predict(tokens, queries)
-        types = queries.variable[:, None]  # (Q, 1)
-        center, scale = (table[types, 0] for table in (self.context.center, self.context.std))
-        mean = np.where(queries.guessed[..., STACKED], queries.guess[..., STACKED], center)
-        error = self.context.error[types, error_classes(queries.distance), STACKED] * scale
-        root = self.context.square_root[types]
-        squared = np.sqrt(4 * np.maximum(mean, 0) * error**2 + 2 * error**4)  # of the square of a normal variable
-        return mean.astype(np.float32), np.where(root, squared, error).astype(np.float32)
+        return stacked_prediction(queries, self.context)
+
+
+def stacked_prediction(queries: Queries, context: Context) -> tuple[np.ndarray, np.ndarray]:
+    """Return the stacked guess of every cell of every query and its measured error, (Q, P) each, in physical units.
+
+    A cell without a guess gets the mean of its variable.
+    """
+    types = queries.variable[:, None]  # (Q, 1)
+    center, scale, root = context.center[types, 0], context.std[types, 0], context.square_root[types]
+    usual = np.where(root, center**2, center)
+    mean = np.where(queries.guessed[..., STACKED], queries.guess[..., STACKED], usual)
+    error = context.error[types, error_classes(queries.distance), STACKED] * scale
+    squared = np.sqrt(4 * np.maximum(mean, 0) * error**2 + 2 * error**4)  # of the square of a normal variable
+    return mean.astype(np.float32), np.where(root, squared, error).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +147,7 @@ class _HiddenFill:
 
 def calibrate_record(check: SelfCheck, predict: Predictor) -> RecordCalibration:
     """Let the network predict the hidden cells of a record, and return how its predictions are to be used."""
-    layout, predict = check.layout, LostWindows(predict, check.context)
+    layout = check.layout
     names = [spec.name for spec in layout.variables]
     filled = [_fill_draw(draw, layout, predict, names) for draw in check.draws]
     weight = np.full((layout.token_types, len(REGIONS)), PRIOR_WEIGHT)

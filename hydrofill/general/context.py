@@ -1,4 +1,4 @@
-"""What a general network is told about the record at hand, in place of what others learn of their training data."""
+"""Context of a record for a general network, in place of statistics that other networks learn in training."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ MIN_RELATIVE_STD = 1e-6  # of the mean: less is rounding of values that do not v
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """What a general network is told about a record.
+    """Scales, descriptors and guess errors of a record: inputs of a general network.
 
     All arrays have one row for each token type: MAX_VARIABLES variables, static patches, static sites. Rows of
     variables that the record does not have are 0, with a std of 1.
@@ -61,6 +61,11 @@ class Context:
     kind: npt.NDArray[np.int64]
     descriptor: Floats
     error: Floats
+
+    @property
+    def tensors(self) -> dict[str, np.ndarray]:
+        """The arrays by the names that they have in a graph, CONTEXT_TENSORS."""
+        return {f"{RECORD}{name}": getattr(self, name) for name in CONTEXT_FIELDS}
 
     def moved(self, slots: np.ndarray) -> Context:
         """Return the context with variable i in row `slots[i]`; rows of static tokens stay."""
@@ -141,9 +146,10 @@ def _descriptor(
     step_days = float(np.median(apart)) / DAY_S if len(apart) else 1.0
     inside = valid.any(axis=0)
     seen = float(valid[:, inside].mean()) if inside.any() else 0.0
-    is_grid = values.ndim == 3
-    lags = [_neighbours(values, axis)[0] if (axis < values.ndim and is_grid) or axis == 0 else 0.0 for axis in range(3)]
-    equal = _neighbours(values, 2)[1] if is_grid else 0.0
+    lags, equal = [_neighbours(values, 0)[0], 0.0, 0.0], 0.0
+    if values.ndim == 3:
+        lags[1], _ = _neighbours(values, 1)
+        lags[2], equal = _neighbours(values, 2)
     return [
         math.log10(max(len(values), 1)) / 3,
         math.log10(max(n_cells, 1)) / 4,
@@ -174,9 +180,14 @@ def _neighbours(values: np.ndarray, axis: int) -> tuple[float, float]:
     a, b = left[both].astype(np.float64), right[both].astype(np.float64)
     wet = (a != 0) | (b != 0)
     equal = float((a[wet] == b[wet]).mean()) if wet.any() else 0.0
+    return _correlation(a, b), equal
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Return the correlation of two samples (n,), 0 where one of them does not vary."""
     a, b = a - a.mean(), b - b.mean()
     size = math.sqrt(float((a * a).sum() * (b * b).sum()))
-    return (float((a * b).sum() / size) if size > 0 else 0.0), equal
+    return float((a * b).sum() / size) if size > 0 else 0.0
 
 
 def _frame_means(cube: WaterCube, layout: Layout) -> np.ndarray:
@@ -195,10 +206,7 @@ def _largest_correlation(means: np.ndarray, number: int) -> float:
         both = ~(np.isnan(means[number]) | np.isnan(means[other]))
         if other == number or both.sum() < 10:
             continue
-        a, b = (m[both] - m[both].mean() for m in (means[number], means[other]))
-        size = math.sqrt(float((a * a).sum() * (b * b).sum()))
-        if size > 0:
-            largest = max(largest, abs(float((a * b).sum() / size)))
+        largest = max(largest, abs(_correlation(means[number][both], means[other][both])))
     return largest
 
 

@@ -16,6 +16,7 @@ from hydrofill.layout import Layout
 
 MEASURED_GUESSES = (*GUESSES, *EXTRA_GUESSES)
 GENERAL_GUESSES = (*MEASURED_GUESSES, "stacked")
+STACKED = len(MEASURED_GUESSES)  # index of the stacked guess, which is the last
 CHUNK = 50_000  # cells whose stacked guess is computed at a time
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from hydrofill.cube import WaterCube, draw_slices
 from hydrofill.gaps.self_gaps import hide_observed
 from hydrofill.general.context import Context, describe, scale_of
-from hydrofill.general.guesses import MEASURED_GUESSES, Scale, measured_guesses, with_stacked
+from hydrofill.general.guesses import MEASURED_GUESSES, STACKED, Scale, measured_guesses, with_stacked
 from hydrofill.guesses.first_guesses import Guesses
 from hydrofill.guesses.stacking import HiddenGuesses, Stack, fit_stack
 from hydrofill.layout import Layout
@@ -52,7 +52,7 @@ class Draw(HiddenPart):
 
 @dataclass(frozen=True, eq=False)
 class SelfCheck:
-    """What the hidden cells of a record say.
+    """Measurements on the hidden cells of a record.
 
     layout: the general layout of the record. observed: number of observed values, by variable. scales, stacks: by
     variable. context: for the network. draws: the hidden cells, for calibration.
@@ -167,5 +167,5 @@ def _hidden_guesses(draw: Draw, name: str, scale: Scale) -> HiddenGuesses:
 def _completed(draw: Draw, name: str, out_of_fold: np.ndarray, scale: Scale, stack: Stack) -> Guesses:
     """Return the guesses of a draw with the stacked guess, which at hidden cells is that of fits to other draws."""
     made = with_stacked(draw.guesses[name], draw.gappy.variables[name].values, stack, scale)
-    made.values[..., -1][draw.codes[name] > 0] = scale.values(out_of_fold)
+    made.values[..., STACKED][draw.codes[name] > 0] = scale.values(out_of_fold)
     return made

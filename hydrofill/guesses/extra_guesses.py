@@ -12,11 +12,11 @@ import numpy as np
 
 from hydrofill.cancellation import checkpoint
 from hydrofill.guesses.advection import advected
-from hydrofill.guesses.first_guesses import GUESSES, Floats, Guesses, _median_of_three
+from hydrofill.guesses.first_guesses import GUESSES, Floats, Guesses, median_of_three, usual_values
 from hydrofill.guesses.interpolation import cell_means, harmonic
 from hydrofill.guesses.other_variables import from_other_variables
 from hydrofill.guesses.patterns_in_time import from_neighbours, plain_eofs, smoothed_patterns
-from hydrofill.guesses.time_axis import Seconds, even_steps
+from hydrofill.guesses.time_axis import Seconds, even_steps, on_even_axis
 from hydrofill.layout import VariableSpec
 
 # The methods, in the order of the last axis. `advected` is missing for series. Where a frame is partly seen, `advected`
@@ -50,13 +50,12 @@ def extra_guesses(
         return np.full((*visible.shape, len(EXTRA_GUESSES)), np.nan, np.float32)
     record = [
         visible,
-        _usual(made),
+        usual_values(_named(made, "seasonal"), _named(made, "mean")),
         *(_named(made, n) for n in ("similar", "space_time", "in_time_corrected", "many_eofs")),
     ]
     others_as_seen = [_roots(o.values, o.spec) for o in others]
     frames = np.arange(len(visible)) if seconds is None else even_steps(seconds)
-    n_time = int(frames[-1]) + 1
-    even = [_placed(a, frames, n_time) for a in (*record, *others_as_seen)]
+    even = [on_even_axis(a, frames) for a in (*record, *others_as_seen)]
     return _guess_even(even[: len(record)], even[len(record) :], spec)[frames]
 
 
@@ -73,7 +72,7 @@ def _guess_even(record: Sequence[Floats], others: Sequence[Floats], spec: Variab
     visible, usual, similar, *fills = record
     roots, usual = _roots(visible, spec), _roots(usual, spec)
     if visible.ndim == 3:
-        completed = np.where(np.isnan(visible), _median_of_three(*fills), visible)
+        completed = np.where(np.isnan(visible), median_of_three(*fills), visible)
         completed[np.isnan(visible).all(axis=(1, 2))] = np.nan
         moved = advected(visible, completed, square_root=spec.transform == "sqrt")
         checkpoint()
@@ -113,21 +112,6 @@ def _from_steps(anomaly: Floats) -> Floats:
 def _named(made: Guesses, name: str) -> Floats:
     """Return the guess of that name, of the record's shape."""
     return made.values[..., GUESSES.index(name)]
-
-
-def _usual(made: Guesses) -> Floats:
-    """Return the usual value of each step: the seasonal cycle, or else the mean."""
-    cycle = _named(made, "seasonal")
-    return np.where(np.isnan(cycle), _named(made, "mean"), cycle)
-
-
-def _placed(values: Floats, frames: np.ndarray, n_time: int) -> Floats:
-    """Return values with the frames placed on an axis of `n_time` steps; NaN between them."""
-    if n_time == len(values):
-        return values
-    even = np.full((n_time, *values.shape[1:]), np.nan, np.float32)
-    even[frames] = values
-    return even
 
 
 def _roots(values: Floats, spec: VariableSpec) -> Floats:

@@ -29,7 +29,7 @@ from hydrofill.guesses.interpolation import (
 from hydrofill.guesses.seasonal_cycle import seasonal
 from hydrofill.guesses.similarity import similar_neighbours, similar_sites
 from hydrofill.guesses.space_time import autoregressive, space_time
-from hydrofill.guesses.time_axis import Seconds, even_steps, seconds_since_1970
+from hydrofill.guesses.time_axis import Seconds, even_steps, on_even_axis, seconds_since_1970
 from hydrofill.layout import VariableSpec
 
 Floats = npt.NDArray[np.float32]
@@ -116,12 +116,10 @@ def guess(visible: Floats, *, square_root: bool = False, seconds: Seconds | None
     if seconds is None:
         return _guess_even(visible, square_root, None)
     frames = even_steps(seconds)
-    n_time = int(frames[-1]) + 1 if len(frames) else 0
-    if n_time == len(visible):
+    even = on_even_axis(visible, frames)
+    if even is visible:
         return _guess_even(visible, square_root, seconds)
-    even = np.full((n_time, *visible.shape[1:]), np.nan, np.float32)
-    even[frames] = visible
-    return _guess_even(even, square_root, np.interp(np.arange(n_time), frames, seconds)).part((frames,))
+    return _guess_even(even, square_root, np.interp(np.arange(len(even)), frames, seconds)).part((frames,))
 
 
 @np.errstate(invalid="ignore", divide="ignore", over="ignore")  # by matrix products, as in eof_fill
@@ -141,7 +139,7 @@ def _guess_even(visible: Floats, square_root: bool, seconds: Seconds | None) -> 
     stds = (_grid if visible.ndim == 3 else _series)(visible, seen, made, square_root)
     checkpoint()
     surface = made["biharmonic"] if visible.ndim == 3 else made["similar"]
-    completed = np.where(seen, visible, _median_of_three(surface, made["anomaly"], made["few_eofs"]))
+    completed = np.where(seen, visible, median_of_three(surface, made["anomaly"], made["few_eofs"]))
     completed[~seen.reshape(len(seen), -1).any(axis=1)] = np.nan
     checkpoint()
     made["completed_before"], made["completed_after"], *away = neighbours_in_time(completed, ~np.isnan(completed))
@@ -158,7 +156,7 @@ def _grid(visible: Floats, seen: Seen, made: dict[str, Floats], square_root: boo
     made["harmonic"], made["biharmonic"] = harmonic(visible), biharmonic(visible)
     made["anomaly"] = harmonic(visible - made["mean"]) + made["mean"]
     made["in_time_corrected"] = made["in_time"] + harmonic(visible - made["in_time"])
-    usual = _usual(made)
+    usual = usual_values(made["seasonal"], made["mean"])
     made["space_time"] = space_time(visible - usual) + usual
     roots = np.sqrt(np.maximum(visible, 0)) if square_root else visible
     value, similar_std = similar_neighbours(roots)
@@ -210,9 +208,9 @@ def _eofs(flat: Floats, rank: int) -> tuple[Floats, Floats] | None:
     return np.clip(found.mean, np.nanmin(flat), np.nanmax(flat)), found.std
 
 
-def _usual(made: dict[str, Floats]) -> Floats:
+def usual_values(cycle: Floats, mean: Floats) -> Floats:
     """Return the usual value of each step: the seasonal cycle, or else the mean."""
-    return np.where(np.isnan(made["seasonal"]), made["mean"], made["seasonal"])
+    return np.where(np.isnan(cycle), mean, cycle)
 
 
 class _SimilarSites(NamedTuple):
@@ -257,7 +255,7 @@ def _from_other_sites(visible: Floats, seen: Seen, mean: Floats) -> Floats:
     return np.where(number > 0, mean * others / np.maximum(number, 1), np.nan).astype(np.float32)
 
 
-def _median_of_three(*fills: Floats) -> Floats:
+def median_of_three(*fills: Floats) -> Floats:
     """Return the median of the fills that are not missing; NaN where all are missing."""
     low, mid, high = np.sort(np.stack(fills), axis=0)  # NaN last
     return np.where(np.isnan(high), np.where(np.isnan(mid), low, (low + mid) / 2), mid).astype(np.float32)

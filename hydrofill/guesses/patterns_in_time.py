@@ -17,7 +17,7 @@ from scipy import linalg
 from hydrofill.cancellation import checkpoint
 from hydrofill.guesses.eof import Eof, eof_fill
 from hydrofill.guesses.interpolation import neighbours_in_time
-from hydrofill.guesses.space_time import _lag_one
+from hydrofill.guesses.space_time import lag_one
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -77,7 +77,7 @@ def from_neighbours(rest: Floats) -> Floats:
 
     The value itself does not count. Each cell is an autoregressive process of order one, with one correlation for all.
     """
-    correlation = _lag_one(rest, 0)
+    correlation = lag_one(rest, 0)
     before, after, steps_before, steps_after = neighbours_in_time(rest, ~np.isnan(rest))
     of_before, of_after = (
         np.where(np.isinf(steps), 0, correlation ** np.minimum(steps, 1e6)) for steps in (steps_before, steps_after)

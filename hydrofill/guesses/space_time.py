@@ -24,7 +24,7 @@ MAX_CORRELATION = 0.999  # of neighbours; the weights between neighbours are inf
 def space_time(anomaly: Floats) -> Floats:
     """Fill the NaN of anomalies (T, H, W) with the conditional mean of the random field; seen values stay."""
     seen = ~np.isnan(anomaly)
-    correlation = [_lag_one(anomaly, axis) for axis in range(3)]
+    correlation = [lag_one(anomaly, axis) for axis in range(3)]
     ties = [np.float32(r / (1 - r * r)) for r in correlation]
     pulls = ((1 - r) / (1 + r) for r, n in zip(correlation, anomaly.shape, strict=True) if n > 1)
     pull = np.float32(min(pulls, default=1))
@@ -53,7 +53,7 @@ def autoregressive(anomaly: Floats) -> Floats:
     """Fill the NaN of anomalies (T, N) site by site from the neighbours in time; far from them the fill is zero."""
     seen = ~np.isnan(anomaly)
     before, after, steps_before, steps_after = neighbours_in_time(anomaly, seen)
-    correlation = _lag_one(anomaly, 0)
+    correlation = lag_one(anomaly, 0)
     of_before, of_after = (
         np.where(np.isinf(steps), 0, correlation ** np.minimum(steps, 1e6)) for steps in (steps_before, steps_after)
     )
@@ -62,7 +62,7 @@ def autoregressive(anomaly: Floats) -> Floats:
     return np.where(seen, anomaly, weighted / (1 - (of_before * of_after) ** 2)).astype(np.float32)
 
 
-def _lag_one(anomaly: Floats, axis: int) -> float:
+def lag_one(anomaly: Floats, axis: int) -> float:
     """Return the correlation about zero of neighbours along an axis, over pairs of seen values; 0 without a pair."""
     along = np.moveaxis(anomaly, axis, 0)
     here, there = along[1:], along[:-1]

@@ -1,9 +1,9 @@
 """Combine the first guesses of a record into one, by how wrong each guess is on hidden cells of the same record.
 
 Cells that are observed are hidden, guesses are made of what is left, and the errors of the guesses are measured
-(hydrofill/self_check.py). From these errors come the usual error of each guess by class of distance, and a stacked
-guess: several simple combinations of the guesses, each weighted by its own error on hidden cells that were not used to
-fit it. All values are standard scores of the variable in the network's space. Sources: Wolpert 1992 (stacked
+(hydrofill/general/self_check.py). From these errors come the usual error of each guess by class of distance, and a
+stacked guess: several simple combinations of the guesses, each weighted by its own error on hidden cells that were not
+used to fit it. All values are standard scores of the variable in the network's space. Sources: Wolpert 1992 (stacked
 generalisation); Breiman 1996 (stacked regressions).
 """
 
@@ -51,7 +51,7 @@ class HiddenGuesses:
 
 @dataclass(frozen=True, eq=False)
 class Stack:
-    """What hidden cells say about the guesses of one variable.
+    """Measured errors of the guesses of one variable, and their best combination.
 
     error: (R, G + 1) usual error of each guess by class, and of the stacked guess, in standard scores; geometric means
     of what was measured and PRIOR_ERROR, weighted by the number of frames. candidates: how guesses are combined.

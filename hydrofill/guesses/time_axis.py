@@ -9,6 +9,7 @@ MAX_STEPS_BETWEEN_FRAMES = 64  # a longer wait counts as this many steps; no met
 MAX_AXIS_RATIO = 2.0  # the even axis has at most this many times the frames of the record
 
 Seconds = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float32]
 
 
 def seconds_since_1970(time: np.ndarray) -> Seconds:
@@ -31,3 +32,13 @@ def even_steps(seconds: Seconds) -> npt.NDArray[np.int64]:
     while 1 + np.minimum(steps, longest).sum() > MAX_AXIS_RATIO * len(seconds):
         longest //= 2
     return np.concatenate([[0], np.cumsum(np.minimum(steps, longest))])
+
+
+def on_even_axis(values: Floats, frames: npt.NDArray[np.int64]) -> Floats:
+    """Return values (T, ...) placed on the even time axis of `frames` (T,), NaN between them; the same where even."""
+    n_time = int(frames[-1]) + 1 if len(frames) else 0
+    if n_time == len(values):
+        return values
+    even = np.full((n_time, *values.shape[1:]), np.nan, np.float32)
+    even[frames] = values
+    return even

@@ -122,7 +122,8 @@ class Graphs:
         return mean[0], std[0]
 
     def _of_context(self, graph: int, context: Context | None) -> dict[str, np.ndarray]:
-        return {name: getattr(context, name.removeprefix(RECORD))[None] for name in self._context[graph]}
+        told = {} if context is None else context.tensors
+        return {name: told[name][None] for name in self._context[graph]}
 
     def _encode(self, feed: Mapping[str, np.ndarray], options: onnxruntime.RunOptions | None) -> Memory:
         binding = self._encoder.io_binding()

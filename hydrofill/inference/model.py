@@ -110,11 +110,12 @@ class Model:
             return Outcome(flagged, 0.0, 0.0)
         check = check_record(cube, layout)
         predictor = OnnxPredictor(self.graphs, cancellation, check.context)
-        use = calibrate_record(check, predictor)
+        predict = LostWindows(predictor, check.context)
+        use = calibrate_record(check, predict)
         filled = reconstruct(
             cube,
             check.layout,
-            WeightedPredictor(LostWindows(predictor, check.context), use.weight),
+            WeightedPredictor(predict, use.weight),
             names=names,
             max_gap=max_gap,
             calibration=use.calibration,
