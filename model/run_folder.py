@@ -34,7 +34,7 @@ class RunError(ValueError):
 
 
 class Tuning(Frozen):
-    """How a general network was tuned to one data set.
+    """Record of the tuning of a general network to one data set.
 
     name, version, sha256: of the bundle that the tuning started from; sha256 is that of the manifest. minutes:
     processor time. step: the step whose weights were kept, 0 for those of the start. before, after: geometric mean over

@@ -6,14 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hydrofill.general.guesses import GENERAL_GUESSES
+from hydrofill.general.guesses import GENERAL_GUESSES, STACKED
 from hydrofill.guesses.first_guesses import DISTANCES, INNER_FROM, MAX_DISTANCE
 from hydrofill.guesses.stacking import STEPS_OF_CLASSES
 from model.network.context import ContextTensors, of_type
 from model.network.heads import LOG_SCALES, MIN_SCALE, NO_GUESS, CellGuesses, Standard
 
 NUM_GUESSES = len(GENERAL_GUESSES)
-STACKED = NUM_GUESSES - 1  # the stacked guess is the last
 GENERAL_CELL_FEATURES = 3 * STACKED + len(DISTANCES) + 5
 GENERAL_ERROR_POWER = 8.0  # a guess is weighted by its measured error to the power of minus this
 STACKED_LOGIT = 2.0  # by which a new network prefers the stacked guess to another guess of the same error
@@ -38,9 +37,7 @@ class GeneralPrior(nn.Module):
         zero = torch.zeros_like(scores)
         anchor = torch.where(guessed, scores, zero)[..., STACKED:]
         relative = torch.where(guessed, scores - anchor, zero)
-        by_class = of_type(context.error, variable)  # (B, Q, R, G)
-        index = _error_class(distance).unsqueeze(-1).expand(-1, -1, -1, NUM_GUESSES)
-        usual = by_class.gather(2, index)  # (B, Q, P, G)
+        usual = guess_errors(distance, variable, context)
         own = usual[..., STACKED:]
         log_error = (torch.log(usual) - torch.log(own)).clamp(-MAX_LOG_ERROR, MAX_LOG_ERROR)
         logit = -GENERAL_ERROR_POWER * log_error
@@ -87,6 +84,12 @@ class GeneralHead(nn.Module):
         mix = ((out[..., :-2] + cells.logit).softmax(-1) * cells.relative).sum(-1)
         scale = cells.error.squeeze(-1) * torch.exp(out[..., -1].clamp(*LOG_SCALES)) + MIN_SCALE * 0.1
         return Standard(cells.anchor.squeeze(-1) + mix + out[..., -2] * scale, scale)
+
+
+def guess_errors(distance: Tensor, variable: Tensor, context: ContextTensors) -> Tensor:
+    """Return the measured error of each guess at every cell, (B, Q, P, G), in standard scores."""
+    by_class = of_type(context.error, variable)  # (B, Q, R, G)
+    return by_class.gather(2, _error_class(distance).unsqueeze(-1).expand(-1, -1, -1, NUM_GUESSES))
 
 
 def _error_class(distance: Tensor) -> Tensor:

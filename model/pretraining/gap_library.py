@@ -86,7 +86,7 @@ def _there_and_back(index: np.ndarray, length: int) -> np.ndarray:
 
 
 class NaturalGaps(NamedTuple):
-    """What a file lacks, by variable: `hidden` (bool) and `codes` (int8, of CODES; 0 where not hidden).
+    """Gaps of a file, by variable: `hidden` (bool) and `codes` (int8, of CODES; 0 where not hidden).
 
     Both have the shape of the variable's values. Only values that are present are hidden.
     """

@@ -30,7 +30,7 @@ SITE_MARGIN = 0.02  # of the grid's width, that sites keep from its edge
 
 @dataclass(frozen=True, eq=False)
 class _Frame:
-    """What the variables of a gridded cube share.
+    """Common ground of the variables of a gridded cube.
 
     Attributes:
         steps: the time axis.

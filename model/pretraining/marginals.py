@@ -19,7 +19,7 @@ MAX_OFFSET = 60.0  # standard deviations; temperatures in kelvin lie that far fr
 
 @dataclass(frozen=True)
 class Theme:
-    """What a variable is.
+    """Theme of a variable.
 
     Attributes:
         marginals: functions from a standard Gaussian field to values; one is drawn.

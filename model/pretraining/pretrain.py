@@ -17,12 +17,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from hydrofill.bundle import TrainingData
+from hydrofill.general.guesses import STACKED
 from hydrofill.layout import GENERAL
 from hydrofill.paths import written_whole
 from model.config import RunConfig, TrainingConfig
 from model.network.context import ContextTensors
-from model.network.decoder import DecoderInputs
-from model.network.heads import Predictive
+from model.network.general_heads import guess_errors
 from model.network.mae import CrossMAE
 from model.pretraining.config import PretrainingConfig
 from model.pretraining.record_store import (
@@ -49,7 +49,7 @@ LOSS_MEMORY = 0.98  # of the running mean of the loss
 
 @dataclass(frozen=True)
 class PretrainingProgress:
-    """Where a pretraining is: step, running mean of the loss, seconds, and the last check on held-out records.
+    """Progress of a pretraining: step, running mean of the loss, seconds, and the last check on held-out records.
 
     check: geometric mean, over the variables of held-out windows, of the network's RMSE over that of the stacked guess.
     """
@@ -103,16 +103,10 @@ def pretrain(
         state.means[0] = loss if math.isnan(state.means[0]) else LOSS_MEMORY * state.means[0] + (1 - LOSS_MEMORY) * loss
         check = None
         if state.step % STEPS_PER_SAVE == 0:
-            state.save(folder)
-            save_weights(folder, state.averaged)
-            check = check_network(state.averaged, held_out)
-            _log(folder, state, check)
+            check = _save(folder, state, held_out)
         if check is not None or state.step % STEPS_PER_REPORT == 0:
             yield PretrainingProgress(state.step, state.means[0], state.seconds, check)
-    state.save(folder)
-    save_weights(folder, state.averaged)
-    check = check_network(state.averaged, held_out)
-    _log(folder, state, check)
+    check = _save(folder, state, held_out)
     yield PretrainingProgress(state.step, state.means[0], state.seconds, check)
 
 
@@ -151,12 +145,15 @@ def cell_loss(network: CrossMAE, batch: PretrainingBatch) -> Tensor:
     The CRPS of a cell is in units of the error that was measured for the stacked guess in cells of its class, so that
     what is nearly known and what is hardly known count the same.
     """
-    predicted, error = _predict(network, batch)
-    target = torch.from_numpy(batch.windows.target)
+    queries, context = batch.windows.queries, ContextTensors.of(batch.context)
+    predicted = network(batch.windows.tokens, queries, context)
+    target, variable, distance = (
+        torch.from_numpy(a) for a in (batch.windows.target, queries.variable, queries.distance)
+    )
+    error = guess_errors(distance, variable, context)[..., STACKED]
     scored = ~torch.isnan(target)
     crps = predicted.crps(torch.where(scored, target, torch.zeros_like(target)))
-    variable = torch.from_numpy(batch.windows.queries.variable)
-    std = network.encoder.embedding.scale(variable, ContextTensors.of(batch.context))[1]
+    std = network.encoder.embedding.scale(variable, context)[1]
     crps = torch.where(scored, crps / (std * (error + MIN_CELL_ERROR)), torch.zeros_like(crps))
     number = scored.sum((1, 2))
     return (crps.sum((1, 2)) / number.clamp(min=1)).sum() / (number > 0).sum()
@@ -168,8 +165,9 @@ def check_network(network: CrossMAE, batches: list[PretrainingBatch]) -> float:
     logs = []
     with torch.inference_mode():
         for batch in batches:
-            mean = _predict(network, batch)[0].mean().numpy()
-            target, stacked = batch.windows.target, batch.windows.queries.guess[..., -1]
+            queries, target = batch.windows.queries, batch.windows.target
+            mean = network(batch.windows.tokens, queries, ContextTensors.of(batch.context)).mean().numpy()
+            stacked = queries.guess[..., STACKED]
             for ours, theirs, truth in zip(mean, stacked, target, strict=True):
                 at = ~np.isnan(truth)
                 errors = [float(np.sqrt(np.mean((a[at] - truth[at]) ** 2))) for a in (ours, theirs)]
@@ -177,22 +175,6 @@ def check_network(network: CrossMAE, batches: list[PretrainingBatch]) -> float:
                     logs.append(math.log(errors[0] / errors[1]))
     network.train()
     return math.exp(float(np.mean(logs))) if logs else math.nan
-
-
-def _predict(network: CrossMAE, batch: PretrainingBatch) -> tuple[Predictive, Tensor]:
-    """Return the distributions, and the measured error of the stacked guess in standard scores, (B, Q, P)."""
-    tokens, queries, context = batch.windows.tokens, batch.windows.queries, ContextTensors.of(batch.context)
-    visible = network.tensors(tokens.values, tokens.valid, tokens.variable, tokens.place, tokens.length)
-    requested = DecoderInputs(
-        *network.tensors(
-            queries.variable, queries.place, queries.length, queries.guess, queries.guessed, queries.distance
-        )
-    )
-    memory = network.encode(*visible, context=context)
-    x, cells = network.embed_queries(requested, context)
-    assert cells is not None
-    output = network.decoder(x, memory, requested)
-    return network.predict(output, cells, requested.variable, context), cells.error.squeeze(-1)
 
 
 def take_step(state: TrainingState, batch: PretrainingBatch, settings: TrainingConfig, share: float) -> float:
@@ -221,6 +203,15 @@ def _held_out(store: RecordStore) -> list[PretrainingBatch]:
     return batches
 
 
+def _save(folder: Path, state: TrainingState, held_out: list[PretrainingBatch]) -> float:
+    """Write the state and the averaged weights, and check and log them; return the check."""
+    state.save(folder)
+    save_weights(folder, state.averaged)
+    check = check_network(state.averaged, held_out)
+    _log(folder, state, check)
+    return check
+
+
 def _log(folder: Path, state: TrainingState, check: float) -> None:
     path = folder / LOG
     lines = path.read_text(encoding="utf-8") if path.exists() else "step,seconds,loss,check\n"
@@ -228,9 +219,3 @@ def _log(folder: Path, state: TrainingState, check: float) -> None:
         partial.write_text(
             f"{lines}{state.step},{state.seconds:.0f},{state.means[0]:.5f},{check:.4f}\n", encoding="utf-8"
         )
-
-
-def read_log(folder: Path) -> list[dict[str, float]]:
-    """Return the rows of the log of a pretraining."""
-    head, *rows = (folder / LOG).read_text(encoding="utf-8").splitlines()
-    return [dict(zip(head.split(","), map(float, row.split(",")), strict=True)) for row in rows]

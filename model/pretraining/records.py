@@ -13,6 +13,7 @@ import numpy as np
 from hydrofill.cube import Sites, Variable, WaterCube, draw_slices
 from hydrofill.errors import ContractError
 from hydrofill.general.context import CONTEXT_FIELDS, Context
+from hydrofill.general.guesses import STACKED
 from hydrofill.general.layout import choose_patch, choose_window, compose_layout
 from hydrofill.general.self_check import SelfCheck, check_record
 from hydrofill.guesses.first_guesses import Guesses
@@ -167,7 +168,7 @@ def measure_record(cube: WaterCube, hidden: Mapping[str, np.ndarray]) -> Measure
     guesses = check.guess(gappy, names)
     dropped = [n for n in cube.of_kind("grid", "series") if n not in names]
     kept = replace(cube, variables={n: v for n, v in cube.variables.items() if n not in dropped})
-    if max(np.isnan(g.values[..., -1]).mean() for g in guesses.values()) > 0.5:
+    if max(np.isnan(g.values[..., STACKED]).mean() for g in guesses.values()) > 0.5:
         return None
     return MeasuredRecord(PretrainingRecord(kept, {n: hidden[n] for n in names}, guesses, layout, check.context), check)
 

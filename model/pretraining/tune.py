@@ -50,7 +50,7 @@ MIN_GAIN = 0.002  # by which the best check must be better than the start, so th
 
 @dataclass(frozen=True)
 class TuningProgress:
-    """Where a tuning is: share of the budget, what is done, and the last check.
+    """Progress of a tuning: share of the budget, the present work, and the last check.
 
     check: geometric mean, over held-out windows, of the network's RMSE over that of the stacked guess; None before the
     first check.
@@ -136,7 +136,7 @@ def read_start(start: Bundle) -> CrossMAE:
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a tuning lasts: a number of steps, or else minutes of processor time from `started` on."""
+    """Length of a tuning: a number of steps, or else minutes of processor time from `started` on."""
 
     minutes: float
     steps: int | None

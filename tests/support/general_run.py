@@ -12,10 +12,9 @@ import numpy as np
 
 from hydrofill.bundle import TrainingData
 from hydrofill.cube import Sites, Variable, WaterCube
-from hydrofill.general.calibrate import STACKED, RecordCalibration, WeightedPredictor, calibrate_record
+from hydrofill.general.calibrate import RecordCalibration, WeightedPredictor, calibrate_record, stacked_prediction
 from hydrofill.general.layout import compose_layout
 from hydrofill.general.self_check import SelfCheck, check_record
-from hydrofill.guesses.stacking import error_classes
 from hydrofill.layout import GENERAL
 from hydrofill.reconstruct import FilledVariable, reconstruct
 from hydrofill.tokens import Queries, Tokens
@@ -33,17 +32,17 @@ DATA = TrainingData(
 )
 
 
-def tiny_general_run(folder: Path) -> Run:
-    """Write an untrained general run into `folder`, and read it."""
+def tiny_general_run(folder: Path, width: int = 16) -> Run:
+    """Write an untrained general run into `folder`, of a network `width` wide, and read it."""
     import torch
 
     from model.config import NetworkConfig, RunConfig
     from model.network.mae import CrossMAE
     from model.run_folder import read_run, save_weights, start_run
 
-    tiny = NetworkConfig(embed_dim=16, depth=1, num_heads=1, decoder_dim=16, decoder_depth=1, decoder_num_heads=1)
-    torch.manual_seed(0)
+    tiny = NetworkConfig(embed_dim=width, depth=1, num_heads=1, decoder_dim=width, decoder_depth=1, decoder_num_heads=1)
     start_run(folder, RunConfig(network=tiny), GENERAL, DATA)
+    torch.manual_seed(0)
     save_weights(folder, CrossMAE(GENERAL, tiny))
     return read_run(folder)
 
@@ -55,15 +54,7 @@ class StackedPredictor:
     check: SelfCheck
 
     def __call__(self, tokens: Tokens, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
-        context, variable = self.check.context, queries.variable
-        known = queries.guessed[..., STACKED]
-        center, std, root = (
-            a[variable][:, None] for a in (context.center[:, 0], context.std[:, 0], context.square_root)
-        )
-        mean = np.where(known, queries.guess[..., STACKED], np.where(root, center**2, center))
-        error = context.error[variable[:, None], error_classes(queries.distance), STACKED] * std
-        error = np.where(root, error * (2 * np.sqrt(np.maximum(mean, 0)) + error), error)
-        return mean.astype(np.float32), error.astype(np.float32)
+        return stacked_prediction(queries, self.check.context)
 
 
 class GeneralFill(NamedTuple):

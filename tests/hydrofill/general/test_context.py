@@ -1,4 +1,4 @@
-"""What a network is told about a record: fixed shapes, finite numbers, and rows that move with their variables."""
+"""The context of a record: fixed shapes, finite numbers, and rows that move with their variables."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from hydrofill.guesses.space_time import _lag_one, _times_precision, autoregressive, space_time
+from hydrofill.guesses.space_time import _times_precision, autoregressive, lag_one, space_time
 
 NAN = np.nan
 
@@ -57,7 +57,7 @@ def test_the_fill_solves_the_fields_equations(rng: np.random.Generator) -> None:
     """Compare with the conditional mean of the same Gaussian field by dense linear algebra."""
     field = persistent(rng, (5, 4, 4), 0.6, 1.0)
     gappy = np.where(rng.random(field.shape) < 0.4, np.float32(NAN), field)
-    correlation = [_lag_one(gappy, axis) for axis in range(3)]
+    correlation = [lag_one(gappy, axis) for axis in range(3)]
     ties, pull = (
         [np.float32(r / (1 - r * r)) for r in correlation],
         np.float32(min((1 - r) / (1 + r) for r in correlation)),
