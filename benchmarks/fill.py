@@ -23,7 +23,7 @@ from pathlib import Path
 from benchmarks.support.fill_cases import listed_results, measure_files, write_gappy
 from benchmarks.support.fill_report import CaseResult, Run, report
 from benchmarks.support.fill_systems import CHOICES, PARTS, System, chosen_systems
-from benchmarks.support.harness import machine, save_json
+from benchmarks.support.harness import machine, save_json, write_page
 from hydrofill.bundle import MANIFEST, find_bundle
 
 logger = logging.getLogger("benchmarks.fill")
@@ -54,9 +54,7 @@ def main(words: Sequence[str] | None = None) -> None:
     with ThreadPoolExecutor(given.parallel) as pool:
         results = list(pool.map(lambda case: bench_case(case, plan), cases))
     text = report(results, systems, machine())
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(text, encoding="utf-8")
-    print(text)
+    write_page(given.out, text)
 
 
 def find_cases(paths: Sequence[Path]) -> list[Path]:

@@ -23,7 +23,7 @@ import numpy as np
 import xarray as xr
 
 from benchmarks.fill import fingerprint
-from benchmarks.support.harness import machine, save_json
+from benchmarks.support.harness import machine, save_json, write_page
 from export.markdown import markdown_table
 from hydrofill import fill
 from hydrofill.bundle import find_bundle
@@ -90,9 +90,7 @@ def main(words: Sequence[str] | None = None) -> None:
         scores[matrix.name] = bench_matrix(matrix, given.imputegap, given.bundle, given.limit)
     where = f"{machine()}; {version_of_imputegap(given.imputegap)}; bundle `{find_bundle(given.bundle).name}`"
     text = report(scores, given.steps, given.limit, where)
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(text, encoding="utf-8")
-    print(text)
+    write_page(given.out, text)
 
 
 def matrices(python: Path, steps: int, work: Path) -> Iterable[Matrix]:

@@ -31,7 +31,7 @@ from benchmarks.support.fill_cases import (
 )
 from benchmarks.support.fill_report import COVERAGE, KRIGING, STACKED, geometric_mean
 from benchmarks.support.general_cases import cases_of, files_of_kinds
-from benchmarks.support.harness import machine, save_json
+from benchmarks.support.harness import machine, save_json, write_page
 from export.markdown import markdown_table
 from hydrofill import fill, open_bundle
 
@@ -91,9 +91,7 @@ def main(words: Sequence[str] | None = None) -> None:
             logger.info("%s: %s, draw %d", kind, file, draw)
             results.append(bench_case(kind, file, case, bundle, opened, given.threads))
     text = report(scores_of(results), bundles, given.draws, machine())
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(text, encoding="utf-8")
-    print(text)
+    write_page(given.out, text)
 
 
 def chosen_bundles(words: Iterable[str], known: Iterable[str]) -> dict[str, str]:

@@ -105,6 +105,13 @@ def table_of(rows: Sequence[Mapping[str, str]], without: frozenset[str] = frozen
     return markdown_table(head, ([row[name] for name in head] for row in rows))
 
 
+def write_page(path: Path, text: str) -> None:
+    """Write a page of results and print it; the page's folder is made where there is none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    print(text)
+
+
 def _once(work: Callable[[], object], rest_s: float = 0.0) -> float:
     time.sleep(rest_s)
     started = time.perf_counter()
