@@ -37,7 +37,7 @@ def tiles(number: int) -> dict[str, float]:
     model = load_model(read_bundle(BUNDLE), Runtime("cpu", THREADS))
     window = model.layout.window
     cube = full_window(model.layout, columns=window.columns + (number - 1) * (window.columns // 2))
-    assert sum(1 for _ in plan_windows(cube, window)) == number
+    assert sum(1 for _ in plan_windows(cube, window, model.layout.overlap)) == number
     before = memory_mib("VmHWM")
     times, graphs = [], []
     for _ in range(3):

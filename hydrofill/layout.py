@@ -14,6 +14,8 @@ from hydrofill.cube import Kind
 Transform = Literal["identity", "sqrt"]
 # Limits of a general layout, which the shapes of a general network's tensors follow from.
 MAX_VARIABLES = 16
+OVERLAP = 0.5  # share of a window that the next one covers too
+GENERAL_OVERLAP = 0.25  # the same in general layouts: half of a window gives the same errors, and more windows
 MAX_TOKEN_SIZE = 16  # cells of a patch, and static variables of each kind
 # A name that NetCDF takes: no slash, no control character, no space or dot in front and no space at the end.
 NAME = r"^[^\s/.\x00-\x1f\x7f](?:[^/\x00-\x1f\x7f]*[^\s/\x00-\x1f\x7f])?$"
@@ -166,6 +168,11 @@ class Layout(Frozen):
             StopIteration: the model has no variable of that name.
         """
         return next(v for v in (*self.variables, *self.static) if v.name == name)
+
+    @property
+    def overlap(self) -> float:
+        """Share of a window that the next window covers too; general layouts need less for fills of the same error."""
+        return GENERAL_OVERLAP if self.general else OVERLAP
 
     @property
     def static_grid(self) -> tuple[VariableSpec, ...]:

@@ -12,17 +12,17 @@ from hydrofill.layout import Layout, VariableSpec
 
 
 def cut_patches(values: np.ndarray, spec: VariableSpec, layout: Layout, beyond: float | bool) -> np.ndarray:
-    """Cut (T, H, W) or (T, N) into (patches, cells of a patch); cells past the border hold `beyond`."""
+    """Cut (T, H, W, ...) or (T, N, ...) into (patches, cells of a patch, ...); cells past the border hold `beyond`."""
     if spec.kind == "grid":
         rows, columns = layout.patch.rows, layout.patch.columns
-        n_time, height, width = values.shape
+        n_time, height, width, *further = values.shape
         padded = _pad(values, (0, -height % rows, -width % columns), beyond)
-        split = padded.reshape(n_time, padded.shape[1] // rows, rows, padded.shape[2] // columns, columns)
-        return split.transpose(0, 1, 3, 2, 4).reshape(-1, rows * columns)  # (T * Hp * Wp, P)
-    n_sites = values.shape[1]
+        split = padded.reshape(n_time, padded.shape[1] // rows, rows, padded.shape[2] // columns, columns, *further)
+        return split.swapaxes(2, 3).reshape(-1, rows * columns, *further)  # (T * Hp * Wp, P, ...)
+    n_sites, *further = values.shape[1:]
     padded = _pad(values, (-len(values) % layout.patch.steps, 0), beyond)
-    split = padded.reshape(len(padded) // layout.patch.steps, layout.patch.steps, n_sites)
-    return split.transpose(0, 2, 1).reshape(-1, layout.patch.steps)  # (chunks * N, P)
+    split = padded.reshape(len(padded) // layout.patch.steps, layout.patch.steps, n_sites, *further)
+    return split.swapaxes(1, 2).reshape(-1, layout.patch.steps, *further)  # (chunks * N, P, ...)
 
 
 def join_patches(patches: np.ndarray, spec: VariableSpec, shape: tuple[int, ...], layout: Layout) -> np.ndarray:
@@ -55,4 +55,10 @@ def patch_means(values: np.ndarray, layout: Layout) -> np.ndarray:
 
 
 def _pad(values: np.ndarray, after: tuple[int, ...], fill: float | bool) -> np.ndarray:
-    return np.pad(values, [(0, n) for n in after], constant_values=fill) if any(after) else values
+    """Return the values with `after` cells of `fill` after the last of each of the first axes."""
+    if not any(after):
+        return values
+    longer = (length + number for length, number in zip(values.shape, after, strict=False))
+    padded = np.full((*longer, *values.shape[len(after) :]), fill, values.dtype)
+    padded[tuple(slice(length) for length in values.shape)] = values
+    return padded

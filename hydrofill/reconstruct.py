@@ -79,7 +79,7 @@ def reconstruct(
     only: Mapping[str, np.ndarray] | None = None,
     calibration: Mapping[str, Calibration] | None = None,
     guesser: Guesser | None = None,
-    overlapping: bool = True,
+    overlap: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, FilledVariable]:
     """Fill the gaps of a cube; return mean, standard deviation and flag of each variable.
@@ -96,7 +96,7 @@ def reconstruct(
         only: for each variable, bool: the cells that may be filled; by default all gaps.
         calibration: for each variable, how standard deviations are corrected and which fills are set to zero.
         guesser: makes first guesses; by default each variable's are made from the variable alone.
-        overlapping: whether neighbouring windows overlap; without, a fill is quicker and its windows meet at seams.
+        overlap: least share of a window that its neighbour covers too; by default that of the layout.
         progress: called with (windows done, windows in all).
 
     Raises:
@@ -111,7 +111,7 @@ def reconstruct(
     if only is not None:
         requested = {name: wanted & only[name] for name, wanted in requested.items()}
     mixtures = {n: _Mixture(requested[n]) for n in names}
-    planned = plan_windows(cube, layout.window, overlapping=overlapping)
+    planned = plan_windows(cube, layout.window, layout.overlap if overlap is None else overlap)
     windows = [window for window in planned if _has_requests(cube, window, requested)]
     guessed, record = [name for name in names if requested[name].any()], None
     times = record_slices(cube, layout, (window.time for window in windows))
@@ -149,11 +149,10 @@ def requested_cells(cube: WaterCube, names: Sequence[str], max_gap: int | None) 
     return {n: gaps[n] & ~_too_long(gaps[n], max_gap) for n in names}
 
 
-def plan_windows(cube: WaterCube, size: WindowSize, *, overlapping: bool = True) -> Iterator[CubeWindow]:
-    """Yield windows of this size that together cover the cube; neighbours overlap by about half, or meet."""
-    cut = overlapping_slices if overlapping else meeting_slices
+def plan_windows(cube: WaterCube, size: WindowSize, overlap: float) -> Iterator[CubeWindow]:
+    """Yield windows of this size that together cover the cube; neighbours overlap by at least this share."""
     lengths = zip(cube.shape, (size.steps, size.rows, size.columns), strict=True)
-    axes = ([(part, _weights(part, n)) for part in cut(n, length)] for n, length in lengths)
+    axes = ([(part, _weights(part, n)) for part in overlapping_slices(n, length, overlap)] for n, length in lengths)
     for (time, of_time), (y, of_y), (x, of_x) in product(*axes):
         yield CubeWindow(time, y, x, (of_time, of_y, of_x))
 
@@ -296,25 +295,18 @@ def _too_long(gaps: np.ndarray, max_gap: int | None) -> np.ndarray:
     return gap_lengths(gaps) > max_gap
 
 
-def overlapping_slices(length: int, size: int) -> list[slice]:
-    """Return slices of at most `size` that cover `length`, and of which neighbours overlap by about half."""
+def overlapping_slices(length: int, size: int, overlap: float) -> list[slice]:
+    """Return slices of at most `size` that cover `length`, and of which neighbours overlap by at least this share."""
     if length <= size:
         return [slice(0, length)]
-    starts = np.round(np.linspace(0, length - size, count_overlapping_slices(length, size))).astype(int).tolist()
+    number = count_overlapping_slices(length, size, overlap)
+    starts = np.round(np.linspace(0, length - size, number)).astype(int).tolist()
     return [slice(start, start + size) for start in starts]
 
 
-def meeting_slices(length: int, size: int) -> list[slice]:
-    """Return slices of `size` that follow each other and cover `length`; the last one overlaps where it must."""
-    if length <= size:
-        return [slice(0, length)]
-    starts = [*range(0, length - size, size), length - size]
-    return [slice(start, start + size) for start in starts]
-
-
-def count_overlapping_slices(length: int, size: int) -> int:
+def count_overlapping_slices(length: int, size: int, overlap: float) -> int:
     """Return the number of `overlapping_slices` without making them; `length` may be very large."""
-    return 1 if length <= size else -(-(length - size) // max(size // 2, 1)) + 1
+    return 1 if length <= size else -(-(length - size) // max(int(size * (1 - overlap)), 1)) + 1
 
 
 def _weights(part: slice, length: int) -> np.ndarray:

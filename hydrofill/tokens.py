@@ -192,8 +192,7 @@ def _seen(variable: Variable, visible: np.ndarray | None) -> np.ndarray:
 
 def _cut_guesses(made: Guesses, spec: VariableSpec, layout: Layout, patch: np.ndarray) -> np.ndarray:
     """Return guesses and distances of the cells of these patches, (Q, cells, G + D); NaN = no guess."""
-    features = np.moveaxis(np.concatenate([made.values, made.distances], axis=-1), -1, 0)
-    return np.stack([cut_patches(f, spec, layout, np.nan)[patch] for f in features], axis=-1)
+    return np.concatenate([cut_patches(a, spec, layout, np.nan)[patch] for a in (made.values, made.distances)], axis=-1)
 
 
 def _visible_tokens(

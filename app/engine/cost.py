@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import product
@@ -29,7 +29,6 @@ from hydrofill.inference.model import WARM_UP_START, Model, example_cube
 from hydrofill.layout import Layout, Patch
 from hydrofill.reconstruct import (
     count_overlapping_slices,
-    meeting_slices,
     overlapping_slices,
     record_slices,
     requested_cells,
@@ -85,8 +84,8 @@ def count_load(cube: WaterCube, layout: Layout, names: Sequence[str], max_gap: i
 
 def _count_fill(cube: WaterCube, layout: Layout, requested: Mapping[str, np.ndarray]) -> Load:
     """Count what filling the requested cells takes."""
-    times = overlapping_slices(len(cube.time), layout.window.steps)
-    L, Q = _window_counts(cube, layout, requested, overlapping_slices)
+    times = overlapping_slices(len(cube.time), layout.window.steps, layout.overlap)
+    L, Q = _window_counts(cube, layout, requested, layout.overlap)
     with_queries = [times[number] for number in np.flatnonzero(Q.any(axis=1))]
     records = {(record.start, record.stop) for record in record_slices(cube, layout, with_queries)}
     guessed = [name for name in requested if requested[name].any()] if layout.guesses else []
@@ -99,21 +98,21 @@ def _count_check(cube: WaterCube, layout: Layout) -> Load:
     loads = []
     for part in hide_parts(cube, [spec.name for spec in layout.variables]):
         hidden = {name: codes > 0 for name, codes in part.codes.items()}
-        L, Q = _window_counts(part.gappy, layout, hidden, meeting_slices)
+        L, Q = _window_counts(part.gappy, layout, hidden, overlap=0)
         guessed = [part.gappy.variables[name].values for name in hidden]
         loads.append(_sum(L, Q, _static_tokens(part.gappy, layout), guessed, general=True))
     return reduce(add, loads)
 
 
 def _window_counts(
-    cube: WaterCube, layout: Layout, requested: Mapping[str, np.ndarray], cut: Callable[[int, int], list[slice]]
+    cube: WaterCube, layout: Layout, requested: Mapping[str, np.ndarray], overlap: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the visible tokens and the queries of each window, (T, P) each for T time spans and P places.
 
     Static tokens are left out.
     """
     valid = {s.name: cube.variables[s.name].valid for s in layout.variables if s.name in cube.variables}
-    return _patches_held(cube, layout, valid, cut), _patches_held(cube, layout, requested, cut)
+    return _patches_held(cube, layout, valid, overlap), _patches_held(cube, layout, requested, overlap)
 
 
 def _sum(L: np.ndarray, Q: np.ndarray, static: int, guessed: Sequence[np.ndarray], general: bool) -> Load:
@@ -249,7 +248,7 @@ def _thin_out(cube: WaterCube, steps: float, present: float) -> WaterCube:
 def _check_windows(cube: WaterCube, layout: Layout) -> None:
     window = layout.window
     axes = zip(cube.shape, (window.steps, window.rows, window.columns), strict=True)
-    number = math.prod(count_overlapping_slices(n, size) for n, size in axes)
+    number = math.prod(count_overlapping_slices(n, size, layout.overlap) for n, size in axes)
     if number > MAX_WINDOWS:
         raise TooLargeError(
             "the request would take too long; split it into smaller requests",
@@ -258,16 +257,14 @@ def _check_windows(cube: WaterCube, layout: Layout) -> None:
         )
 
 
-def _patches_held(
-    cube: WaterCube, layout: Layout, cells: Mapping[str, np.ndarray], cut: Callable[[int, int], list[slice]]
-) -> np.ndarray:
+def _patches_held(cube: WaterCube, layout: Layout, cells: Mapping[str, np.ndarray], overlap: float) -> np.ndarray:
     """Count the patches with at least one True cell, over all variables: (T, P) for T time spans and P places.
 
-    `cut` returns the slices of an axis that windows cover, from its length and the windows' size.
+    Windows cover at least the share `overlap` of each other.
     """
     window = layout.window
     axes = zip(cube.shape, (window.steps, window.rows, window.columns), strict=True)
-    times, rows, columns = (cut(length, size) for length, size in axes)
+    times, rows, columns = (overlapping_slices(length, size, overlap) for length, size in axes)
     places = list(product(rows, columns))
     starts, stops = (np.array([getattr(time, end) for time in times]) for end in ("start", "stop"))
     held = np.zeros((len(times), len(places)), np.int64)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import warnings
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from threading import Lock
 from tokenize import TokenError
 from typing import Any
 
@@ -57,10 +60,23 @@ class Conversion:
         return std if self.scale == 1.0 else (std / self.scale).astype(std.dtype)
 
 
-@cache
-def _registry() -> pint.UnitRegistry[Any]:
-    from cf_xarray.units import units  # udunits spellings such as `m3 s-1` and `degrees_north`; slow to import
+_loading = Lock()
 
+
+def _registry() -> pint.UnitRegistry[Any]:
+    with _loading:  # threads that ask at the same time must not both define the context
+        return _load_registry()
+
+
+@cache
+def _load_registry() -> pint.UnitRegistry[Any]:
+    # cf_xarray defines some units anew, and warns of matplotlib; neither concerns a user.
+    logger = logging.getLogger("pint.util")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings(action="ignore"):
+        from cf_xarray.units import units  # udunits spellings such as `m3 s-1` and `degrees_north`; slow to import
+    logger.setLevel(level)
     registry: pint.UnitRegistry[Any] = units
     water = pint.Context("water")
     for rate in ("", " / [time]"):

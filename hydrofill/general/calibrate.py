@@ -214,7 +214,7 @@ def _fill_draw(
         names=list(hidden),
         only=hidden,
         guesser=known,
-        overlapping=False,
+        overlap=0,
     )
     return {n: (made[n].mean, made[n].std) for n in hidden}
 

@@ -142,8 +142,7 @@ def _solve_laplace(known: Floats, seen: Seen) -> Floats:
     inner = bordered[:, 1:-1, 1:-1]
     for _ in range(JACOBI_SWEEPS):
         checkpoint()
-        bordered[:, 0], bordered[:, -1] = bordered[:, 1], bordered[:, -2]
-        bordered[:, :, 0], bordered[:, :, -1] = bordered[:, :, 1], bordered[:, :, -2]
+        _reflect(bordered)
         around = bordered[:, :-2, 1:-1] + bordered[:, 2:, 1:-1]
         around += bordered[:, 1:-1, :-2]
         around += bordered[:, 1:-1, 2:]
@@ -162,17 +161,20 @@ def _smoothest_surface(known: Floats, seen: Seen) -> Floats:
         coarse = _smoothest_surface((total / np.maximum(number, 1)).astype(np.float32), number > 0)
         start = _twice_as_fine(coarse)[:, :height, :width]
     surface = np.where(seen, known, start).astype(np.float32)
-    free = (~seen).astype(np.float32)
-    residual = -_laplacian(_laplacian(surface)) * free
+    free, curved = (~seen).astype(np.float32), _Curvature(surface.shape)
+    residual = -curved(surface) * free
     direction, energy = residual.copy(), _dot(residual, residual)
     for _ in range(BIHARMONIC_STEPS):
         checkpoint()
-        curvature = _laplacian(_laplacian(direction)) * free
+        curvature = curved(direction)
+        curvature *= free
         length = energy / np.maximum(_dot(direction, curvature), 1e-30)
         surface += length * direction
-        residual -= length * curvature
+        curvature *= length
+        residual -= curvature
         previous, energy = energy, _dot(residual, residual)
-        direction = residual + energy / np.maximum(previous, 1e-30) * direction
+        direction *= energy / np.maximum(previous, 1e-30)
+        direction += residual
     return surface
 
 
@@ -182,15 +184,36 @@ def _dot(left: Floats, right: Floats) -> Floats:
     return product
 
 
-def _laplacian(values: Floats) -> Floats:
-    """Return the sum of the differences to the four neighbours, (T, H, W); borders reflect."""
-    out = np.zeros_like(values)
-    down, across = np.diff(values, axis=1), np.diff(values, axis=2)
-    out[:, :-1] += down
-    out[:, 1:] -= down
-    out[:, :, :-1] += across
-    out[:, :, 1:] -= across
-    return out
+class _Curvature:
+    """Computes the Laplacian of the Laplacian of frames of one shape (T, H, W); borders reflect.
+
+    Arrays are kept between calls, and the result of a call is overwritten by the next.
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.bordered = np.empty((shape[0], shape[1] + 2, shape[2] + 2), np.float32)
+        self.once, self.twice, self.scaled = (np.empty(shape, np.float32) for _ in range(3))
+
+    def __call__(self, values: Floats) -> Floats:
+        return self._laplacian(self._laplacian(values, self.once), self.twice)
+
+    def _laplacian(self, values: Floats, out: Floats) -> Floats:
+        """Write the sum of the differences to the four neighbours into `out`."""
+        bordered = self.bordered
+        bordered[:, 1:-1, 1:-1] = values
+        _reflect(bordered)
+        np.add(bordered[:, :-2, 1:-1], bordered[:, 2:, 1:-1], out=out)
+        out += bordered[:, 1:-1, :-2]
+        out += bordered[:, 1:-1, 2:]
+        np.multiply(values, np.float32(4), out=self.scaled)
+        out -= self.scaled
+        return out
+
+
+def _reflect(bordered: Floats) -> None:
+    """Write the values beside the border into the border, which is one cell wide."""
+    bordered[:, 0], bordered[:, -1] = bordered[:, 1], bordered[:, -2]
+    bordered[:, :, 0], bordered[:, :, -1] = bordered[:, :, 1], bordered[:, :, -2]
 
 
 def _twice_as_fine(coarse: Floats) -> Floats:

@@ -43,6 +43,13 @@ def test_a_patch_holds_the_cells_of_its_rows_and_columns() -> None:
     np.testing.assert_array_equal(cells, [[0, 1, 3, 4], [2, -1, 5, -1]])
 
 
+def test_further_axes_are_cut_like_arrays_of_their_own() -> None:
+    layout, values = plain_layout(2, 2, 3), np.arange(7 * 3 * 5 * 2, dtype=np.float32).reshape(7, 3, 5, 2)
+    for spec, whole in zip(layout.variables, (values, values[:, :, 0]), strict=True):
+        each = [cut_patches(whole[..., number], spec, layout, np.nan) for number in range(2)]
+        np.testing.assert_array_equal(cut_patches(whole, spec, layout, np.nan), np.stack(each, axis=-1))
+
+
 def test_a_chunk_holds_the_steps_of_its_site() -> None:
     values = np.array([[1, 10], [2, 20], [3, 30]], np.float32)
     cells = cut_patches(values, plain_layout(1, 1, 2).variables[1], plain_layout(1, 1, 2), -1.0)

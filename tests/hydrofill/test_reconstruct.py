@@ -42,13 +42,14 @@ def test_every_gap_is_filled_and_nothing_else(dataset: xr.Dataset, layout: Layou
         np.testing.assert_array_equal(~np.isnan(filled.mean), cube.gaps(name))
 
 
+@pytest.mark.parametrize("overlap", [0, 0.25, 0.5])
 @pytest.mark.parametrize("window", [(8, 7, 5), (3, 7, 5), (20, 3, 2), (5, 4, 3), (1, 1, 1), (50, 50, 50)])
 def test_windows_of_any_size_cover_every_cell(
-    dataset: xr.Dataset, layout: Layout, window: tuple[int, int, int]
+    dataset: xr.Dataset, layout: Layout, window: tuple[int, int, int], overlap: float
 ) -> None:
     cube = read_dataset(dataset, layout).cube
     total = np.zeros(cube.shape)
-    for part in plan_windows(cube, WindowSize(steps=window[0], rows=window[1], columns=window[2])):
+    for part in plan_windows(cube, WindowSize(steps=window[0], rows=window[1], columns=window[2]), overlap):
         of_window = total[part.time, part.y, part.x].shape
         assert part.weight.shape == tuple(1 if n == m else n for n, m in zip(of_window, cube.shape, strict=True))
         assert (part.weight > 0).all()
