@@ -124,5 +124,5 @@ def _at_most(rng: np.random.Generator, codes: Codes, n_seen: int) -> Codes:
     hidden = np.flatnonzero(codes)
     excess = len(hidden) - int(MAX_HIDDEN * n_seen)
     if excess > 0:
-        codes.reshape(-1)[rng.choice(hidden, excess, replace=False)] = 0
+        np.put(codes, rng.choice(hidden, excess, replace=False), 0)
     return codes

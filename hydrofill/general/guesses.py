@@ -48,11 +48,13 @@ def measured_guesses(record: WaterCube, layout: Layout, names: Sequence[str]) ->
         names: the variables.
     """
     seconds, made = seconds_since_1970(record.time), {}
+    # Sums round differently in another order of memory.
+    values = {spec.name: np.ascontiguousarray(record.variables[spec.name].values) for spec in layout.variables}
     for name in names:
-        spec, visible = layout.spec(name), record.variables[name].values
-        guesses = guess_variable(visible, spec, record.time)
-        others = [OtherVariable(record.variables[s.name].values, s) for s in layout.variables if s.name != name]
-        extra = extra_guesses(visible, spec, seconds, others, guesses)
+        spec = layout.spec(name)
+        guesses = guess_variable(values[name], spec, record.time)
+        others = [OtherVariable(values[s.name], s) for s in layout.variables if s.name != name]
+        extra = extra_guesses(values[name], spec, seconds, others, guesses)
         made[name] = Guesses(np.concatenate([guesses.values, extra], axis=-1), guesses.distances)
     return made
 
@@ -66,7 +68,7 @@ def with_stacked(made: Guesses, seen: np.ndarray, stack: Stack, scale: Scale) ->
         stack: what hidden cells say about the guesses.
         scale: of the variable.
     """
-    stacked, missing = seen.astype(np.float32, copy=True), np.flatnonzero(np.isnan(seen))
+    stacked, missing = seen.astype(np.float32, order="C", copy=True), np.flatnonzero(np.isnan(seen))
     values, distances = (a.reshape(-1, a.shape[-1]) for a in (made.values, made.distances))
     for start in range(0, len(missing), CHUNK):
         cells = missing[start : start + CHUNK]

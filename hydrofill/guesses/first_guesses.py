@@ -113,6 +113,7 @@ def guess(visible: Floats, *, square_root: bool = False, seconds: Seconds | None
         seconds: (T,) the time of each step, increasing. None if the times are unknown: the steps then count as even,
             and there is no seasonal cycle.
     """
+    visible = np.ascontiguousarray(visible)  # sums round differently in another order of memory
     if seconds is None:
         return _guess_even(visible, square_root, None)
     frames = even_steps(seconds)
