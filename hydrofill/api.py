@@ -43,7 +43,7 @@ def fill(
         max_gap: the longest gap to fill, in time steps; longer gaps stay missing, flag 3. None for any length.
         uncertainty: whether the result holds `V_std`, in the units of V.
         only_gaps: whether `V` holds the filled values alone, NaN elsewhere.
-        progress: called with (windows done, windows in all).
+        progress: called with (parts done, parts in all).
 
     Returns:
         A new dataset with the same variables in the same order, then V_std and V_flag of each filled variable. Global

@@ -84,7 +84,7 @@ def fill(
 
     try:
         model = open_bundle(bundle, provider=provider.value, threads=threads)
-        with progress_bar("windows") as show:
+        with progress_bar() as show:
             progress = partial(show, f"fill {source.name}")
             summaries = fill_file(source, target, model, FillOptions(names, max_gap), progress)
     except (ContractError, FileRefusedError, ProviderError) as error:
@@ -170,13 +170,22 @@ def run_package(package: str, name: str, arguments: list[str]) -> None:
 def progress_bar(unit: str = "") -> Iterator[Callable[[str, int, int], None]]:
     """Show a progress bar on standard error, where that is a terminal, and yield a function that moves it.
 
-    The function takes what is being done, and how many `unit` of how many are done.
+    The function takes what is being done, and how many `unit` of how many are done. Without a unit, the bar shows per
+    cent.
     """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     console = Console(stderr=True)
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeRemainingColumn())
+    counts = (MofNCompleteColumn(), TextColumn(unit)) if unit else (TaskProgressColumn(),)
+    columns = (BarColumn(), *counts, TimeRemainingColumn())
     text = TextColumn("{task.description}")
     with Progress(text, *columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=None)

@@ -44,7 +44,7 @@ def fill_file(
         target: the file to write; an existing file is replaced once the fill is complete.
         model: an open bundle.
         options: what to fill; every gap by default.
-        progress: called with (windows done, windows in all).
+        progress: called with (parts done, parts in all).
 
     Raises:
         FileRefusedError: a path cannot be read or must not be written.

@@ -7,7 +7,7 @@ against the stacked guess, the factors of its standard deviations, and the expec
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -145,11 +145,23 @@ class _HiddenFill:
     kind: np.ndarray
 
 
-def calibrate_record(check: SelfCheck, predict: Predictor) -> RecordCalibration:
-    """Let the network predict the hidden cells of a record, and return how its predictions are to be used."""
+def calibrate_record(
+    check: SelfCheck, predict: Predictor, progress: Callable[[int, int], None] | None = None
+) -> RecordCalibration:
+    """Let the network predict the hidden cells of a record, and return how its predictions are to be used.
+
+    Args:
+        check: the hidden cells, and the guesses of them.
+        predict: the network.
+        progress: called with (draws done, draws in all).
+    """
     layout = check.layout
     names = [spec.name for spec in layout.variables]
-    filled = [_fill_draw(draw, layout, predict, names) for draw in check.draws]
+    filled: list[dict[str, tuple[np.ndarray, np.ndarray]]] = []
+    for draw in check.draws:
+        filled.append(_fill_draw(draw, layout, predict, names))
+        if progress is not None:
+            progress(len(filled), len(check.draws))
     weight = np.full((layout.token_types, len(REGIONS)), PRIOR_WEIGHT)
     calibration: dict[str, Calibration] = {}
     skill: dict[str, dict[str, ExpectedSkill]] = {}

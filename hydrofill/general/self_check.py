@@ -8,7 +8,7 @@ so that the units and the order of the variables change nothing.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -71,19 +71,22 @@ class SelfCheck:
         return {n: with_stacked(g, record.variables[n].values, self.stacks[n], self.scales[n]) for n, g in made.items()}
 
 
-def check_record(cube: WaterCube, layout: Layout) -> SelfCheck:
+def check_record(cube: WaterCube, layout: Layout, progress: Callable[[int, int], None] | None = None) -> SelfCheck:
     """Hide observed cells of `cube`, and measure how well first guesses tell their values.
 
     Args:
         cube: the record; NaN = missing.
         layout: a general layout of the record.
+        progress: called with (draws done, draws in all).
     """
     names = [spec.name for spec in layout.variables]
     scales = {s.name: scale_of(cube.variables[s.name].values, s.transform == "sqrt") for s in layout.variables}
-    drawn = [
-        Draw(hidden.truth, hidden.gappy, hidden.codes, measured_guesses(hidden.gappy, layout, list(hidden.codes)))
-        for hidden in hide_parts(cube, names)
-    ]
+    parts, drawn = list(hide_parts(cube, names)), []
+    for part in parts:
+        guesses = measured_guesses(part.gappy, layout, list(part.codes))
+        drawn.append(Draw(part.truth, part.gappy, part.codes, guesses))
+        if progress is not None:
+            progress(len(drawn), len(parts))
     stacks: dict[str, Stack] = {}
     completed: list[dict[str, Guesses]] = [{} for _ in drawn]
     for name in names:

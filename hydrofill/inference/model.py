@@ -21,6 +21,7 @@ from hydrofill.layout import Layout, VariableSpec
 from hydrofill.reconstruct import FILLED, FilledVariable, reconstruct, requested_cells, select_variables
 
 WARM_UP_SITES = 2
+STAGES = ((0, 40), (40, 60), (60, 100))  # of a general fill, in per cent: guesses of hidden cells, calibration, fill
 WARM_UP_START = np.datetime64("2001-01-01T00:00:00", "ns")
 
 
@@ -74,6 +75,8 @@ class Model:
     ) -> Outcome:
         """Fill the gaps of `cube`; see `hydrofill.reconstruct.reconstruct` for the arguments and other errors.
 
+        `progress` is called with (parts done, parts in all): windows, or per cent of a fill by a general bundle.
+
         Raises:
             CancelledError: `cancellation` was cancelled before the run was complete.
         """
@@ -108,10 +111,11 @@ class Model:
         if not any(wanted.any() for wanted in requested_cells(cube, names, max_gap).values()):
             flagged = reconstruct(cube, layout, OnnxPredictor(self.graphs, cancellation), names=names, max_gap=max_gap)
             return Outcome(flagged, 0.0, 0.0)
-        check = check_record(cube, layout)
+        checking, calibrating, filling = (_stage(progress, share) for share in STAGES)
+        check = check_record(cube, layout, checking)
         predictor = OnnxPredictor(self.graphs, cancellation, check.context)
         predict = LostWindows(predictor, check.context)
-        use = calibrate_record(check, predict)
+        use = calibrate_record(check, predict, calibrating)
         filled = reconstruct(
             cube,
             check.layout,
@@ -120,10 +124,18 @@ class Model:
             max_gap=max_gap,
             calibration=use.calibration,
             guesser=check.guess,
-            progress=progress,
+            progress=filling,
         )
         said = {n: replace(f, attributes=use.attributes(n)) for n, f in filled.items()}
         return Outcome(said, predictor.encode_s, predictor.decode_s, use.summary)
+
+
+def _stage(progress: Callable[[int, int], None] | None, share: tuple[int, int]) -> Callable[[int, int], None] | None:
+    """Return a progress for one stage of a run, which takes the run from one share to another, in per cent."""
+    if progress is None:
+        return None
+    first, last = share
+    return lambda done, total: progress(first + round((last - first) * done / total), 100)
 
 
 def load_model(bundle: Bundle, runtime: Runtime) -> Model:

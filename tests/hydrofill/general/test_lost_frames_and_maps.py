@@ -66,3 +66,17 @@ def test_a_domain_keeps_the_rest_of_a_single_map_outside(surface: np.ndarray, ge
     filled = hydrofill.fill(lst, bundle=general)
     assert filled.lst_flag.values[0, 3, 4] == OUTSIDE
     assert (filled.lst_flag.values[0] == FILLED).sum() == 8
+
+
+def test_progress_goes_from_the_measurement_of_the_record_to_the_end(rng: np.random.Generator, general: Model) -> None:
+    days = np.datetime64("2012-01-01", "ns") + np.arange(60) * np.timedelta64(1, "D")
+    values = rng.normal(0, 2, (60, 8, 9)).astype(np.float32)
+    values[rng.random(values.shape) < 0.3] = np.nan
+    record = xr.Dataset({"sst": (("time", "y", "x"), values, {"units": "degC"})}, {"time": days, **PLACE})
+    calls: list[tuple[int, int]] = []
+    hydrofill.fill(record, bundle=general, progress=lambda done, total: calls.append((done, total)))
+    done = [number for number, total in calls if total == 100]
+    assert len(done) == len(calls)
+    assert done == sorted(done)
+    assert done[0] < 40  # reported while the record is measured, before anything is filled
+    assert done[-1] == 100
