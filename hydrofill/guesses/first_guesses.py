@@ -246,14 +246,17 @@ def _corrected_in_time(similar: _SimilarSites) -> Floats:
 def _from_other_sites(visible: Floats, seen: Seen, mean: Floats) -> Floats:
     """Return each site's mean times the mean ratio of the other sites to their own means at that step, (T, N).
 
-    NaN where no other site is seen.
+    Where values can be negative a mean can be near zero: each site then gets its mean plus the mean difference of the
+    other sites from theirs. NaN where no other site is seen.
     """
-    mean = mean[0]
-    usable = np.abs(np.nan_to_num(mean)) > 0
-    ratio = np.where(seen & usable, visible / np.where(usable, mean, 1), 0)
-    others = ratio.sum(axis=1, keepdims=True) - ratio
-    number = (seen & usable).sum(axis=1, keepdims=True) - (seen & usable)
-    return np.where(number > 0, mean * others / np.maximum(number, 1), np.nan).astype(np.float32)
+    mean, negative = mean[0], bool((visible < 0).any())
+    usable = seen & (np.isfinite(mean) if negative else np.nan_to_num(mean) > 0)
+    away = visible - mean if negative else visible / np.where(mean > 0, mean, 1)
+    away = np.where(usable, away, 0)
+    others = away.sum(axis=1, keepdims=True) - away
+    number = usable.sum(axis=1, keepdims=True) - usable
+    others = others / np.maximum(number, 1)
+    return np.where(number > 0, mean + others if negative else mean * others, np.nan).astype(np.float32)
 
 
 def median_of_three(*fills: Floats) -> Floats:

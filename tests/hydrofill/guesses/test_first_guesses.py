@@ -44,6 +44,12 @@ def test_a_missing_gauge_gets_the_ratio_of_the_others_to_their_means() -> None:
     np.testing.assert_allclose(named(guess(flow), "anomaly")[3, 0], 2 * 40 / 25)
 
 
+def test_gauges_around_zero_get_the_difference_of_the_others_from_their_means() -> None:
+    level = np.array([[-1, 9], [1, 11], [0.3, 10], [NAN, 13]], np.float32)
+    mean, others_mean = 0.1, 10.75
+    np.testing.assert_allclose(named(guess(level), "anomaly")[3, 0], mean + 13 - others_mean, rtol=1e-5)
+
+
 def test_a_single_gauge_has_no_guess_from_others() -> None:
     assert np.isnan(named(guess(np.array([[1.0], [NAN]], np.float32)), "anomaly")).all()
 
