@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import stdtrit
@@ -51,6 +51,15 @@ class ExpectedSkill:
     best_guess: str
     best_guess_rmse: float
 
+    def in_units(self, factor: float) -> ExpectedSkill:
+        """Return the skill in the variable's units, where its values were multiplied by `factor`."""
+        return replace(
+            self,
+            rmse=self.rmse / factor,
+            linear_rmse=None if self.linear_rmse is None else self.linear_rmse / factor,
+            best_guess_rmse=self.best_guess_rmse / factor,
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class RecordCalibration:
@@ -65,11 +74,11 @@ class RecordCalibration:
     skill: Mapping[str, Mapping[str, ExpectedSkill]]
     cells: Mapping[str, int]
 
-    def attributes(self, name: str) -> dict[str, str]:
-        """Return what is said of the fill of a variable in its attributes."""
+    def attributes(self, name: str, factor: float = 1.0) -> dict[str, str]:
+        """Return what the attributes of a variable, whose values were multiplied by `factor`, say of its fill."""
         if not self.skill[name]:
             return {}
-        rows = {kind: _rounded(row) for kind, row in self.skill[name].items()}
+        rows = {kind: _rounded(row.in_units(factor)) for kind, row in self.skill[name].items()}
         return {"hydrofill_expected_skill": json.dumps(rows)}
 
     @property

@@ -14,6 +14,7 @@ from hydrofill.cube import DIMS, Sites, Variable, WaterCube
 from hydrofill.errors import BundleError
 from hydrofill.general.calibrate import LostWindows, WeightedPredictor, calibrate_record
 from hydrofill.general.layout import compose_layout
+from hydrofill.general.scaling import factors_of, scaled_cube, scaled_layout, unscaled_fill
 from hydrofill.general.self_check import check_record
 from hydrofill.inference.graphs import Graphs, Runtime
 from hydrofill.inference.predictor import OnnxPredictor
@@ -112,7 +113,9 @@ class Model:
             flagged = reconstruct(cube, layout, OnnxPredictor(self.graphs, cancellation), names=names, max_gap=max_gap)
             return Outcome(flagged, 0.0, 0.0)
         checking, calibrating, filling = (_stage(progress, share) for share in STAGES)
-        check = check_record(cube, layout, checking)
+        factors = factors_of(cube, layout)
+        cube = scaled_cube(cube, factors)
+        check = check_record(cube, scaled_layout(layout, factors), checking)
         predictor = OnnxPredictor(self.graphs, cancellation, check.context)
         predict = LostWindows(predictor, check.context)
         use = calibrate_record(check, predict, calibrating)
@@ -126,7 +129,8 @@ class Model:
             guesser=check.guess,
             progress=filling,
         )
-        said = {n: replace(f, attributes=use.attributes(n)) for n, f in filled.items()}
+        said = {n: replace(f, attributes=use.attributes(n, factors[n])) for n, f in filled.items()}
+        said = {n: unscaled_fill(f, factors[n]) for n, f in said.items()}
         return Outcome(said, predictor.encode_s, predictor.decode_s, use.summary)
 
 

@@ -15,6 +15,7 @@ from hydrofill.errors import ContractError
 from hydrofill.general.context import CONTEXT_FIELDS, Context
 from hydrofill.general.guesses import STACKED
 from hydrofill.general.layout import choose_patch, choose_window, compose_layout
+from hydrofill.general.scaling import factors_of, scaled_cube, scaled_layout
 from hydrofill.general.self_check import SelfCheck, check_record
 from hydrofill.guesses.first_guesses import Guesses
 from hydrofill.layout import MAX_VARIABLES, Layout
@@ -164,6 +165,8 @@ def measure_record(cube: WaterCube, hidden: Mapping[str, np.ndarray]) -> Measure
     except ContractError:
         return None
     names = [spec.name for spec in layout.variables]
+    factors = factors_of(gappy, layout)
+    cube, gappy, layout = scaled_cube(cube, factors), scaled_cube(gappy, factors), scaled_layout(layout, factors)
     check = check_record(gappy, layout)
     guesses = check.guess(gappy, names)
     dropped = [n for n in cube.of_kind("grid", "series") if n not in names]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -80,3 +82,22 @@ def test_progress_goes_from_the_measurement_of_the_record_to_the_end(rng: np.ran
     assert done == sorted(done)
     assert done[0] < 40  # reported while the record is measured, before anything is filled
     assert done[-1] == 100
+
+
+@pytest.mark.parametrize("power", [-40, 30])
+@pytest.mark.parametrize("floor", [False, True])
+def test_units_change_nothing_but_the_size_of_values(
+    rng: np.random.Generator, general: Model, power: int, floor: bool
+) -> None:
+    days = np.datetime64("2012-01-01", "ns") + np.arange(40) * np.timedelta64(1, "D")
+    waves = np.sin(np.arange(40)[:, None, None] / 5 + np.add.outer(np.arange(8) / 3, np.arange(9) / 4))
+    values = (np.exp(waves) if floor else waves) + 0.1 * rng.random(waves.shape)
+    values[rng.random(values.shape) < 0.3] = np.nan
+    fills = []
+    for factor in (1.0, 2.0**power):
+        sent = (("time", "y", "x"), (values.astype(np.float32) * np.float32(factor)), {"units": "m s-1"})
+        filled = hydrofill.fill(xr.Dataset({"q": sent}, {"time": days, **PLACE}), bundle=general)
+        skill = json.loads(filled.q.attrs["hydrofill_expected_skill"])
+        fills.append((filled.q.values / factor, filled.q_std.values / factor, skill["cloud"]["rmse"] / factor))
+    for plain, scaled in zip(*fills, strict=True):
+        np.testing.assert_allclose(scaled, plain, rtol=1e-3 if np.isscalar(plain) else 0)

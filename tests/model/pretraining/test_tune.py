@@ -175,13 +175,19 @@ def test_held_out_cells_are_those_after_the_cut(dataset: xr.Dataset) -> None:
     np.testing.assert_array_equal(cells["river_flow"], np.broadcast_to(near, (20, 2)))
 
 
+def unlike_values(shape: tuple[int, ...]) -> np.ndarray:
+    """Return values that are all different, with a standard deviation of one, so that no record multiplies them."""
+    order = np.random.default_rng(0).permutation(int(np.prod(shape))).reshape(shape)
+    return order / order.std()
+
+
 def values_of(parts: list[WaterCube]) -> set[float]:
     return {float(v) for part in parts for v in part.variables["a"].values[part.variables["a"].valid]}
 
 
 @pytest.mark.parametrize("shape", [(30, 6, 6), (1, 20, 24)])
 def test_what_is_held_out_is_never_learnt_from(shape: tuple[int, int, int]) -> None:
-    cube = grid_cube({"a": np.random.default_rng(0).permutation(int(np.prod(shape))).reshape(shape)})
+    cube = grid_cube({"a": unlike_values(shape)})
     held_out = HeldOut.of(shape, 0.2)
     records = [record for n in range(2) for record in draw_seen(cube, held_out, 0, n)]
     seen = values_of([cube.window(*(slice(0, n) for n in held_out.seen_shape(shape)))])
@@ -191,7 +197,7 @@ def test_what_is_held_out_is_never_learnt_from(shape: tuple[int, int, int]) -> N
 
 def test_checks_score_cells_that_are_held_out_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tuning_records, "RECORD_VALUES", 600)
-    cube = grid_cube({"a": np.random.default_rng(0).permutation(30 * 36).reshape(30, 6, 6)})
+    cube = grid_cube({"a": unlike_values((30, 6, 6))})
     held_out = HeldOut.of(cube.shape, 0.2)
     batches = check_batches(cube, held_out, 0)
     scored = np.concatenate([b.windows.target[~np.isnan(b.windows.target)] for b in batches])
