@@ -95,7 +95,8 @@ def fit_stack(draws: Sequence[HiddenGuesses], num_guesses: int) -> tuple[Stack, 
     blend = _weights(errors, BLEND_POWER)
     stacked = (blend[classes] * judged).sum(axis=1)
     own = class_errors(np.concatenate([every.guesses, stacked[:, None]], axis=1), every.truth, classes, every.frames)
-    return Stack(own, candidates, blend), np.split(stacked, np.cumsum([len(d.truth) for d in draws])[:-1])
+    ends = np.cumsum([len(draw.truth) for draw in draws])
+    return Stack(own, candidates, blend), np.split(stacked, ends)[:-1]
 
 
 def class_errors(values: Doubles, truth: Doubles, classes: Classes, frames: npt.NDArray[np.int64]) -> Doubles:
