@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Protocol
 
 import numpy as np
@@ -11,7 +12,15 @@ from hydrofill.constants import DAY_S
 from hydrofill.cube import Kind, Sites
 from hydrofill.errors import UnitsError
 from hydrofill.layout import Place, VariableSpec
-from hydrofill.summary import Summary
+from hydrofill.summary import PILED_UP, Summary
+
+# Words in the names of variables that have a floor at zero, or a ceiling where their units say so.
+NEVER_NEGATIVE = re.compile(
+    r"rain|precip|snow|swe\b|discharge|streamflow|river_?flow|runoff|humidity|fraction|cover|saturation|probability"
+    r"|soil_?(moisture|water)|swvl|concentration|chlorophyll|turbidity|wind_speed|radiation|vapou?r_pressure"
+)
+SHARE = re.compile(r"fraction|cover|saturation|humidity|probability|albedo|emissivity|ndvi")
+PER_CENT, UNITLESS = ("%", "percent", "per cent", "pct"), ("", "1", "-", "fraction")
 
 
 class VariableInfo(Protocol):
@@ -39,14 +48,37 @@ class VariableInfo(Protocol):
 
 
 def specify_variable(variable: VariableInfo, summary: Summary) -> VariableSpec:
-    """Return the specification of a variable to fill, with its floor and its transform by the values observed."""
-    floor = 0.0 if summary.has_zero_floor and not zero_is_a_convention(variable.units) else None
+    """Return the specification of a variable to fill: floor, ceiling and transform by its name, units and values."""
+    floor = _floor(variable, summary)
     return specify_static(variable).model_copy(
         update={
             "lower": floor,
+            "upper": _ceiling(variable, summary) if floor == 0.0 else None,
             "transform": "sqrt" if floor == 0.0 and summary.suits_square_root else "identity",
         }
     )
+
+
+def _floor(variable: VariableInfo, summary: Summary) -> float | None:
+    """Return zero for a variable that cannot be negative, by its values or by its name; else None."""
+    if zero_is_a_convention(variable.units) or not summary.is_negative_by_noise_at_most:
+        return None
+    return 0.0 if summary.has_zero_floor or NEVER_NEGATIVE.search(_names(variable)) else None
+
+
+def _ceiling(variable: VariableInfo, summary: Summary) -> float | None:
+    """Return 100 or 1 for a variable that cannot be larger, by its units, its name and its values; else None."""
+    units = variable.units.strip().lower()
+    if units in PER_CENT and summary.stays_below(100):
+        return 100.0
+    of_share = units in UNITLESS and SHARE.search(_names(variable)) is not None
+    if summary.stays_below(1) and (of_share or summary.one_share >= PILED_UP):
+        return 1.0
+    return 100.0 if summary.stays_below(100) and summary.hundred_share >= PILED_UP else None
+
+
+def _names(variable: VariableInfo) -> str:
+    return f"{variable.name} {variable.standard_name} {variable.long_name}".lower()
 
 
 def specify_static(variable: VariableInfo) -> VariableSpec:

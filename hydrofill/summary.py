@@ -7,35 +7,50 @@ from dataclasses import dataclass
 import numpy as np
 
 # Columns of a variable's sums over one step: z are its observed values, r = sqrt(max(z, 0)).
-SUMS = ("number", "z", "z2", "z3", "zeros", "r", "r2")
+SUMS = ("number", "z", "z2", "z3", "dry", "r", "r2", "ones", "hundreds")
 N_SUMS = len(SUMS)
 
 SKEWED = 1.5  # skewness from which a non-negative variable is worked on as its square root
 OFTEN_ZERO = 0.02  # share of zeros that marks a variable with dry spells
 NEAR_ZERO = 0.5  # standard deviations: a minimum closer to zero than this makes zero its floor
+NOISE = 1e-3  # standard deviations: values so little below zero are zeros with noise of rounding or interpolation
+PILED_UP = 0.01  # share of values that are exactly 1 or 100, from which this is their ceiling
 
 
 @dataclass(frozen=True)
 class Summary:
     """Moments of `number` observed values; `root_*` are those of their square roots.
 
-    `std` and `root_std` are population standard deviations, `zero_share` is in [0, 1]. Without any observed value
-    all but `number` are NaN.
+    `std` and `root_std` are population standard deviations. `zero_share` is the share of values that are zero or below,
+    `one_share` and `hundred_share` those of values that are exactly 1 and 100. Without any observed value all but
+    `number` are NaN.
     """
 
     number: int
     mean: float
     std: float
     lowest: float
+    highest: float
     skewness: float
     zero_share: float
+    one_share: float
+    hundred_share: float
     root_mean: float
     root_std: float
 
     @property
     def has_zero_floor(self) -> bool:
-        """True if zero is the floor of the values: none is negative, and the smallest is close to zero."""
-        return 0 <= self.lowest <= NEAR_ZERO * self.std
+        """True if zero is the floor of the values: none is negative but for noise, and the lowest is near zero."""
+        return self.is_negative_by_noise_at_most and self.lowest <= NEAR_ZERO * self.std
+
+    @property
+    def is_negative_by_noise_at_most(self) -> bool:
+        """True if no value is below zero by more than noise."""
+        return self.lowest >= -NOISE * self.std
+
+    def stays_below(self, ceiling: float) -> bool:
+        """Return whether no value is above `ceiling` by more than noise."""
+        return self.highest <= ceiling + NOISE * self.std
 
     @property
     def suits_square_root(self) -> bool:
@@ -44,34 +59,40 @@ class Summary:
 
 
 def sums_of_steps(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return sums (T, 7) float64, columns `SUMS`, and minima (T,) of the values (T, ...) at each step.
+    """Return sums (T, N_SUMS) float64, columns `SUMS`, and lowest and highest values (T, 2) at each step of (T, ...).
 
-    NaN is left out; the minimum of a step without any value is infinite.
+    NaN is left out; at a step without any value the lowest is infinite, and the highest negative infinite.
     """
     z = values.reshape(len(values), -1).astype(np.float64)  # (T, cells)
     seen = ~np.isnan(z)
     lowest = np.where(seen, z, np.inf).min(axis=1, initial=np.inf)
+    highest = np.where(seen, z, -np.inf).max(axis=1, initial=-np.inf)
     z = np.where(seen, z, 0.0)
     positive, square = np.maximum(z, 0), z * z
-    columns = (seen, z, square, square * z, seen & (z == 0), np.sqrt(positive), positive)  # z**3 would be a slow power
-    return np.stack([np.sum(column, axis=1, dtype=np.float64) for column in columns], axis=1), lowest
+    # z * z * z, because z**3 would be a slow power
+    columns = (seen, z, square, square * z, seen & (z <= 0), np.sqrt(positive), positive, z == 1, z == 100)
+    sums = np.stack([np.sum(column, axis=1, dtype=np.float64) for column in columns], axis=1)
+    return sums, np.stack([lowest, highest], axis=1)
 
 
-def summarise(sums: np.ndarray, lowest: np.ndarray) -> Summary:
-    """Return the summary of all steps whose sums (T, 7) and minima (T,) are given."""
+def summarise(sums: np.ndarray, extremes: np.ndarray) -> Summary:
+    """Return the summary of all steps whose sums (T, N_SUMS) and lowest and highest values (T, 2) are given."""
     number, *totals = sums.sum(axis=0)
     if number == 0:
-        return Summary(0, *[float("nan")] * 7)
-    mean, square, cube, zeros, root, root_square = (float(total / number) for total in totals)
+        return Summary(0, *[float("nan")] * 10)
+    mean, square, cube, zeros, root, root_square, ones, hundreds = (float(total / number) for total in totals)
     std = _root(square - mean**2)
     skewness = (cube - 3 * mean * square + 2 * mean**3) / std**3 if std > 0 else 0.0
     return Summary(
         number=int(number),
         mean=mean,
         std=std,
-        lowest=float(lowest.min()),
+        lowest=float(extremes[:, 0].min()),
+        highest=float(extremes[:, 1].max()),
         skewness=skewness,
         zero_share=zeros,
+        one_share=ones,
+        hundred_share=hundreds,
         root_mean=root,
         root_std=_root(root_square - root**2),
     )

@@ -119,6 +119,6 @@ def _usable_static(cube: WaterCube) -> Sequence[Variable]:
 def _specify(variable: Variable) -> VariableSpec:
     """Return the specification of a variable to fill; a constant is bounded by itself."""
     summary = summary_of(variable.values)
-    if summary.lowest == np.nanmax(variable.values):
+    if summary.lowest == summary.highest:
         return specify_static(variable).model_copy(update={"lower": summary.lowest, "upper": summary.lowest})
     return specify_variable(variable, summary)

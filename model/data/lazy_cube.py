@@ -58,15 +58,15 @@ class LazyCube:
     """A cube whose values stay on disk; `window` reads a part of it as a `WaterCube`.
 
     frame: the cube's coordinates and static variables, loaded. domain: where each gridded or series variable lives,
-    (H, W) or (N,) bool. sums, lowest: sums (T, 7) and minima (T,) of each of them. hidden_steps: (T,) bool, steps that
-    are read as missing.
+    (H, W) or (N,) bool. sums, extremes: sums (T, N_SUMS) and lowest and highest values (T, 2) of each of them.
+    hidden_steps: (T,) bool, steps that are read as missing.
     """
 
     frame: WaterCube
     variables: Mapping[str, LazyVariable | Variable]
     domain: Mapping[str, np.ndarray]
     sums: Mapping[str, np.ndarray]
-    lowest: Mapping[str, np.ndarray]
+    extremes: Mapping[str, np.ndarray]
     hidden_steps: np.ndarray
 
     @property
@@ -120,7 +120,7 @@ class LazyCube:
         if static is not None:
             return summary_of(static.values)
         seen = ~self.hidden_steps
-        return summarise(self.sums[name][seen], self.lowest[name][seen])
+        return summarise(self.sums[name][seen], self.extremes[name][seen])
 
     def without_steps(self, steps: np.ndarray) -> LazyCube:
         """Return the same cube with everything at these (T,) bool steps missing; its domain stays."""
@@ -212,7 +212,7 @@ def read_lazily(dataset: xr.Dataset, layout: Layout | None = None, scratch: Path
         variables={**variables, **{n: scan.variable for n, scan in scans.items()}},
         domain={n: first.cube.domain[n] if n in given else _domain(first.cube, n, s.counts) for n, s in scans.items()},
         sums={n: scan.sums for n, scan in scans.items()},
-        lowest={n: scan.lowest for n, scan in scans.items()},
+        extremes={n: scan.extremes for n, scan in scans.items()},
     )
     return LazyReading(cube, first.dimensions, first.grid_units)
 
@@ -237,7 +237,7 @@ class _Scan:
 
     variable: LazyVariable
     sums: np.ndarray
-    lowest: np.ndarray
+    extremes: np.ndarray
     counts: np.ndarray
 
 
@@ -249,16 +249,16 @@ def _scan(cube: LazyCube, scratch: Path | None) -> dict[str, _Scan]:
         kept = _room_for_copy(
             variable, shape, scratch, in_memory=cube.size <= IN_MEMORY_VALUES or variable.kind == "series"
         )
-        sums, lowest, counts = np.zeros((n_time, N_SUMS)), np.full(n_time, np.inf), np.zeros(shape[1:], np.int64)
+        sums, extremes, counts = np.zeros((n_time, N_SUMS)), np.zeros((n_time, 2)), np.zeros(shape[1:], np.int64)
         block = max(1, SCAN_VALUES // max(1, int(np.prod(shape[1:]))))
         for start in range(0, n_time, block):
             part = slice(start, min(start + block, n_time))
             values = variable.read({"time": part}).values
-            sums[part], lowest[part] = sums_of_steps(values)
+            sums[part], extremes[part] = sums_of_steps(values)
             counts += (~np.isnan(values)).sum(axis=0)
             if kept is not None:
                 kept[part] = values
-        scans[variable.name] = _Scan(variable if kept is None else variable.moved_to(kept), sums, lowest, counts)
+        scans[variable.name] = _Scan(variable if kept is None else variable.moved_to(kept), sums, extremes, counts)
     return scans
 
 
