@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 
+import hypothesis
 import numpy as np
 import pytest
 import xarray as xr
@@ -15,6 +16,10 @@ from hydrofill.cube import Sites, Variable, WaterCube
 from hydrofill.layout import Layout, Patch, Place, VariableSpec, WindowSize
 
 SEED = 20261123
+
+# A busy machine makes no test wrong: no test is timed.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

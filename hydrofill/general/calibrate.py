@@ -19,9 +19,9 @@ from hydrofill.constants import Z90
 from hydrofill.cube import WaterCube
 from hydrofill.gaps.self_gaps import KINDS
 from hydrofill.general.context import Context
-from hydrofill.general.guesses import GENERAL_GUESSES, MEASURED_GUESSES, STACKED
+from hydrofill.general.guesses import GENERAL_GUESSES, MEASURED_GUESSES, STACKED, Scale
 from hydrofill.general.self_check import Draw, SelfCheck
-from hydrofill.guesses.first_guesses import REGIONS, Guesses, regions
+from hydrofill.guesses.first_guesses import DISTANCES, MAX_DISTANCE, REGIONS, Guesses, regions, usual_values
 from hydrofill.guesses.stacking import error_classes
 from hydrofill.layout import MAX_VARIABLES, Layout
 from hydrofill.reconstruct import Predictor, reconstruct
@@ -32,6 +32,9 @@ BLEND_GROUPS = 20.0  # groups at which a measured weight of the network counts a
 PRIOR_WEIGHT = 0.5  # of the network where nothing is known: as much as that of the stacked guess
 GROUP_CELLS, GROUP_STEPS = 16, 8
 LINEAR = GENERAL_GUESSES.index("in_time")
+EMPTY = REGIONS.index("empty")
+DOUBLINGS = tuple(2**k for k in range(7))  # distances in time, in steps; the last is MAX_DISTANCE
+KEPT_GROUPS = 4.0  # groups at which what was measured counts as much as half of what is kept at half the distance
 MIN_CELLS = 20  # hidden cells of a kind of gap, from which its skill is reported
 
 
@@ -65,11 +68,15 @@ class ExpectedSkill:
 class RecordCalibration:
     """Settings of the general network for one record, and its expected skill.
 
-    weight: (token types, regions) weight of the network against the stacked guess. calibration, skill: by variable;
-    skill by kind of gap. cells: number of hidden cells of each variable.
+    weight: (token types, regions) weight of the network against the stacked guess. kept: (token types, DOUBLINGS) how
+    much of the predicted difference from the usual value is kept where nothing is seen at the step, by the distance in
+    time. usual_error: (token types,) the error of the usual value of such cells. calibration, skill: by variable; skill
+    by kind of gap. cells: number of hidden cells of each variable.
     """
 
     weight: np.ndarray
+    kept: np.ndarray
+    usual_error: np.ndarray
     calibration: Mapping[str, Calibration]
     skill: Mapping[str, Mapping[str, ExpectedSkill]]
     cells: Mapping[str, int]
@@ -117,23 +124,58 @@ def stacked_prediction(queries: Queries, context: Context) -> tuple[np.ndarray, 
     usual = np.where(root, center**2, center)
     mean = np.where(queries.guessed[..., STACKED], queries.guess[..., STACKED], usual)
     error = context.error[types, error_classes(queries.distance), STACKED] * scale
-    squared = np.sqrt(4 * np.maximum(mean, 0) * error**2 + 2 * error**4)  # of the square of a normal variable
-    return mean.astype(np.float32), np.where(root, squared, error).astype(np.float32)
+    return mean.astype(np.float32), np.where(root, _std_of_square(mean, error), error).astype(np.float32)
+
+
+def _std_of_square(mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """Return the standard deviation of the square of a normal variable, of the root of `mean` and `std`."""
+    return np.asarray(np.sqrt(4 * np.maximum(mean, 0) * std**2 + 2 * std**4))
 
 
 @dataclass(frozen=True, eq=False)
 class WeightedPredictor:
-    """The network's predictions, drawn towards the stacked guess by the weight of each region."""
+    """The network's predictions, drawn towards the stacked guess, and in long gaps towards what is usual.
+
+    predict: the network. use: how its predictions are to be used.
+    """
 
     predict: Predictor
-    weight: np.ndarray
+    use: RecordCalibration
 
     def __call__(self, tokens: Tokens, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and standard deviation of every cell of every query, (Q, P) each."""
         mean, std = self.predict(tokens, queries)
-        weight = self.weight[queries.variable[:, None], regions(queries.distance)].astype(np.float32)
+        types, region = queries.variable[:, None], regions(queries.distance)
+        weight = self.use.weight[types, region].astype(np.float32)
         stacked = np.where(queries.guessed[..., STACKED], queries.guess[..., STACKED], mean)
-        return np.where(weight == 1, mean, weight * mean + (1 - weight) * stacked), std
+        mean = np.where(weight == 1, mean, weight * mean + (1 - weight) * stacked)
+        known = np.where(region == EMPTY, self._known(queries), 1).astype(np.float32)
+        usual = _usual(np.where(queries.guessed, queries.guess, np.nan), mean)
+        relaxed = np.sqrt(known * std**2 + (1 - known) * self.use.usual_error[types] ** 2)
+        return known * mean + (1 - known) * usual, np.where(known == 1, std, relaxed).astype(np.float32)
+
+    def _known(self, queries: Queries) -> np.ndarray:
+        """Return the share of the anomaly that is kept in a frame where nothing is seen, (Q, P)."""
+        knot = np.clip(np.log2(np.maximum(_steps_in_time(queries.distance), 1)), 0, len(DOUBLINGS) - 1)
+        low = np.minimum(knot.astype(int), len(DOUBLINGS) - 2)
+        types = queries.variable[:, None]
+        below, above = self.use.kept[types, low], self.use.kept[types, low + 1]
+        return np.asarray(below + (knot - low) * (above - below))
+
+
+def _steps_in_time(distances: np.ndarray) -> np.ndarray:
+    """Return how far cells of these distances (..., D) are from seen values in time, in steps, (...).
+
+    The harmonic mean of the steps before and after: a value on both sides tells twice as much as one.
+    """
+    before, after = (distances[..., DISTANCES.index(name)] ** 2 for name in ("steps_before", "steps_after"))
+    return np.asarray(MAX_DISTANCE * 2 * before * after / np.maximum(before + after, 1e-9))
+
+
+def _usual(guesses: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
+    """Return the seasonal guess of guesses (..., G), or the mean of the cell, or else `otherwise`, (...)."""
+    usual = usual_values(*(guesses[..., GENERAL_GUESSES.index(name)] for name in ("seasonal", "mean")))
+    return np.where(np.isnan(usual), otherwise, usual)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +183,8 @@ class _HiddenFill:
     """The hidden cells of one variable over all draws, arrays (n, ...).
 
     truth, mean, std: values. guesses: (n, G). region, distance: classes. group: number of a group of cells that are
-    wrong together, different in each draw. kind: code of the kind of gap.
+    wrong together, different in each draw. kind: code of the kind of gap. steps: how far a cell is from seen values in
+    time.
     """
 
     truth: np.ndarray
@@ -152,6 +195,7 @@ class _HiddenFill:
     distance: np.ndarray
     group: np.ndarray
     kind: np.ndarray
+    steps: np.ndarray
 
 
 def calibrate_record(
@@ -172,6 +216,7 @@ def calibrate_record(
         if progress is not None:
             progress(len(filled), len(check.draws))
     weight = np.full((layout.token_types, len(REGIONS)), PRIOR_WEIGHT)
+    kept, usual_error = np.ones((layout.token_types, len(DOUBLINGS))), np.ones(layout.token_types)
     calibration: dict[str, Calibration] = {}
     skill: dict[str, dict[str, ExpectedSkill]] = {}
     cells: dict[str, int] = {}
@@ -185,6 +230,7 @@ def calibrate_record(
         cells[spec.name] = len(hidden.truth)
         skill[spec.name] = {}
         factor = few_values_factor(check.observed[spec.name])
+        usual_error[number] = _spread(check.scales[spec.name])
         if not len(hidden.truth):
             calibration[spec.name] = _widened(Calibration(), factor)
             continue
@@ -193,11 +239,19 @@ def calibrate_record(
         mean = (own * hidden.mean + (1 - own) * hidden.guesses[:, STACKED]).astype(np.float32)
         if spec.lower is not None or spec.upper is not None:
             mean = np.clip(mean, spec.lower, spec.upper)
+        kept[number] = _kept(hidden, mean)
         rows = np.stack([a.astype(np.float64) for a in (hidden.truth, mean, hidden.std, hidden.distance, hidden.group)])
         calibration[spec.name] = _widened(calibration_of(rows, spec, PRIOR_GROUPS), factor)
         used = calibration[spec.name].apply(mean, hidden.std, hidden.distance)
         skill[spec.name] = _skill(hidden, *used)
-    return RecordCalibration(weight, calibration, skill, cells)
+    return RecordCalibration(weight, kept, usual_error, calibration, skill, cells)
+
+
+def _spread(scale: Scale) -> float:
+    """Return the standard deviation of a variable in its own units."""
+    if not scale.square_root:
+        return scale.std
+    return float(_std_of_square(np.array(scale.center**2), np.array(scale.std)))
 
 
 def few_values_factor(number: int) -> float:
@@ -253,6 +307,7 @@ def _cells_of(draw: Draw, made: tuple[np.ndarray, np.ndarray], name: str, number
         distance=distance_classes(~np.isnan(draw.gappy.variables[name].values))[at],
         group=_groups(at) + number * at.size,
         kind=draw.codes[name][at],
+        steps=_steps_in_time(guesses.distances[at]),
     )
 
 
@@ -286,6 +341,28 @@ def _weights(hidden: _HiddenFill) -> np.ndarray:
             pull = size * BLEND_GROUPS / max(len(np.unique(hidden.group[own])), 1)
             weight[region] = np.clip((float(np.sum(step * wanted)) + PRIOR_WEIGHT * pull) / (size + pull), 0, 1)
     return weight
+
+
+def _kept(hidden: _HiddenFill, mean: np.ndarray) -> np.ndarray:
+    """Return how much of the difference of `mean` (n,) from the usual value helps where nothing is seen at the step.
+
+    By the distance in time, (DOUBLINGS,): one at the shortest, and never more than at a shorter one. What was not
+    measured is half of what is kept at half the distance.
+    """
+    usual = _usual(hidden.guesses, hidden.truth)
+    change, wanted = (a.astype(np.float64) - usual for a in (mean, hidden.truth))
+    nearest = np.round(np.log2(np.maximum(hidden.steps, 1)))
+    kept = np.ones(len(DOUBLINGS))
+    for number in range(1, len(kept)):
+        own = (hidden.region == EMPTY) & (nearest == number)
+        size, half = float(np.sum(change[own] ** 2)), kept[number - 1] / 2
+        if size > 0:
+            pull = size * KEPT_GROUPS / len(np.unique(hidden.group[own]))
+            best = (float(np.sum(change[own] * wanted[own])) + half * pull) / (size + pull)
+            kept[number] = np.clip(best, 0, kept[number - 1])
+        else:
+            kept[number] = half
+    return kept
 
 
 def _skill(hidden: _HiddenFill, mean: np.ndarray, std: np.ndarray) -> dict[str, ExpectedSkill]:

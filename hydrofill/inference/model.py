@@ -122,7 +122,7 @@ class Model:
         filled = reconstruct(
             cube,
             check.layout,
-            WeightedPredictor(predict, use.weight),
+            WeightedPredictor(predict, use),
             names=names,
             max_gap=max_gap,
             calibration=use.calibration,

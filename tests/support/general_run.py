@@ -70,7 +70,7 @@ def fill_generally(cube: WaterCube) -> GeneralFill:
     check = check_record(cube, compose_layout(cube))
     predict = StackedPredictor(check)
     use = calibrate_record(check, predict)
-    weighted = WeightedPredictor(predict, use.weight)
+    weighted = WeightedPredictor(predict, use)
     filled = reconstruct(cube, check.layout, weighted, calibration=use.calibration, guesser=check.guess)
     return GeneralFill(filled, use, check)
 

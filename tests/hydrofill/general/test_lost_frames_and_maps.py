@@ -101,3 +101,19 @@ def test_units_change_nothing_but_the_size_of_values(
         fills.append((filled.q.values / factor, filled.q_std.values / factor, skill["cloud"]["rmse"] / factor))
     for plain, scaled in zip(*fills, strict=True):
         np.testing.assert_allclose(scaled, plain, rtol=1e-3 if np.isscalar(plain) else 0)
+
+
+def test_a_long_outage_at_the_end_relaxes_to_the_usual_value(rng: np.random.Generator, general: Model) -> None:
+    time, y, x = np.meshgrid(np.arange(80), np.arange(8), np.arange(9), indexing="ij")
+    waves = [np.sin(a * time + b * y + c * x) for a, b, c in ((0.07, 0.3, 0.2), (0.19, 0.1, 0.4), (0.29, 0.2, 0.1))]
+    values = (np.sum(waves, axis=0) + 0.1 * rng.normal(size=time.shape)).astype(np.float32)
+    usual, spread = values[:40].mean(axis=0), values[:40].std()
+    values[40:] = np.nan
+    days = np.datetime64("2012-01-01", "ns") + np.arange(80) * np.timedelta64(1, "D")
+    record = xr.Dataset({"level": (("time", "y", "x"), values, {"units": "m"})}, {"time": days, **PLACE})
+    filled = hydrofill.fill(record, bundle=general)
+    away = np.abs(filled.level.values[40:] - usual).mean(axis=(1, 2))
+    assert away[30:].mean() < 0.2 * spread
+    std = filled.level_std.values[40:].mean(axis=(1, 2))
+    assert std[30:].mean() > 0.6 * spread
+    assert std[30:].mean() > std[:2].mean()
