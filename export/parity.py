@@ -18,6 +18,9 @@ from model.network.context import ContextTensors
 from model.network.mae import CrossMAE
 
 TOLERANCE = 1e-4
+# Of general networks: the random records of the comparison are more extreme than any data, and rounding grows with
+# that. A tuned network reached 1.4e-4.
+GENERAL_TOLERANCE = 1e-3
 # (batch, visible, queries): one and several samples; a single token, a single query, and many of both.
 SHAPES = ((1, 1, 1), (1, 300, 37), (3, 64, 200), (3, 5, 1), (4, 129, 513))
 

@@ -14,7 +14,7 @@ from export.fused import bars_keys
 from export.graphs import export_graphs, graph_specs
 from export.lower_precision import quantise
 from export.optimise import optimisation, optimise
-from export.parity import check_parity, run_graphs
+from export.parity import GENERAL_TOLERANCE, TOLERANCE, check_parity, run_graphs
 from hydrofill.bundle import Dtype, GraphSpec, Optimised, Parity, Precision, PrecisionCost, Skill
 from hydrofill.conformal import COVERAGE
 from hydrofill.tokens import Queries, Tokens, stack_queries, stack_tokens
@@ -53,7 +53,8 @@ def in_float32(run: Run) -> Shipped:
         ParityError: graphs and network differ.
     """
     encoder, decoder = (optimise(graph) for graph in export_graphs(run.network))
-    parity = check_parity(run.network, encoder, decoder)
+    tolerance = GENERAL_TOLERANCE if run.network.layout.general else TOLERANCE
+    parity = check_parity(run.network, encoder, decoder, tolerance)
     return Shipped(encoder, decoder, graph_specs(run.network), optimisation(), parity, run.skill, Precision())
 
 
