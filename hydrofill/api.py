@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import xarray as xr
@@ -12,6 +12,7 @@ from hydrofill.bundle import find_bundle, read_bundle
 from hydrofill.cores import usable_cores
 from hydrofill.filling import FillOptions, prepare_fill
 from hydrofill.inspection import Inspection, inspect_dataset
+from hydrofill.progress import Progress
 
 if TYPE_CHECKING:
     from hydrofill.inference.model import Model
@@ -25,7 +26,7 @@ def fill(
     max_gap: int | None = None,
     uncertainty: bool = True,
     only_gaps: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> xr.Dataset:
     """Fill the gaps of `dataset`.
 

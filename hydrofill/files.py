@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from hydrofill.cf.netcdf import read_netcdf, write_netcdf
 from hydrofill.errors import ContractError
 from hydrofill.filling import FillOptions, prepare_fill
 from hydrofill.paths import FileRefusedError, check_paths, written_whole
+from hydrofill.progress import Progress
 from hydrofill.reconstruct import FILLED, OBSERVED, OUTSIDE, REFUSED, FilledVariable
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def fill_file(
     target: Path,
     model: Model,
     options: FillOptions | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Summary]:
     """Fill the gaps of the NetCDF file `source`, write `target`, and count the cells of each filled variable.
 

@@ -18,6 +18,7 @@ from hydrofill.errors import BundleError, NothingObservedError, UnknownVariableE
 from hydrofill.guesses.first_guesses import Guesses, guess_variable
 from hydrofill.guesses.interpolation import gap_lengths
 from hydrofill.layout import Layout, WindowSize
+from hydrofill.progress import Progress, reported
 from hydrofill.tokens import Queries, Tokenised, Tokens, tokenise
 
 OBSERVED, FILLED, OUTSIDE, REFUSED = (np.int8(flag) for flag in range(4))
@@ -80,7 +81,7 @@ def reconstruct(
     calibration: Mapping[str, Calibration] | None = None,
     guesser: Guesser | None = None,
     overlap: float | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, FilledVariable]:
     """Fill the gaps of a cube; return mean, standard deviation and flag of each variable.
 
@@ -115,12 +116,10 @@ def reconstruct(
     windows = [window for window in planned if _has_requests(cube, window, requested)]
     guessed, record = [name for name in names if requested[name].any()], None
     times = record_slices(cube, layout, (window.time for window in windows))
-    for done, (window, time) in enumerate(zip(windows, times, strict=True)):
+    for window, time in reported(list(zip(windows, times, strict=True)), progress):
         if record is None or record.time != time:
             record = GuessedRecord.over(cube, layout, time, guessed, guesser)
         _fill_window(record, layout, predict, window, requested, mixtures)
-        if progress is not None:
-            progress(done + 1, len(windows))
     calibration = calibration or {}
     return {n: _finish(cube, layout, n, mixtures[n], calibration.get(n)) for n in names}
 

@@ -8,7 +8,7 @@ so that the units and the order of the variables change nothing.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +20,7 @@ from hydrofill.general.guesses import MEASURED_GUESSES, STACKED, Scale, measured
 from hydrofill.guesses.first_guesses import Guesses
 from hydrofill.guesses.stacking import HiddenGuesses, Stack, fit_stack
 from hydrofill.layout import Layout
+from hydrofill.progress import Progress, reported
 
 DRAWS = ((60_000, 4), (120_000, 3))  # records of at most so many values are measured so many times, others twice
 MIN_DRAWS = 2
@@ -71,7 +72,7 @@ class SelfCheck:
         return {n: with_stacked(g, record.variables[n].values, self.stacks[n], self.scales[n]) for n, g in made.items()}
 
 
-def check_record(cube: WaterCube, layout: Layout, progress: Callable[[int, int], None] | None = None) -> SelfCheck:
+def check_record(cube: WaterCube, layout: Layout, progress: Progress | None = None) -> SelfCheck:
     """Hide observed cells of `cube`, and measure how well first guesses tell their values.
 
     Args:
@@ -81,12 +82,10 @@ def check_record(cube: WaterCube, layout: Layout, progress: Callable[[int, int],
     """
     names = [spec.name for spec in layout.variables]
     scales = {s.name: scale_of(cube.variables[s.name].values, s.transform == "sqrt") for s in layout.variables}
-    parts, drawn = list(hide_parts(cube, names)), []
-    for part in parts:
-        guesses = measured_guesses(part.gappy, layout, list(part.codes))
-        drawn.append(Draw(part.truth, part.gappy, part.codes, guesses))
-        if progress is not None:
-            progress(len(drawn), len(parts))
+    drawn = [
+        Draw(hidden.truth, hidden.gappy, hidden.codes, measured_guesses(hidden.gappy, layout, list(hidden.codes)))
+        for hidden in reported(list(hide_parts(cube, names)), progress)
+    ]
     stacks: dict[str, Stack] = {}
     completed: list[dict[str, Guesses]] = [{} for _ in drawn]
     for name in names:

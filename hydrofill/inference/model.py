@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,6 +19,7 @@ from hydrofill.general.self_check import check_record
 from hydrofill.inference.graphs import Graphs, Runtime
 from hydrofill.inference.predictor import OnnxPredictor
 from hydrofill.layout import Layout, VariableSpec
+from hydrofill.progress import Progress, stage
 from hydrofill.reconstruct import FILLED, FilledVariable, reconstruct, requested_cells, select_variables
 
 WARM_UP_SITES = 2
@@ -71,7 +72,7 @@ class Model:
         cube: WaterCube,
         names: Sequence[str] | None = None,
         max_gap: int | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
         cancellation: Cancellation | None = None,
     ) -> Outcome:
         """Fill the gaps of `cube`; see `hydrofill.reconstruct.reconstruct` for the arguments and other errors.
@@ -100,7 +101,7 @@ class Model:
         cube: WaterCube,
         names: Sequence[str] | None,
         max_gap: int | None,
-        progress: Callable[[int, int], None] | None,
+        progress: Progress | None,
         cancellation: Cancellation,
     ) -> Outcome:
         """Measure the record, calibrate the network on its hidden cells, and fill its gaps.
@@ -112,7 +113,7 @@ class Model:
         if not any(wanted.any() for wanted in requested_cells(cube, names, max_gap).values()):
             flagged = reconstruct(cube, layout, OnnxPredictor(self.graphs, cancellation), names=names, max_gap=max_gap)
             return Outcome(flagged, 0.0, 0.0)
-        checking, calibrating, filling = (_stage(progress, share) for share in STAGES)
+        checking, calibrating, filling = (stage(progress, share) for share in STAGES)
         factors = factors_of(cube, layout)
         cube = scaled_cube(cube, factors)
         check = check_record(cube, scaled_layout(layout, factors), checking)
@@ -129,17 +130,11 @@ class Model:
             guesser=check.guess,
             progress=filling,
         )
-        said = {n: replace(f, attributes=use.attributes(n, factors[n])) for n, f in filled.items()}
-        said = {n: unscaled_fill(f, factors[n]) for n, f in said.items()}
+        said = {
+            n: replace(unscaled_fill(f, factors[n]), attributes=use.attributes(n, factors[n]))
+            for n, f in filled.items()
+        }
         return Outcome(said, predictor.encode_s, predictor.decode_s, use.summary)
-
-
-def _stage(progress: Callable[[int, int], None] | None, share: tuple[int, int]) -> Callable[[int, int], None] | None:
-    """Return a progress for one stage of a run, which takes the run from one share to another, in per cent."""
-    if progress is None:
-        return None
-    first, last = share
-    return lambda done, total: progress(first + round((last - first) * done / total), 100)
 
 
 def load_model(bundle: Bundle, runtime: Runtime) -> Model:

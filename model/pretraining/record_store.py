@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from hydrofill.general.context import Context, stack_contexts
+from hydrofill.progress import Progress
 from model.data.windows import Batch, Example, stack_examples
 from model.pretraining.config import PretrainingConfig
 from model.pretraining.gap_library import MaskLibrary
@@ -43,7 +44,7 @@ class RecordStore:
         """Return the file of a record."""
         return self.folder / f"{number:05d}.npz"
 
-    def make(self, workers: int, progress: Callable[[int, int], None] | None = None) -> None:
+    def make(self, workers: int, progress: Progress | None = None) -> None:
         """Make the records that are not there yet, in worker processes.
 
         Args:
