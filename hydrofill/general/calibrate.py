@@ -7,7 +7,7 @@ against the stacked guess, the factors of its standard deviations, and the expec
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,6 +24,7 @@ from hydrofill.general.self_check import Draw, SelfCheck
 from hydrofill.guesses.first_guesses import DISTANCES, MAX_DISTANCE, REGIONS, Guesses, regions, usual_values
 from hydrofill.guesses.stacking import error_classes
 from hydrofill.layout import MAX_VARIABLES, Layout
+from hydrofill.progress import Progress, reported
 from hydrofill.reconstruct import Predictor, reconstruct
 from hydrofill.tokens import Queries, Tokens
 
@@ -33,7 +34,7 @@ PRIOR_WEIGHT = 0.5  # of the network where nothing is known: as much as that of 
 GROUP_CELLS, GROUP_STEPS = 16, 8
 LINEAR = GENERAL_GUESSES.index("in_time")
 EMPTY = REGIONS.index("empty")
-DOUBLINGS = tuple(2**k for k in range(7))  # distances in time, in steps; the last is MAX_DISTANCE
+NUM_DOUBLINGS = 1 + round(np.log2(MAX_DISTANCE))  # of a distance in time, from one step to MAX_DISTANCE
 KEPT_GROUPS = 4.0  # groups at which what was measured counts as much as half of what is kept at half the distance
 MIN_CELLS = 20  # hidden cells of a kind of gap, from which its skill is reported
 
@@ -68,10 +69,10 @@ class ExpectedSkill:
 class RecordCalibration:
     """Settings of the general network for one record, and its expected skill.
 
-    weight: (token types, regions) weight of the network against the stacked guess. kept: (token types, DOUBLINGS) how
-    much of the predicted difference from the usual value is kept where nothing is seen at the step, by the distance in
-    time. usual_error: (token types,) the error of the usual value of such cells. calibration, skill: by variable; skill
-    by kind of gap. cells: number of hidden cells of each variable.
+    weight: (token types, regions) weight of the network against the stacked guess. kept: (token types, NUM_DOUBLINGS)
+    how much of the predicted difference from the usual value is kept where nothing is seen at the step, by the distance
+    in time. usual_error: (token types,) the error of the usual value of such cells. calibration, skill: by variable;
+    skill by kind of gap. cells: number of hidden cells of each variable.
     """
 
     weight: np.ndarray
@@ -127,7 +128,7 @@ def stacked_prediction(queries: Queries, context: Context) -> tuple[np.ndarray, 
     return mean.astype(np.float32), np.where(root, _std_of_square(mean, error), error).astype(np.float32)
 
 
-def _std_of_square(mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+def _std_of_square(mean: np.ndarray | float, std: np.ndarray | float) -> np.ndarray:
     """Return the standard deviation of the square of a normal variable, of the root of `mean` and `std`."""
     return np.asarray(np.sqrt(4 * np.maximum(mean, 0) * std**2 + 2 * std**4))
 
@@ -156,8 +157,8 @@ class WeightedPredictor:
 
     def _known(self, queries: Queries) -> np.ndarray:
         """Return the share of the anomaly that is kept in a frame where nothing is seen, (Q, P)."""
-        knot = np.clip(np.log2(np.maximum(_steps_in_time(queries.distance), 1)), 0, len(DOUBLINGS) - 1)
-        low = np.minimum(knot.astype(int), len(DOUBLINGS) - 2)
+        knot = np.clip(np.log2(np.maximum(_steps_in_time(queries.distance), 1)), 0, NUM_DOUBLINGS - 1)
+        low = np.minimum(knot.astype(int), NUM_DOUBLINGS - 2)
         types = queries.variable[:, None]
         below, above = self.use.kept[types, low], self.use.kept[types, low + 1]
         return np.asarray(below + (knot - low) * (above - below))
@@ -198,9 +199,7 @@ class _HiddenFill:
     steps: np.ndarray
 
 
-def calibrate_record(
-    check: SelfCheck, predict: Predictor, progress: Callable[[int, int], None] | None = None
-) -> RecordCalibration:
+def calibrate_record(check: SelfCheck, predict: Predictor, progress: Progress | None = None) -> RecordCalibration:
     """Let the network predict the hidden cells of a record, and return how its predictions are to be used.
 
     Args:
@@ -210,13 +209,9 @@ def calibrate_record(
     """
     layout = check.layout
     names = [spec.name for spec in layout.variables]
-    filled: list[dict[str, tuple[np.ndarray, np.ndarray]]] = []
-    for draw in check.draws:
-        filled.append(_fill_draw(draw, layout, predict, names))
-        if progress is not None:
-            progress(len(filled), len(check.draws))
+    filled = [_fill_draw(draw, layout, predict, names) for draw in reported(check.draws, progress)]
     weight = np.full((layout.token_types, len(REGIONS)), PRIOR_WEIGHT)
-    kept, usual_error = np.ones((layout.token_types, len(DOUBLINGS))), np.ones(layout.token_types)
+    kept, usual_error = np.ones((layout.token_types, NUM_DOUBLINGS)), np.ones(layout.token_types)
     calibration: dict[str, Calibration] = {}
     skill: dict[str, dict[str, ExpectedSkill]] = {}
     cells: dict[str, int] = {}
@@ -251,7 +246,7 @@ def _spread(scale: Scale) -> float:
     """Return the standard deviation of a variable in its own units."""
     if not scale.square_root:
         return scale.std
-    return float(_std_of_square(np.array(scale.center**2), np.array(scale.std)))
+    return float(_std_of_square(scale.center**2, scale.std))
 
 
 def few_values_factor(number: int) -> float:
@@ -336,33 +331,37 @@ def _weights(hidden: _HiddenFill) -> np.ndarray:
         own = hidden.region == region
         stacked = hidden.guesses[own, STACKED].astype(np.float64)
         step, wanted = hidden.mean[own] - stacked, hidden.truth[own] - stacked
-        size = float(np.sum(step * step))
-        if size > 0 and np.isfinite(size):
-            pull = size * BLEND_GROUPS / max(len(np.unique(hidden.group[own])), 1)
-            weight[region] = np.clip((float(np.sum(step * wanted)) + PRIOR_WEIGHT * pull) / (size + pull), 0, 1)
+        weight[region] = np.clip(_slope(step, wanted, hidden.group[own], PRIOR_WEIGHT, BLEND_GROUPS), 0, 1)
     return weight
 
 
 def _kept(hidden: _HiddenFill, mean: np.ndarray) -> np.ndarray:
     """Return how much of the difference of `mean` (n,) from the usual value helps where nothing is seen at the step.
 
-    By the distance in time, (DOUBLINGS,): one at the shortest, and never more than at a shorter one. What was not
+    By the distance in time, (NUM_DOUBLINGS,): one at the shortest, and never more than at a shorter one. What was not
     measured is half of what is kept at half the distance.
     """
     usual = _usual(hidden.guesses, hidden.truth)
     change, wanted = (a.astype(np.float64) - usual for a in (mean, hidden.truth))
     nearest = np.round(np.log2(np.maximum(hidden.steps, 1)))
-    kept = np.ones(len(DOUBLINGS))
+    kept = np.ones(NUM_DOUBLINGS)
     for number in range(1, len(kept)):
         own = (hidden.region == EMPTY) & (nearest == number)
-        size, half = float(np.sum(change[own] ** 2)), kept[number - 1] / 2
-        if size > 0:
-            pull = size * KEPT_GROUPS / len(np.unique(hidden.group[own]))
-            best = (float(np.sum(change[own] * wanted[own])) + half * pull) / (size + pull)
-            kept[number] = np.clip(best, 0, kept[number - 1])
-        else:
-            kept[number] = half
+        slope = _slope(change[own], wanted[own], hidden.group[own], kept[number - 1] / 2, KEPT_GROUPS)
+        kept[number] = np.clip(slope, 0, kept[number - 1])
     return kept
+
+
+def _slope(step: np.ndarray, wanted: np.ndarray, group: np.ndarray, prior: float, prior_groups: float) -> float:
+    """Return the factor of `step` (n,) that is nearest to `wanted` by least squares, drawn towards `prior`.
+
+    The prior counts as much as `prior_groups` groups of cells, and alone where no step is known.
+    """
+    size = float(np.sum(step * step))
+    if not (size > 0 and np.isfinite(size)):
+        return prior
+    pull = size * prior_groups / len(np.unique(group))
+    return (float(np.sum(step * wanted)) + prior * pull) / (size + pull)
 
 
 def _skill(hidden: _HiddenFill, mean: np.ndarray, std: np.ndarray) -> dict[str, ExpectedSkill]:

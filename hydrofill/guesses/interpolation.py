@@ -142,10 +142,7 @@ def _solve_laplace(known: Floats, seen: Seen) -> Floats:
     inner = bordered[:, 1:-1, 1:-1]
     for _ in range(JACOBI_SWEEPS):
         checkpoint()
-        _reflect(bordered)
-        around = bordered[:, :-2, 1:-1] + bordered[:, 2:, 1:-1]
-        around += bordered[:, 1:-1, :-2]
-        around += bordered[:, 1:-1, 2:]
+        around = _around(bordered)
         around *= np.float32(0.25)
         np.copyto(inner, around, where=~seen)
     return inner
@@ -199,21 +196,21 @@ class _Curvature:
 
     def _laplacian(self, values: Floats, out: Floats) -> Floats:
         """Write the sum of the differences to the four neighbours into `out`."""
-        bordered = self.bordered
-        bordered[:, 1:-1, 1:-1] = values
-        _reflect(bordered)
-        np.add(bordered[:, :-2, 1:-1], bordered[:, 2:, 1:-1], out=out)
-        out += bordered[:, 1:-1, :-2]
-        out += bordered[:, 1:-1, 2:]
+        self.bordered[:, 1:-1, 1:-1] = values
+        _around(self.bordered, out)
         np.multiply(values, np.float32(4), out=self.scaled)
         out -= self.scaled
         return out
 
 
-def _reflect(bordered: Floats) -> None:
-    """Write the values beside the border into the border, which is one cell wide."""
+def _around(bordered: Floats, out: Floats | None = None) -> Floats:
+    """Return the sum of the four neighbours inside a border one cell wide, which gets the values beside it."""
     bordered[:, 0], bordered[:, -1] = bordered[:, 1], bordered[:, -2]
     bordered[:, :, 0], bordered[:, :, -1] = bordered[:, :, 1], bordered[:, :, -2]
+    around: Floats = np.add(bordered[:, :-2, 1:-1], bordered[:, 2:, 1:-1], out=out)
+    around += bordered[:, 1:-1, :-2]
+    around += bordered[:, 1:-1, 2:]
+    return around
 
 
 def _twice_as_fine(coarse: Floats) -> Floats:
