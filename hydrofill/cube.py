@@ -64,8 +64,8 @@ class WaterCube:
     """Gridded, series and static variables on one time axis, one grid and one set of sites.
 
     time: (T,) datetime64[ns], increasing. y: (H,), x: (W,) float64, monotonic; empty without a grid. domain: for each
-    gridded variable, (H, W) bool, True at the cells where the variable has values. The domain of a variable that is not
-    named is every cell with a value at any time.
+    variable, (H, W) or (N,) bool, True at the cells or sites where the variable has values. The domain of a variable
+    that is not named is every cell or site with a value at any time.
 
     Raises:
         StructureError: a shape or type does not match the coordinates; names the variable.
@@ -90,12 +90,14 @@ class WaterCube:
         for name, variable in self.variables.items():
             self._check_variable(name, variable)
         for name, inside in self.domain.items():
-            if inside.shape != (len(self.y), len(self.x)) or inside.dtype != bool:
+            of_series = name in self.variables and self.variables[name].kind == "series"
+            expected = (len(self.sites),) if of_series else (len(self.y), len(self.x))
+            if inside.shape != expected or inside.dtype != bool:
                 raise StructureError(
-                    "the domain must be boolean with the shape of the grid",
+                    f"the domain must be boolean with the shape of the {'sites' if of_series else 'grid'}",
                     where=f"{name}_domain",
                     got=inside.shape,
-                    expected=self.shape,
+                    expected=expected,
                 )
 
     @property
@@ -139,7 +141,7 @@ class WaterCube:
             x=self.x[x],
             sites=self.sites.take(taken),
             variables={n: replace(v, values=v.values[index[v.kind]]) for n, v in self.variables.items()},
-            domain={n: inside[y, x] for n, inside in self.domain.items()},
+            domain={n: inside[taken] if inside.ndim == 1 else inside[y, x] for n, inside in self.domain.items()},
         )
 
     def sites_in(self, y: slice, x: slice) -> np.ndarray:

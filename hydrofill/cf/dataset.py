@@ -165,9 +165,9 @@ def _without_own(attributes: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in attributes.items() if not str(name).startswith("hydrofill_")}
 
 
-def typical_step_s(cube: WaterCube) -> float | None:
-    """Return the median time step in seconds; None for a single frame."""
-    steps = np.diff(cube.time) / np.timedelta64(1, "s")
+def typical_step_s(time: np.ndarray) -> float | None:
+    """Return the median step of a time axis, (T,) datetime64, in seconds; None for a single frame."""
+    steps = np.diff(time) / np.timedelta64(1, "s")
     return float(np.median(steps)) if len(steps) else None
 
 
@@ -225,7 +225,7 @@ def _read_sites(dataset: xr.Dataset, dimension: Dimension) -> Sites:
 
 def has_step(cube: WaterCube, place: Place) -> bool:
     """Return whether the median time step is the model's, within STEP_TOLERANCE; a single frame has any step."""
-    step = typical_step_s(cube)
+    step = typical_step_s(cube.time)
     return step is None or abs(step / place.step_s - 1) <= STEP_TOLERANCE
 
 
@@ -236,7 +236,7 @@ def check_step(cube: WaterCube, place: Place) -> None:
         CoordinateError: the time steps differ by more than STEP_TOLERANCE.
     """
     if not has_step(cube, place):
-        step = typical_step_s(cube)
+        step = typical_step_s(cube.time)
         raise CoordinateError(
             "the time step differs from the model's", where="time", got=f"{step:g} s", expected=f"{place.step_s:g} s"
         )

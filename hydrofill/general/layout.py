@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from hydrofill.cf.dataset import typical_step_s
-from hydrofill.cube import Variable, WaterCube
+from hydrofill.cube import Kind, Sites, Variable, WaterCube
 from hydrofill.errors import NothingObservedError, StructureError
 from hydrofill.layout import (
     MAX_NAME_LENGTH,
@@ -21,8 +22,8 @@ from hydrofill.layout import (
     VariableSpec,
     WindowSize,
 )
-from hydrofill.specification import place_of, specify_static, specify_variable
-from hydrofill.summary import summary_of
+from hydrofill.specification import VariableInfo, place_of, specify_static, specify_variable
+from hydrofill.summary import Summary, summary_of
 
 TOKENS_PER_WINDOW = 600
 WINDOW_CELLS = 24  # rows or columns of a window of several frames
@@ -36,39 +37,83 @@ PATCH_STEPS = 8
 MAX_SITES = 2000  # all sites of a window read each other, at a cost that grows with the square of their number
 
 
-def compose_layout(cube: WaterCube, grid_units: str = "") -> Layout:
-    """Return a layout that suits `cube`: all its variables that have a value, and patches and windows by its shape.
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """What a layout is made of: a record without its values.
+
+    time, y, x, sites: the axes of the record, as in a WaterCube. variables: the variables to fill, each with the
+    summary of its values. static: the static variables with their values. grid_units: units of the grid's coordinates.
+    """
+
+    time: np.ndarray
+    y: np.ndarray
+    x: np.ndarray
+    sites: Sites
+    variables: Sequence[tuple[VariableInfo, Summary]]
+    static: Sequence[Variable]
+    grid_units: str = ""
+
+    @classmethod
+    def of(cls, cube: WaterCube, grid_units: str = "") -> Outline:
+        """Return the outline of a cube: all its variables that have a value."""
+        present = [v for v in cube.of_kind("grid", "series").values() if v.valid.any()]
+        static = list(cube.of_kind("static_grid", "static_site").values())
+        found = [(v, summary_of(v.values)) for v in present]
+        return cls(cube.time, cube.y, cube.x, cube.sites, found, static, grid_units)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Numbers of time steps, rows and columns, (T, H, W)."""
+        return len(self.time), len(self.y), len(self.x)
+
+    def number(self, kind: Kind) -> int:
+        """Return the number of variables to fill that are of this kind."""
+        return sum(info.kind == kind for info, _ in self.variables)
+
+
+def compose_layout(record: WaterCube | Outline, grid_units: str = "") -> Layout:
+    """Return a layout that suits a record: all its variables that have a value, and patches and windows by its shape.
 
     Args:
-        cube: the data, in its own units.
-        grid_units: units of the grid's coordinates.
+        record: the data, in its own units, or an outline of the data.
+        grid_units: units of the grid's coordinates; those of an outline count instead.
 
     Raises:
         NothingObservedError: no variable has a value.
-        StructureError: the cube has more variables or sites than a general network takes, or a variable has an
+        StructureError: the record has more variables or sites than a general network takes, or a variable has an
             impossible name.
     """
-    present = {n: v for n, v in cube.of_kind("grid", "series").items() if v.valid.any()}
-    if not present:
-        raise NothingObservedError("all values of all variables are missing", got=sorted(cube.variables))
-    if len(present) > MAX_VARIABLES:
+    outline = Outline.of(record, grid_units) if isinstance(record, WaterCube) else record
+    if not outline.variables:
+        got = sorted(record.variables) if isinstance(record, WaterCube) else None
+        raise NothingObservedError("all values of all variables are missing", got=got)
+    if len(outline.variables) > MAX_VARIABLES:
         raise StructureError(
-            "has too many variables to fill together", got=len(present), expected=f"{MAX_VARIABLES} at most"
+            "has too many variables to fill together", got=len(outline.variables), expected=f"{MAX_VARIABLES} at most"
         )
-    if len(cube.sites) > MAX_SITES:
+    if len(outline.sites) > MAX_SITES:
         raise StructureError(
-            "has too many sites to fill together", got=len(cube.sites), expected=f"{MAX_SITES} at most"
+            "has too many sites to fill together", got=len(outline.sites), expected=f"{MAX_SITES} at most"
         )
-    static = _usable_static(cube)
-    for name in (*present, *(v.name for v in static)):
+    static = _usable_static(outline)
+    for name in (*(info.name for info, _ in outline.variables), *(v.name for v in static)):
         check_name(name)
-    patch = choose_patch(cube.shape, PATCH_SIDE)
+    patch = choose_patch(outline.shape, PATCH_SIDE)
     return Layout(
-        variables=tuple(_specify(v) for v in present.values()),
+        variables=tuple(_specify(info, summary) for info, summary in outline.variables),
         static=tuple(specify_static(v) for v in static),
         patch=patch,
-        window=choose_window(cube, patch, TOKENS_PER_WINDOW),
-        place=place_of(cube.y, cube.x, cube.sites, grid_units=grid_units, step_s=typical_step_s(cube)),
+        window=choose_window(
+            outline.shape,
+            outline.number("grid"),
+            outline.number("series"),
+            len(outline.sites),
+            patch,
+            TOKENS_PER_WINDOW,
+        ),
+        place=place_of(
+            outline.y, outline.x, outline.sites, grid_units=outline.grid_units, step_s=typical_step_s(outline.time)
+        ),
         general=True,
     )
 
@@ -94,31 +139,44 @@ def choose_patch(shape: tuple[int, int, int], side: int) -> Patch:
     return Patch(rows=rows, columns=columns, steps=max(1, min(PATCH_STEPS, shape[0])))
 
 
-def choose_window(cube: WaterCube, patch: Patch, tokens: int) -> WindowSize:
-    """Return a window of about this number of tokens, no larger than the cube."""
-    n_time, height, width = cube.shape
-    n_grids, n_series = len(cube.of_kind("grid")), len(cube.of_kind("series"))
+def choose_window(
+    shape: tuple[int, int, int], num_grids: int, num_series: int, num_sites: int, patch: Patch, tokens: int
+) -> WindowSize:
+    """Return a window of about this number of tokens, no larger than the record.
+
+    Args:
+        shape: numbers of time steps, rows and columns of the record, (T, H, W).
+        num_grids: number of gridded variables.
+        num_series: number of variables that are series.
+        num_sites: number of sites.
+        patch: the patches of grids and series.
+        tokens: the number of tokens to aim at.
+    """
+    n_time, height, width = shape
     widest = SINGLE_FRAME_CELLS if n_time <= FEW_STEPS else WINDOW_CELLS
     rows, columns = (min(n, widest) or 1 for n in (height, width))
     patches = math.ceil(rows / patch.rows) * math.ceil(columns / patch.columns)
-    per_step = patches * n_grids + len(cube.sites) * n_series / patch.steps
-    low, high = WINDOW_STEPS if n_grids else SERIES_STEPS
+    per_step = patches * num_grids + num_sites * num_series / patch.steps
+    low, high = WINDOW_STEPS if num_grids else SERIES_STEPS
     steps = int(np.clip(tokens / max(per_step, 1e-9), low, high))
     return WindowSize(steps=min(n_time, steps), rows=rows, columns=columns)
 
 
-def _usable_static(cube: WaterCube) -> Sequence[Variable]:
+def _usable_static(outline: Outline) -> Sequence[Variable]:
     """Return the static variables that vary, at most MAX_TOKEN_SIZE of each kind."""
     chosen: list[Variable] = []
-    for of_kind in (cube.of_kind("static_grid"), cube.of_kind("static_site")):
-        varying = [v for v in of_kind.values() if v.valid.any() and np.nanmin(v.values) < np.nanmax(v.values)]
+    for kind in ("static_grid", "static_site"):
+        varying = [
+            v
+            for v in outline.static
+            if v.kind == kind and v.valid.any() and np.nanmin(v.values) < np.nanmax(v.values)
+        ]
         chosen += varying[:MAX_TOKEN_SIZE]
     return chosen
 
 
-def _specify(variable: Variable) -> VariableSpec:
+def _specify(variable: VariableInfo, summary: Summary) -> VariableSpec:
     """Return the specification of a variable to fill; a constant is bounded by itself."""
-    summary = summary_of(variable.values)
     if summary.lowest == summary.highest:
         return specify_static(variable).model_copy(update={"lower": summary.lowest, "upper": summary.lowest})
     return specify_variable(variable, summary)

@@ -86,7 +86,7 @@ class LoadedCube(WaterCube):
     @property
     def step_s(self) -> float | None:
         """The median time step in seconds; None for a single frame."""
-        return typical_step_s(self)
+        return typical_step_s(self.time)
 
     def summary(self, name: str) -> Summary:
         """Return the moments of the variable's observed values."""

@@ -97,7 +97,7 @@ class LazyCube:
     @property
     def step_s(self) -> float | None:
         """The median time step in seconds; None for a single frame."""
-        return typical_step_s(self.frame)
+        return typical_step_s(self.frame.time)
 
     @property
     def size(self) -> int:

@@ -51,7 +51,9 @@ class PretrainingRecord:
         None if no window was found.
         """
         patch = choose_patch(self.truth.shape, int(rng.choice(PATCH_SIDES)))
-        window = choose_window(self.truth, patch, int(rng.integers(*TOKENS)))
+        grids, series = (len(self.truth.of_kind(kind)) for kind in ("grid", "series"))
+        tokens = int(rng.integers(*TOKENS))
+        window = choose_window(self.truth.shape, grids, series, len(self.truth.sites), patch, tokens)
         layout = self.layout.model_copy(update={"patch": patch, "window": window})
         record = TrainingRecord(self.truth, self.hidden, self.guesses)
         for _ in range(MAX_TRIES):
