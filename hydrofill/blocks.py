@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from typing import NamedTuple
 
 import numpy as np
@@ -41,7 +41,7 @@ class Box(NamedTuple):
 
     def overlaps(self, other: Box) -> bool:
         """Return whether the boxes have a cell in common."""
-        return all(a.start < b.stop and b.start < a.stop or a == b for a, b in zip(self, other, strict=True))
+        return all((a.start < b.stop and b.start < a.stop) or a == b for a, b in zip(self, other, strict=True))
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _cut(length: int, parts: int, overlap: int, margin: int) -> list[tuple[slice
     """Cut an axis into parts of near equal length; return each part, its core, and what is read around the core."""
     ends = np.round(np.linspace(0, length, parts + 1)).astype(int).tolist()
     found = []
-    for start, stop in zip(ends[:-1], ends[1:], strict=True):
+    for start, stop in pairwise(ends):
         core = slice(max(0, start - overlap), min(length, stop + overlap))
         around = slice(max(0, start - margin), min(length, stop + margin))
         found.append((slice(start, stop), core, around))

@@ -102,11 +102,12 @@ def reconstruct(
 
     Raises:
         UnknownVariableError: a name is not in the model or not in the cube.
-        NothingObservedError: no variable of the model has a value anywhere in the cube.
+        NothingObservedError: no variable of a model of named variables has a value anywhere in the cube.
         BundleError: the network predicts a value that is not finite or a negative standard deviation.
     """
     names = select_variables(cube, layout, names)
-    if not any(cube.variables[s.name].valid.any() for s in layout.variables if s.name in cube.variables):
+    observed = (cube.variables[s.name].valid.any() for s in layout.variables if s.name in cube.variables)
+    if not layout.general and not any(observed):
         raise NothingObservedError("all values of all variables are missing", got=sorted(cube.variables))
     requested = requested_cells(cube, names, max_gap)
     if only is not None:

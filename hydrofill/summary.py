@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -51,6 +52,21 @@ class Summary:
     def stays_below(self, ceiling: float) -> bool:
         """Return whether no value is above `ceiling` by more than noise."""
         return self.highest <= ceiling + NOISE * self.std
+
+    def scaled(self, factor: float) -> Summary:
+        """Return the summary of the same values multiplied by a positive factor, without counts of ones and hundreds."""
+        root = math.sqrt(factor)
+        return replace(
+            self,
+            mean=self.mean * factor,
+            std=self.std * factor,
+            lowest=self.lowest * factor,
+            highest=self.highest * factor,
+            one_share=math.nan,
+            hundred_share=math.nan,
+            root_mean=self.root_mean * root,
+            root_std=self.root_std * root,
+        )
 
     @property
     def suits_square_root(self) -> bool:

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from hydrofill.constants import DAY_S
-from hydrofill.cube import Kind, WaterCube
+from hydrofill.cube import Kind, Variable, WaterCube
 from hydrofill.general.guesses import GENERAL_GUESSES, Scale
 from hydrofill.guesses.stacking import NUM_ERROR_CLASSES, PRIOR_ERROR, Stack
-from hydrofill.layout import MAX_TOKEN_SIZE, MAX_VARIABLES, Layout
-from hydrofill.summary import summary_of
+from hydrofill.layout import MAX_TOKEN_SIZE, MAX_VARIABLES, Layout, VariableSpec
+from hydrofill.summary import Summary, summary_of
 
 Floats = npt.NDArray[np.float32]
 
@@ -88,40 +88,57 @@ CONTEXT_TENSORS = tuple(f"{RECORD}{name}" for name in CONTEXT_SHAPES)  # of a gr
 
 
 def scale_of(values: np.ndarray, square_root: bool) -> Scale:
-    """Return the scale of the observed values (...), NaN = missing.
+    """Return the scale of the observed values (...), NaN = missing; see `scale_by`."""
+    return scale_by(summary_of(values.reshape(len(values), -1)), square_root)
+
+
+def scale_by(summary: Summary, square_root: bool) -> Scale:
+    """Return the scale of values with this summary.
 
     Values that do not vary say nothing of how far others may be: the std is then the size of the value, and 1 for zero
     or without any value.
     """
-    summary = summary_of(values.reshape(len(values), -1))
     if summary.number == 0:
         return Scale(0.0, 1.0, square_root)
     mean, std = (summary.root_mean, summary.root_std) if square_root else (summary.mean, summary.std)
     return Scale(mean, std if std > MIN_RELATIVE_STD * abs(mean) else abs(mean) or 1.0, square_root)
 
 
-def describe(cube: WaterCube, layout: Layout, stacks: Mapping[str, Stack], scales: Mapping[str, Scale]) -> Context:
+def describe(
+    records: Sequence[WaterCube],
+    layout: Layout,
+    stacks: Mapping[str, Stack],
+    scales: Mapping[str, Scale],
+    static: Mapping[str, Variable],
+) -> Context:
     """Return the context of a record.
 
     Args:
-        cube: the record, NaN = missing.
+        records: the record, or parts of the record whose descriptors are averaged; NaN = missing.
         layout: a general layout of the record.
         stacks: by variable, what hidden cells say about its guesses.
         scales: by variable.
+        static: the static variables of the record by name, perhaps among others.
     """
     context = _empty()
-    means = _frame_means(cube, layout)
+    means = [_frame_means(record, layout) for record in records]
     for number, spec in enumerate(layout.variables):
-        scale, values = scales[spec.name], cube.variables[spec.name].values
+        scale = scales[spec.name]
         context.center[number], context.std[number] = scale.center, scale.std
         context.square_root[number], context.kind[number] = scale.square_root, KINDS[spec.kind]
-        context.descriptor[number] = _descriptor(values, spec.transform == "sqrt", spec.lower == 0, cube, means, number)
+        described = [
+            _descriptor(record.variables[spec.name].values, spec, record, of_frames, number)
+            for record, of_frames in zip(records, means, strict=True)
+            if record.variables[spec.name].valid.any()
+        ]
+        if described:
+            context.descriptor[number] = np.mean(described, axis=0)
         if spec.name in stacks:
             context.error[number] = stacks[spec.name].error
     for row, specs in enumerate((layout.static_grid, layout.static_site), start=MAX_VARIABLES):
         context.kind[row] = KINDS["static_grid" if row == MAX_VARIABLES else "static_site"]
         for column, spec in enumerate(specs):
-            scale = scale_of(cube.variables[spec.name].values, square_root=False)
+            scale = scale_of(static[spec.name].values, square_root=False)
             context.center[row, column], context.std[row, column] = scale.center, scale.std
     return context
 
@@ -137,9 +154,7 @@ def _empty() -> Context:
     )
 
 
-def _descriptor(
-    values: np.ndarray, square_root: bool, floor: bool, cube: WaterCube, means: np.ndarray, number: int
-) -> list[float]:
+def _descriptor(values: np.ndarray, spec: VariableSpec, cube: WaterCube, means: np.ndarray, number: int) -> list[float]:
     summary, valid = summary_of(values.reshape(len(values), -1)), ~np.isnan(values)
     n_cells = int(np.prod(values.shape[1:]))
     apart = np.diff(cube.time) / np.timedelta64(1, "s")
@@ -157,8 +172,8 @@ def _descriptor(
         math.log10(max(step_days, 1e-6)) / 3,
         *lags,
         equal,
-        float(square_root),
-        float(floor),
+        float(spec.transform == "sqrt"),
+        float(spec.lower == 0),
         _known(summary.zero_share),
         math.tanh(_known(summary.skewness) / 3),
         len(means) / MAX_VARIABLES,

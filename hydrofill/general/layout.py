@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from hydrofill.cf.dataset import typical_step_s
-from hydrofill.cube import Kind, Sites, Variable, WaterCube
+from hydrofill.cube import Variable, WaterCube
 from hydrofill.errors import NothingObservedError, StructureError
 from hydrofill.layout import (
     MAX_NAME_LENGTH,
@@ -22,8 +21,9 @@ from hydrofill.layout import (
     VariableSpec,
     WindowSize,
 )
+from hydrofill.outline import Outline
 from hydrofill.specification import VariableInfo, place_of, specify_static, specify_variable
-from hydrofill.summary import Summary, summary_of
+from hydrofill.summary import Summary
 
 TOKENS_PER_WINDOW = 600
 WINDOW_CELLS = 24  # rows or columns of a window of several frames
@@ -35,40 +35,6 @@ PATCH_SIDE = 4
 SMALL_GRID = 12  # rows or columns below which patches are PATCH_SIDE / 2 wide
 PATCH_STEPS = 8
 MAX_SITES = 2000  # all sites of a window read each other, at a cost that grows with the square of their number
-
-
-@dataclass(frozen=True, eq=False)
-class Outline:
-    """What a layout is made of: a record without its values.
-
-    time, y, x, sites: the axes of the record, as in a WaterCube. variables: the variables to fill, each with the
-    summary of its values. static: the static variables with their values. grid_units: units of the grid's coordinates.
-    """
-
-    time: np.ndarray
-    y: np.ndarray
-    x: np.ndarray
-    sites: Sites
-    variables: Sequence[tuple[VariableInfo, Summary]]
-    static: Sequence[Variable]
-    grid_units: str = ""
-
-    @classmethod
-    def of(cls, cube: WaterCube, grid_units: str = "") -> Outline:
-        """Return the outline of a cube: all its variables that have a value."""
-        present = [v for v in cube.of_kind("grid", "series").values() if v.valid.any()]
-        static = list(cube.of_kind("static_grid", "static_site").values())
-        found = [(v, summary_of(v.values)) for v in present]
-        return cls(cube.time, cube.y, cube.x, cube.sites, found, static, grid_units)
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Numbers of time steps, rows and columns, (T, H, W)."""
-        return len(self.time), len(self.y), len(self.x)
-
-    def number(self, kind: Kind) -> int:
-        """Return the number of variables to fill that are of this kind."""
-        return sum(info.kind == kind for info, _ in self.variables)
 
 
 def compose_layout(record: WaterCube | Outline, grid_units: str = "") -> Layout:
@@ -105,8 +71,8 @@ def compose_layout(record: WaterCube | Outline, grid_units: str = "") -> Layout:
         patch=patch,
         window=choose_window(
             outline.shape,
-            outline.number("grid"),
-            outline.number("series"),
+            len(outline.named("grid")),
+            len(outline.named("series")),
             len(outline.sites),
             patch,
             TOKENS_PER_WINDOW,
@@ -167,9 +133,7 @@ def _usable_static(outline: Outline) -> Sequence[Variable]:
     chosen: list[Variable] = []
     for kind in ("static_grid", "static_site"):
         varying = [
-            v
-            for v in outline.static
-            if v.kind == kind and v.valid.any() and np.nanmin(v.values) < np.nanmax(v.values)
+            v for v in outline.static if v.kind == kind and v.valid.any() and np.nanmin(v.values) < np.nanmax(v.values)
         ]
         chosen += varying[:MAX_TOKEN_SIZE]
     return chosen

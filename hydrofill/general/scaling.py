@@ -7,24 +7,54 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from hydrofill.blocks import Box
 from hydrofill.cube import WaterCube
 from hydrofill.general.context import scale_of
 from hydrofill.layout import Layout
 from hydrofill.reconstruct import FilledVariable
+from hydrofill.survey import Source
 
 MAX_EXPONENT = 100  # of a power of two: float32 ends at 127
 
 
 def factors_of(cube: WaterCube, layout: Layout) -> dict[str, float]:
     """Return by variable the power of two that brings the standard deviation of its values near one."""
+    return factors_by(
+        {s.name: scale_of(cube.variables[s.name].values, square_root=False).std for s in layout.variables}
+    )
+
+
+def factors_by(stds: Mapping[str, float]) -> dict[str, float]:
+    """Return by variable the power of two that brings these standard deviations near one."""
     factors = {}
-    for spec in layout.variables:
-        std = scale_of(cube.variables[spec.name].values, square_root=False).std
+    for name, std in stds.items():
         exponent = min(max(round(math.log2(std)), -MAX_EXPONENT), MAX_EXPONENT)
-        factors[spec.name] = 2.0**-exponent
+        factors[name] = 2.0**-exponent
     return factors
+
+
+@dataclass(frozen=True, eq=False)
+class ScaledSource:
+    """A record whose variables in `factors` are multiplied when they are read."""
+
+    source: Source
+    factors: Mapping[str, float]
+
+    @property
+    def axes(self) -> WaterCube:
+        """The axes of the record."""
+        return self.source.axes
+
+    @property
+    def grid_units(self) -> str:
+        """Units of the grid's coordinates."""
+        return self.source.grid_units
+
+    def read(self, box: Box) -> WaterCube:
+        """Return a part of the record."""
+        return scaled_cube(self.source.read(box), self.factors)
 
 
 def scaled_cube(cube: WaterCube, factors: Mapping[str, float]) -> WaterCube:

@@ -13,17 +13,21 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hydrofill.cube import WaterCube, draw_slices
+from hydrofill.blocks import Box, whole
+from hydrofill.cube import Variable, WaterCube, draw_slices
 from hydrofill.gaps.self_gaps import hide_observed
-from hydrofill.general.context import Context, describe, scale_of
+from hydrofill.general.context import Context, describe, scale_by
 from hydrofill.general.guesses import MEASURED_GUESSES, STACKED, Scale, measured_guesses, with_stacked
 from hydrofill.guesses.first_guesses import Guesses
 from hydrofill.guesses.stacking import HiddenGuesses, Stack, fit_stack
 from hydrofill.layout import Layout
 from hydrofill.progress import Progress, reported
+from hydrofill.summary import Summary, summary_of
+from hydrofill.survey import Source, Survey, read_part
 
 DRAWS = ((60_000, 4), (120_000, 3))  # records of at most so many values are measured so many times, others twice
 MIN_DRAWS = 2
+SOURCE_DRAWS = 8  # parts on which a record of several blocks is measured
 MAX_DRAW_VALUES = 300_000  # of all variables together: a larger record is measured on a part of it in each draw
 MIN_PART_CELLS = 48  # rows or columns of such a part, where the record has as many
 
@@ -81,10 +85,48 @@ def check_record(cube: WaterCube, layout: Layout, progress: Progress | None = No
         progress: called with (draws done, draws in all).
     """
     names = [spec.name for spec in layout.variables]
-    scales = {s.name: scale_of(cube.variables[s.name].values, s.transform == "sqrt") for s in layout.variables}
+    summaries = {name: summary_of(cube.variables[name].values) for name in names}
+    return _check(list(hide_parts(cube, names)), layout, summaries, [cube], cube.variables, progress)
+
+
+def check_source(source: Source, found: Survey, layout: Layout, progress: Progress | None = None) -> SelfCheck:
+    """Hide observed cells in parts of a large record, and measure how well first guesses tell their values.
+
+    Args:
+        source: the record.
+        found: the survey of the record.
+        layout: a general layout of the record.
+        progress: called with (draws done, draws in all).
+    """
+    parts = list(hide_source(source, found))
+    summaries = {name: variable.summary for name, variable in found.variables.items()}
+    static = {variable.name: variable for variable in found.outline.static}
+    return _check(parts, layout, summaries, [part.truth for part in parts], static, progress)
+
+
+def _check(
+    hidden_parts: Sequence[HiddenPart],
+    layout: Layout,
+    summaries: Mapping[str, Summary],
+    described: Sequence[WaterCube],
+    static: Mapping[str, Variable],
+    progress: Progress | None,
+) -> SelfCheck:
+    """Measure guesses on the hidden cells of parts of a record.
+
+    Args:
+        hidden_parts: the parts.
+        layout: a general layout of the record.
+        summaries: of the record's values, by variable.
+        described: what the record is described by to the network: the record itself, or parts.
+        static: the static variables of the record by name, perhaps among others.
+        progress: called with (draws done, draws in all).
+    """
+    names = [spec.name for spec in layout.variables]
+    scales = {s.name: scale_by(summaries[s.name], s.transform == "sqrt") for s in layout.variables}
     drawn = [
         Draw(hidden.truth, hidden.gappy, hidden.codes, measured_guesses(hidden.gappy, layout, list(hidden.codes)))
-        for hidden in reported(list(hide_parts(cube, names)), progress)
+        for hidden in reported(hidden_parts, progress)
     ]
     stacks: dict[str, Stack] = {}
     completed: list[dict[str, Guesses]] = [{} for _ in drawn]
@@ -95,8 +137,8 @@ def check_record(cube: WaterCube, layout: Layout, progress: Progress | None = No
         for number, stacked in zip(own, out_of_fold, strict=True):
             completed[number][name] = _completed(drawn[number], name, stacked, scales[name], stacks[name])
     draws = [replace(draw, guesses=guesses) for draw, guesses in zip(drawn, completed, strict=True)]
-    observed = {name: int(cube.variables[name].valid.sum()) for name in names}
-    return SelfCheck(layout, observed, scales, stacks, describe(cube, layout, stacks, scales), draws)
+    observed = {name: summaries[name].number for name in names}
+    return SelfCheck(layout, observed, scales, stacks, describe(described, layout, stacks, scales, static), draws)
 
 
 def hide_parts(cube: WaterCube, names: Sequence[str]) -> Iterator[HiddenPart]:
@@ -111,10 +153,53 @@ def hide_parts(cube: WaterCube, names: Sequence[str]) -> Iterator[HiddenPart]:
     seeds = {name: _seed(cube, name) for name in names}
     series = [name for name in names if cube.variables[name].kind == "series"]
     of_all = _number_of_draws(cube, names)
-    for number in range(of_all):
-        yield _hide_part(cube, seeds, number, names)
-    for number in range(of_all, DRAWS[0][1] if series and len(series) < len(names) else of_all):
-        yield _hide_part(cube, seeds, number, series)
+    for number in range(DRAWS[0][1] if series and len(series) < len(names) else of_all):
+        hidden = names if number < of_all else series
+        rng = _generator(seeds, number)
+        size = _part_size(cube.shape, _num_grids(cube, hidden), _num_series_values(cube, hidden))
+        part = cube.window(*(whole(cube.shape) if size == cube.shape else draw_slices(rng, cube.shape, size)))
+        yield _hide(part, rng, {name: seeds[name] for name in hidden}, number)
+
+
+def hide_source(source: Source, found: Survey) -> Iterator[HiddenPart]:
+    """Draw the parts of a large record that are measured, around cells and steps that are observed.
+
+    Args:
+        source: the record.
+        found: the survey of the record.
+    """
+    outline = found.outline
+    seeds = {name: found.seed(name) for name in found.variables}
+    grids = outline.named("grid")
+    size = _part_size(outline.shape, len(grids), outline.num_series_values)
+    turns = sorted(grids or seeds)
+    for number in range(SOURCE_DRAWS):
+        rng = _generator(seeds, number)
+        variable = found.variables[turns[number % len(turns)]]
+        step = int(rng.choice(len(variable.seen), p=variable.seen / variable.seen.sum()))
+        cells = np.argwhere(variable.inside)
+        cell = cells[int(rng.integers(len(cells)))].tolist() if grids else (0, 0)
+        box = Box(*(_around(at, n, part) for at, n, part in zip((step, *cell), outline.shape, size, strict=True)))
+        yield _hide(read_part(source, box, found), rng, seeds, number)
+
+
+def _generator(seeds: Mapping[str, int], number: int) -> np.random.Generator:
+    """Return the random generator of a draw, which does not depend on the order of the variables."""
+    return np.random.default_rng((*sorted(seeds.values()), number))
+
+
+def _around(at: int, length: int, size: int) -> slice:
+    """Return a slice of an axis that is as long as `size` and has index `at` in the middle, or as near as possible."""
+    start = min(max(at - size // 2, 0), length - size)
+    return slice(start, start + size)
+
+
+def _num_grids(cube: WaterCube, names: Sequence[str]) -> int:
+    return sum(cube.variables[n].kind == "grid" for n in names)
+
+
+def _num_series_values(cube: WaterCube, names: Sequence[str]) -> int:
+    return (len(names) - _num_grids(cube, names)) * len(cube.sites)
 
 
 def _number_of_draws(cube: WaterCube, names: Sequence[str]) -> int:
@@ -122,15 +207,13 @@ def _number_of_draws(cube: WaterCube, names: Sequence[str]) -> int:
     return next((number for limit, number in DRAWS if values <= limit), MIN_DRAWS)
 
 
-def _hide_part(cube: WaterCube, seeds: Mapping[str, int], number: int, names: Sequence[str]) -> HiddenPart:
-    rng = np.random.default_rng((*sorted(seeds.values()), number))
-    part = _part(rng, cube, names)
-    truth = cube.window(*part)
+def _hide(truth: WaterCube, rng: np.random.Generator, seeds: Mapping[str, int], number: int) -> HiddenPart:
+    """Hide observed cells of the variables in `seeds`; the other variables stay as they are."""
     shift = int(rng.integers(1, max(len(truth.time), 2)))
     codes = {
-        n: hide_observed(np.random.default_rng((seeds[n], number)), truth.variables[n].valid, shift, number)
-        for n in names
-    }  # variables that are not named stay as they are
+        name: hide_observed(np.random.default_rng((seed, number)), truth.variables[name].valid, shift, number)
+        for name, seed in seeds.items()
+    }
     gappy = truth.with_values(
         {n: np.where(c > 0, np.float32(np.nan), truth.variables[n].values) for n, c in codes.items()}
     )
@@ -142,18 +225,21 @@ def _seed(cube: WaterCube, name: str) -> int:
     return zlib.crc32(np.packbits(cube.variables[name].valid).tobytes(), zlib.crc32(name.encode()))
 
 
-def _part(rng: np.random.Generator, cube: WaterCube, names: Sequence[str]) -> tuple[slice, slice, slice]:
-    """Draw the slices of the part of a record to measure: all of it, or a run of steps of a part of the grid."""
-    n_time, height, width = cube.shape
-    grids = sum(cube.variables[n].kind == "grid" for n in names)
-    series = len(names) - grids
-    per_step = grids * height * width + series * len(cube.sites)
-    if n_time * per_step <= MAX_DRAW_VALUES:
-        return slice(0, n_time), slice(0, height), slice(0, width)
+def _part_size(shape: tuple[int, int, int], grids: int, series_values: int) -> tuple[int, int, int]:
+    """Return the steps, rows and columns of a part to measure: all of the record, or a run of a part of the grid.
+
+    Args:
+        shape: of the record, (T, H, W).
+        grids: number of gridded variables.
+        series_values: number of values of series in each step.
+    """
+    n_time, height, width = shape
+    if n_time * (grids * height * width + series_values) <= MAX_DRAW_VALUES:
+        return shape
     side = max(MIN_PART_CELLS, int((MAX_DRAW_VALUES / max(grids, 1) / min(n_time, 64)) ** 0.5))
     rows, columns = min(height, side), min(width, side)
-    steps = min(n_time, max(8, MAX_DRAW_VALUES // max(grids * rows * columns + series * len(cube.sites), 1)))
-    return draw_slices(rng, cube.shape, (steps, rows, columns))
+    steps = min(n_time, max(8, MAX_DRAW_VALUES // max(grids * rows * columns + series_values, 1)))
+    return steps, rows, columns
 
 
 def _hidden_guesses(draw: Draw, name: str, scale: Scale) -> HiddenGuesses:

@@ -8,19 +8,36 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hydrofill import __version__
+from hydrofill.blocks import Block, plan_blocks, whole
 from hydrofill.bundle import Bundle, Manifest
 from hydrofill.cancellation import Cancellation
 from hydrofill.cube import DIMS, Sites, Variable, WaterCube
 from hydrofill.errors import BundleError
-from hydrofill.general.calibrate import LostWindows, WeightedPredictor, calibrate_record
+from hydrofill.general.calibrate import LostWindows, RecordCalibration, WeightedPredictor, calibrate_record
+from hydrofill.general.context import scale_by
 from hydrofill.general.layout import compose_layout
-from hydrofill.general.scaling import factors_of, scaled_cube, scaled_layout, unscaled_fill
-from hydrofill.general.self_check import check_record
+from hydrofill.general.scaling import (
+    ScaledSource,
+    factors_by,
+    factors_of,
+    scaled_cube,
+    scaled_layout,
+    unscaled_fill,
+)
+from hydrofill.general.self_check import SelfCheck, check_record, check_source
 from hydrofill.inference.graphs import Graphs, Runtime
 from hydrofill.inference.predictor import OnnxPredictor
 from hydrofill.layout import Layout, VariableSpec
-from hydrofill.progress import Progress, stage
-from hydrofill.reconstruct import FILLED, FilledVariable, reconstruct, requested_cells, select_variables
+from hydrofill.pieces import Piece, cut_piece, mix_pieces, requested_in_core, unfilled
+from hydrofill.progress import Progress, reported, stage
+from hydrofill.reconstruct import (
+    FILLED,
+    FilledVariable,
+    reconstruct,
+    requested_cells,
+    select_variables,
+)
+from hydrofill.survey import CubeSource, Source, Survey, read_part, survey
 
 WARM_UP_SITES = 2
 STAGES = ((0, 40), (40, 60), (60, 100))  # of a general fill, in per cent: guesses of hidden cells, calibration, fill
@@ -41,6 +58,30 @@ class Outcome:
     calibration: str | None = None
     queue_s: float = 0.0
     run_s: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What is needed to fill any part of a record.
+
+    layout: of the record, in the units in which it is filled. factors: by variable, what values are multiplied by
+    before they are filled. check, use: what a general network measured on the record; None for a network of named
+    variables.
+    """
+
+    layout: Layout
+    factors: Mapping[str, float]
+    check: SelfCheck | None
+    use: RecordCalibration | None
+
+    def attributes(self, name: str) -> dict[str, str]:
+        """Return what the attributes of a variable say of its fill."""
+        return {} if self.use is None else self.use.attributes(name, self.factors[name])
+
+    @property
+    def summary(self) -> str | None:
+        """How the fill was calibrated, in words; None for a network of named variables."""
+        return None if self.use is None else self.use.summary
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,35 +147,162 @@ class Model:
     ) -> Outcome:
         """Measure the record, calibrate the network on its hidden cells, and fill its gaps.
 
-        A record without a gap to fill is not measured.
+        A record without a gap to fill is not measured. A large record is filled block by block.
         """
         layout = compose_layout(cube)
         names = select_variables(cube, layout, names)
         if not any(wanted.any() for wanted in requested_cells(cube, names, max_gap).values()):
             flagged = reconstruct(cube, layout, OnnxPredictor(self.graphs, cancellation), names=names, max_gap=max_gap)
             return Outcome(flagged, 0.0, 0.0)
+        grids = [s for s in layout.variables if s.kind == "grid"]
+        blocks = plan_blocks(cube.shape, len(grids), (len(layout.variables) - len(grids)) * len(cube.sites))
         checking, calibrating, filling = (stage(progress, share) for share in STAGES)
+        if len(blocks) > 1:
+            source = CubeSource(cube)
+            found = survey(source)
+            prepared = self.prepare(source, found, checking, cancellation)
+            return self._run_blocks(prepared, source, found, blocks, names, max_gap, filling, cancellation)
         factors = factors_of(cube, layout)
-        cube = scaled_cube(cube, factors)
-        check = check_record(cube, scaled_layout(layout, factors), checking)
-        predictor = OnnxPredictor(self.graphs, cancellation, check.context)
-        predict = LostWindows(predictor, check.context)
-        use = calibrate_record(check, predict, calibrating)
+        check = check_record(scaled_cube(cube, factors), scaled_layout(layout, factors), checking)
+        prepared = self._calibrated(check, factors, calibrating, cancellation)
+        return self.fill_part(prepared, cube, names, max_gap=max_gap, progress=filling, cancellation=cancellation)
+
+    def prepare(
+        self,
+        source: Source,
+        found: Survey,
+        progress: Progress | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> Prepared:
+        """Return what is needed to fill any part of a record of several blocks.
+
+        A general network is measured and calibrated on parts of the record, drawn by its survey.
+
+        Args:
+            source: the record.
+            found: the survey of the record.
+            progress: called with (parts done, parts in all).
+            cancellation: ends the work.
+
+        Raises:
+            NothingObservedError: no variable has a value.
+            StructureError: the record has more variables or sites than a general network takes.
+        """
+        if not self.layout.general:
+            return Prepared(self.layout, {}, None, None)
+        layout = compose_layout(found.outline)
+        stds = {name: scale_by(v.summary, square_root=False).std for name, v in found.variables.items()}
+        factors = factors_by(stds)
+        check = check_source(
+            ScaledSource(source, factors), found.scaled(factors), scaled_layout(layout, factors), progress
+        )
+        return self._calibrated(check, factors, None, cancellation or Cancellation())
+
+    def _calibrated(
+        self, check: SelfCheck, factors: Mapping[str, float], progress: Progress | None, cancellation: Cancellation
+    ) -> Prepared:
+        predict = LostWindows(OnnxPredictor(self.graphs, cancellation, check.context), check.context)
+        return Prepared(check.layout, factors, replace(check, draws=()), calibrate_record(check, predict, progress))
+
+    def fill_part(
+        self,
+        prepared: Prepared,
+        part: WaterCube,
+        names: Sequence[str],
+        *,
+        max_gap: int | None = None,
+        only: Mapping[str, np.ndarray] | None = None,
+        progress: Progress | None = None,
+        cancellation: Cancellation | None = None,
+    ) -> Outcome:
+        """Fill the gaps of a part of a record; see `reconstruct` for the arguments and errors."""
+        cancellation = cancellation or Cancellation()
+        if prepared.check is None or prepared.use is None:
+            predictor = OnnxPredictor(self.graphs, cancellation)
+            filled = reconstruct(
+                part,
+                prepared.layout,
+                predictor,
+                names=names,
+                max_gap=max_gap,
+                only=only,
+                calibration=self.manifest.calibration,
+                progress=progress,
+            )
+            return Outcome(filled, predictor.encode_s, predictor.decode_s)
+        context, use, factors = prepared.check.context, prepared.use, prepared.factors
+        predictor = OnnxPredictor(self.graphs, cancellation, context)
         filled = reconstruct(
-            cube,
-            check.layout,
-            WeightedPredictor(predict, use),
+            scaled_cube(part, factors),
+            prepared.layout,
+            WeightedPredictor(LostWindows(predictor, context), use),
             names=names,
             max_gap=max_gap,
+            only=only,
             calibration=use.calibration,
-            guesser=check.guess,
-            progress=filling,
+            guesser=prepared.check.guess,
+            progress=progress,
         )
-        said = {
-            n: replace(unscaled_fill(f, factors[n]), attributes=use.attributes(n, factors[n]))
-            for n, f in filled.items()
-        }
+        said = {n: replace(unscaled_fill(f, factors[n]), attributes=prepared.attributes(n)) for n, f in filled.items()}
         return Outcome(said, predictor.encode_s, predictor.decode_s, use.summary)
+
+    def fill_block(
+        self,
+        prepared: Prepared,
+        source: Source,
+        found: Survey,
+        block: Block,
+        names: Sequence[str],
+        max_gap: int | None,
+        cancellation: Cancellation | None = None,
+    ) -> tuple[dict[str, Piece], Outcome]:
+        """Fill the core of one block of a record, and return the piece of each variable.
+
+        Args:
+            prepared: what `prepare` returned.
+            source: the record.
+            found: the survey of the record.
+            block: the block.
+            names: the variables to fill.
+            max_gap: longest gap to fill, in time steps, counted beyond the block; None for any length.
+            cancellation: ends the work.
+        """
+        part = read_part(source, block.around, found)
+        only = requested_in_core(source, found, block, part, names, max_gap)
+        present = [name for name in names if name in found.variables]
+        if any(wanted.any() for wanted in only.values()):
+            outcome = self.fill_part(prepared, part, present, only=only, cancellation=cancellation)
+        else:
+            outcome = Outcome({name: unfilled(part, name) for name in present}, 0.0, 0.0)
+        return {name: cut_piece(fill, block, source.axes) for name, fill in outcome.filled.items()}, outcome
+
+    def _run_blocks(
+        self,
+        prepared: Prepared,
+        source: Source,
+        found: Survey,
+        blocks: Sequence[Block],
+        names: Sequence[str],
+        max_gap: int | None,
+        progress: Progress | None,
+        cancellation: Cancellation,
+    ) -> Outcome:
+        """Fill a record in memory block by block."""
+        pieces: dict[str, list[Piece]] = {}
+        encode_s = decode_s = 0.0
+        for block in reported(blocks, progress):
+            made, outcome = self.fill_block(prepared, source, found, block, names, max_gap, cancellation)
+            for name, piece in made.items():
+                pieces.setdefault(name, []).append(piece)
+            encode_s, decode_s = encode_s + outcome.encode_s, decode_s + outcome.decode_s
+        num_sites = {name: len(source.axes.sites) for name in found.outline.named("series")}
+        filled = {
+            name: replace(
+                mix_pieces(of_name, whole(source.axes.shape), num_sites.get(name)), attributes=prepared.attributes(name)
+            )
+            for name, of_name in pieces.items()
+        }
+        return Outcome(filled, encode_s, decode_s, prepared.summary)
 
 
 def load_model(bundle: Bundle, runtime: Runtime) -> Model:

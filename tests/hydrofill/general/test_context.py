@@ -29,7 +29,7 @@ def context_of(cube: WaterCube, of: WaterCube | None = None) -> Context:
     layout = compose_layout(of or cube)
     scales = {s.name: scale_of(cube.variables[s.name].values, s.transform == "sqrt") for s in layout.variables}
     stacks = {s.name: fit_stack([], len(MEASURED_GUESSES))[0] for s in layout.variables}
-    return describe(cube, layout, stacks, scales)
+    return describe([cube], layout, stacks, scales, cube.variables)
 
 
 def descriptor(context: Context, number: int = 0) -> dict[str, float]:

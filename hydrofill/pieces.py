@@ -1,0 +1,179 @@
+"""Pieces of a fill: what one block filled of one variable, and how overlapping pieces are mixed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hydrofill.blocks import Block, Box
+from hydrofill.cube import WaterCube
+from hydrofill.guesses.interpolation import gap_lengths
+from hydrofill.reconstruct import FILLED, OBSERVED, OUTSIDE, REFUSED, FilledVariable
+from hydrofill.survey import Source, Survey, read_part
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """The fill of one variable in the core of one block.
+
+    box: the core. sites: (N,) int, the sites of the piece; None for a grid. flag: int8, (T, H, W) or (T, N). mean, std:
+    float32, values of the cells with the flag FILLED, in their order. steps: (T,) float64, weights of the steps. place:
+    (H, W) or (N,) float64, weights of the cells or sites.
+    """
+
+    box: Box
+    sites: np.ndarray | None
+    flag: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+    steps: np.ndarray
+    place: np.ndarray
+
+    def part(self, steps: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return flag, mean and standard deviation, float64 and NaN where not filled, of some steps of the piece."""
+        before = int(np.count_nonzero(self.flag[: steps.start] == FILLED))
+        flag = np.asarray(self.flag[steps])
+        filled = flag == FILLED
+        number = int(np.count_nonzero(filled))
+        mean, std = (np.full(flag.shape, np.nan) for _ in range(2))
+        mean[filled] = self.mean[before : before + number]
+        std[filled] = self.std[before : before + number]
+        return flag, mean, std
+
+
+def cut_piece(filled: FilledVariable, block: Block, axes: WaterCube) -> Piece:
+    """Return the core of the fill of what a block reads.
+
+    Args:
+        filled: the fill of what the block reads.
+        block: the block.
+        axes: the axes of the whole record.
+    """
+    cut = _core_index(block, axes, filled.flag.ndim)
+    steps, y, x = block.weights()
+    if filled.flag.ndim == 3:
+        sites, place = None, y[:, None] * x[None, :]
+    else:
+        sites = np.flatnonzero(axes.sites_in(block.core.y, block.core.x))
+        place = np.ones(len(sites))
+        weighted = ((y, axes.y, axes.sites.y, block.core.y), (x, axes.x, axes.sites.x, block.core.x))
+        for weight, axis, where, core in weighted:
+            if len(axis):
+                place = place * weight[np.abs(axis[:, None] - where[sites][None]).argmin(axis=0) - core.start]
+    flag = np.ascontiguousarray(filled.flag[cut])
+    at = flag == FILLED
+    return Piece(block.core, sites, flag, filled.mean[cut][at], filled.std[cut][at], steps, place)
+
+
+def mix_pieces(pieces: Sequence[Piece], box: Box, num_sites: int | None) -> FilledVariable:
+    """Return the fill of one variable in a box: where pieces overlap, the moments of their weighted mixture.
+
+    The pieces count in their order, so that the same pieces give the same bits.
+
+    Args:
+        pieces: all pieces that overlap the box, perhaps among others.
+        box: a part of the record; of a series, its steps alone count.
+        num_sites: number of sites of the record for a series, None for a grid.
+    """
+    shape = box.shape if num_sites is None else (box.shape[0], num_sites)
+    flag, weight, mean = np.full(shape, OUTSIDE), np.zeros(shape), np.zeros(shape)
+    parts = []
+    for piece in pieces:
+        cells = _meeting(piece, box)
+        if cells is None:
+            continue
+        into, steps, place = cells
+        of_piece, means, stds = (values[(slice(None), *place)] for values in piece.part(steps))
+        share = piece.steps[steps].reshape(-1, *[1] * piece.place.ndim) * piece.place[place]
+        share = np.where(of_piece == FILLED, share, 0.0)
+        flag[into] = np.where(flag[into] == FILLED, FILLED, of_piece)
+        weight[into] += share
+        mean[into] += share * np.nan_to_num(means)
+        parts.append((into, share, means, stds))
+    filled = weight > 0
+    mean = np.where(filled, mean / np.where(filled, weight, 1.0), np.nan)
+    variance = np.zeros(shape)
+    for into, share, means, stds in parts:
+        apart = np.where(share > 0, stds**2 + (means - mean[into]) ** 2, 0.0)
+        variance[into] += share * apart
+    std = np.sqrt(variance / np.where(filled, weight, 1.0))
+    std = np.where(filled, std, np.where(flag == OBSERVED, 0.0, np.nan))
+    return FilledVariable(mean.astype(np.float32), std.astype(np.float32), flag)
+
+
+def _meeting(
+    piece: Piece, box: Box
+) -> tuple[tuple[slice | np.ndarray, ...], slice, tuple[slice | np.ndarray, ...]] | None:
+    """Return where a piece lies in a box: index in the box, steps of the piece, cells or sites of the piece.
+
+    None where they do not meet.
+    """
+    axes = 3 if piece.sites is None else 1
+    shared = [
+        slice(max(p.start, b.start), min(p.stop, b.stop)) for p, b in zip(piece.box[:axes], box[:axes], strict=True)
+    ]
+    if any(s.start >= s.stop for s in shared):
+        return None
+    in_box, in_piece = (
+        tuple(slice(s.start - o.start, s.stop - o.start) for s, o in zip(shared, outer[:axes], strict=True))
+        for outer in (box, piece.box)
+    )
+    if piece.sites is None:
+        return in_box, in_piece[0], in_piece[1:]
+    return (in_box[0], piece.sites), in_piece[0], (slice(None),)
+
+
+def requested_in_core(
+    source: Source, found: Survey, block: Block, part: WaterCube, names: Sequence[str], max_gap: int | None
+) -> dict[str, np.ndarray]:
+    """Return which cells of what a block reads are to be filled: the gaps of the core that are not too long, bool.
+
+    Args:
+        source: the record, of which more steps are read where gaps may be longer than the block.
+        found: the survey of the record.
+        block: the block.
+        part: what the block reads.
+        names: the variables to fill; those without any value in the record are left out.
+        max_gap: longest gap to fill, in time steps; None for any length.
+    """
+    requested = {}
+    time, y, x = block.around
+    if max_gap is None:
+        wide, inner = part, slice(0, len(part.time))
+    else:
+        before, after = max(0, block.core.time.start - max_gap), block.core.time.stop + max_gap
+        steps = slice(min(before, time.start), min(max(after, time.stop), len(source.axes.time)))
+        wide = part if steps == time else read_part(source, Box(steps, y, x), found)
+        inner = slice(time.start - steps.start, time.stop - steps.start)
+    for name in names:
+        if name not in found.variables:
+            continue
+        gaps = wide.gaps(name)
+        if max_gap is not None:
+            gaps = gaps & (gap_lengths(gaps) <= max_gap)
+        gaps, core = gaps[inner], np.zeros(part.variables[name].values.shape, bool)
+        at = _core_index(block, source.axes, core.ndim)
+        core[at] = gaps[at]
+        requested[name] = core
+    return requested
+
+
+def unfilled(part: WaterCube, name: str) -> FilledVariable:
+    """Return the fill of a variable of which no gap is filled."""
+    valid = part.variables[name].valid
+    return FilledVariable(
+        np.full(valid.shape, np.nan, np.float32),
+        np.where(valid, np.float32(0), np.float32(np.nan)),
+        np.where(valid, OBSERVED, np.where(part.inside(name), REFUSED, OUTSIDE)),
+    )
+
+
+def _core_index(block: Block, axes: WaterCube, ndim: int) -> tuple[slice | np.ndarray, ...]:
+    """Return the index of the core in what a block reads, of a grid (T, H, W) or of series (T, N)."""
+    core = block.core.within(block.around)
+    if ndim == 3:
+        return tuple(core)
+    read, sites = (np.flatnonzero(axes.sites_in(box.y, box.x)) for box in (block.around, block.core))
+    return core.time, np.searchsorted(read, sites)

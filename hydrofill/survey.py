@@ -1,0 +1,135 @@
+"""Survey a record of any size in one pass: its moments, and where and when its variables have values.
+
+A survey reads a record a few frames at a time, and depends neither on how many nor on how the record is stored: sums
+are those of whole steps, added up in the order of time.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+
+from hydrofill.blocks import Box, slabs
+from hydrofill.cube import WaterCube
+from hydrofill.outline import Outline
+from hydrofill.progress import Progress, reported
+from hydrofill.specification import specify_static
+from hydrofill.summary import N_SUMS, Summary, summarise, sums_of_steps
+
+SLAB_VALUES = 4_000_000  # values of a variable that a survey reads at a time
+BAND_VALUES = 250_000  # values of a frame that are summed at a time
+
+
+class Source(Protocol):
+    """A record that is read in parts, for example a file."""
+
+    @property
+    def axes(self) -> WaterCube:
+        """The axes of the record, without any variable."""
+
+    @property
+    def grid_units(self) -> str:
+        """Units of the grid's coordinates, "" where unknown."""
+
+    def read(self, box: Box) -> WaterCube:
+        """Return a part of the record, with the sites whose nearest cell is in the part."""
+
+
+@dataclass(frozen=True, eq=False)
+class CubeSource:
+    """A record in memory as a source."""
+
+    cube: WaterCube
+    grid_units: str = ""
+
+    @property
+    def axes(self) -> WaterCube:
+        """The axes of the record."""
+        return replace(self.cube, variables={}, domain={})
+
+    def read(self, box: Box) -> WaterCube:
+        """Return a part of the record."""
+        return self.cube.window(*box)
+
+
+@dataclass(frozen=True, eq=False)
+class SurveyedVariable:
+    """A variable in a survey.
+
+    summary: of its observed values. inside: (H, W) or (N,) bool, where it has values at any time, or where its domain
+    says. seen: (T,) number of values at each step.
+    """
+
+    summary: Summary
+    inside: np.ndarray
+    seen: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """A survey: the outline of the record, and by name each variable that has a value."""
+
+    outline: Outline
+    variables: Mapping[str, SurveyedVariable]
+
+    def scaled(self, factors: Mapping[str, float]) -> Survey:
+        """Return the survey of the same record with the variables in `factors` multiplied."""
+        scaled = {n: replace(v, summary=v.summary.scaled(factors[n])) for n, v in self.variables.items()}
+        return replace(self, variables=scaled)
+
+    def seed(self, name: str) -> int:
+        """Return a seed that depends on the name of a variable and on where and when the variable is observed."""
+        variable = self.variables[name]
+        content = np.packbits(variable.inside).tobytes() + variable.seen.astype("<i8").tobytes()
+        return zlib.crc32(content, zlib.crc32(name.encode()))
+
+
+def survey(source: Source, progress: Progress | None = None) -> Survey:
+    """Read a whole record once, and return its survey; `progress` is called with (slabs done, slabs in all)."""
+    sums: dict[str, list[np.ndarray]] = {}
+    extremes: dict[str, list[np.ndarray]] = {}
+    inside: dict[str, np.ndarray] = {}
+    axes, part = source.axes, source.axes
+    for box in reported(list(slabs(axes.shape, SLAB_VALUES)), progress):
+        part = source.read(box)
+        for name, variable in part.of_kind("grid", "series").items():
+            of_part = [_sums(step) for step in variable.values]
+            sums.setdefault(name, []).extend(total for total, _ in of_part)
+            extremes.setdefault(name, []).extend(ends for _, ends in of_part)
+            inside[name] = inside.get(name, np.False_) | part.inside(name)
+    found = {}
+    for name in sums:
+        of_steps = np.stack(sums[name])
+        if of_steps[:, 0].any():
+            summary = summarise(of_steps, np.stack(extremes[name]))
+            found[name] = SurveyedVariable(summary, inside[name], of_steps[:, 0].astype(np.int64))
+    described = [(specify_static(part.variables[name]), variable.summary) for name, variable in found.items()]
+    static = list(part.of_kind("static_grid", "static_site").values())
+    outline = Outline(axes.time, axes.y, axes.x, axes.sites, described, static, source.grid_units)
+    return Survey(outline, found)
+
+
+def _sums(step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sums (N_SUMS,) and the extremes (2,) of one step, (H, W) or (N,), band by band."""
+    flat = step.reshape(-1)
+    total, ends = np.zeros(N_SUMS), np.array([np.inf, -np.inf])
+    for start in range(0, len(flat), BAND_VALUES):
+        (of_band,), ((low, high),) = sums_of_steps(flat[None, start : start + BAND_VALUES])
+        total += of_band
+        ends = np.array([min(ends[0], low), max(ends[1], high)])
+    return total, ends
+
+
+def read_part(source: Source, box: Box, found: Survey) -> WaterCube:
+    """Return a part of a record in which each variable has the domain that the survey found."""
+    part = source.read(box)
+    sites = np.flatnonzero(source.axes.sites_in(box.y, box.x))
+    domain = {
+        name: variable.inside[sites] if variable.inside.ndim == 1 else variable.inside[box.y, box.x]
+        for name, variable in found.variables.items()
+    }
+    return replace(part, domain=domain)
