@@ -19,8 +19,8 @@ class Piece:
     """The fill of one variable in the core of one block.
 
     box: the core. sites: (N,) int, the sites of the piece; None for a grid. flag: int8, (T, H, W) or (T, N). mean, std:
-    float32, values of the cells with the flag FILLED, in their order. steps: (T,) float64, weights of the steps. place:
-    (H, W) or (N,) float64, weights of the cells or sites.
+    float32, values of the cells with the flag FILLED, in their order. ends: (T + 1,) int, number of those cells before
+    each step. steps: (T,) float64, weights of the steps. place: (H, W) or (N,) float64, weights of the cells or sites.
     """
 
     box: Box
@@ -28,18 +28,17 @@ class Piece:
     flag: np.ndarray
     mean: np.ndarray
     std: np.ndarray
+    ends: np.ndarray
     steps: np.ndarray
     place: np.ndarray
 
     def part(self, steps: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return flag, mean and standard deviation, float64 and NaN where not filled, of some steps of the piece."""
-        before = int(np.count_nonzero(self.flag[: steps.start] == FILLED))
         flag = np.asarray(self.flag[steps])
         filled = flag == FILLED
-        number = int(np.count_nonzero(filled))
+        first, last = self.ends[steps.start], self.ends[steps.stop]
         mean, std = (np.full(flag.shape, np.nan) for _ in range(2))
-        mean[filled] = self.mean[before : before + number]
-        std[filled] = self.std[before : before + number]
+        mean[filled], std[filled] = self.mean[first:last], self.std[first:last]
         return flag, mean, std
 
 
@@ -52,8 +51,15 @@ def cut_piece(filled: FilledVariable, block: Block, axes: WaterCube) -> Piece:
         axes: the axes of the whole record.
     """
     cut = _core_index(block, axes, filled.flag.ndim)
+    flag = np.ascontiguousarray(filled.flag[cut])
+    at = flag == FILLED
+    return make_piece(block, axes, flag, filled.mean[cut][at], filled.std[cut][at])
+
+
+def make_piece(block: Block, axes: WaterCube, flag: np.ndarray, mean: np.ndarray, std: np.ndarray) -> Piece:
+    """Return the piece of a block with these flags and with these values of its filled cells; see `Piece`."""
     steps, y, x = block.weights()
-    if filled.flag.ndim == 3:
+    if flag.ndim == 3:
         sites, place = None, y[:, None] * x[None, :]
     else:
         sites = np.flatnonzero(axes.sites_in(block.core.y, block.core.x))
@@ -62,9 +68,9 @@ def cut_piece(filled: FilledVariable, block: Block, axes: WaterCube) -> Piece:
         for weight, axis, where, core in weighted:
             if len(axis):
                 place = place * weight[np.abs(axis[:, None] - where[sites][None]).argmin(axis=0) - core.start]
-    flag = np.ascontiguousarray(filled.flag[cut])
-    at = flag == FILLED
-    return Piece(block.core, sites, flag, filled.mean[cut][at], filled.std[cut][at], steps, place)
+    of_steps = np.array([np.count_nonzero(of_step == FILLED) for of_step in flag], np.int64)
+    ends = np.concatenate([[0], np.cumsum(of_steps)])
+    return Piece(block.core, sites, flag, mean, std, ends, steps, place)
 
 
 def mix_pieces(pieces: Sequence[Piece], box: Box, num_sites: int | None) -> FilledVariable:

@@ -54,7 +54,7 @@ class Summary:
         return self.highest <= ceiling + NOISE * self.std
 
     def scaled(self, factor: float) -> Summary:
-        """Return the summary of the same values multiplied by a positive factor, without counts of ones and hundreds."""
+        """Return the summary of the values times a positive factor, without the shares of ones and hundreds."""
         root = math.sqrt(factor)
         return replace(
             self,

@@ -60,13 +60,26 @@ class CubeSource:
 class SurveyedVariable:
     """A variable in a survey.
 
-    summary: of its observed values. inside: (H, W) or (N,) bool, where it has values at any time, or where its domain
-    says. seen: (T,) number of values at each step.
+    sums: (T, N_SUMS) float64, of its observed values at each step. extremes: (T, 2), the lowest and the highest.
+    inside: (H, W) or (N,) bool, where it has values at any time, or where its domain says. factor: what the values
+    count multiplied by.
     """
 
-    summary: Summary
+    sums: np.ndarray
+    extremes: np.ndarray
     inside: np.ndarray
-    seen: np.ndarray
+    factor: float = 1.0
+
+    @property
+    def summary(self) -> Summary:
+        """The summary of the observed values."""
+        found = summarise(self.sums, self.extremes)
+        return found if self.factor == 1 else found.scaled(self.factor)
+
+    @property
+    def seen(self) -> np.ndarray:
+        """Number of values at each step, (T,) int."""
+        return self.sums[:, 0].astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +91,7 @@ class Survey:
 
     def scaled(self, factors: Mapping[str, float]) -> Survey:
         """Return the survey of the same record with the variables in `factors` multiplied."""
-        scaled = {n: replace(v, summary=v.summary.scaled(factors[n])) for n, v in self.variables.items()}
+        scaled = {name: replace(v, factor=v.factor * factors[name]) for name, v in self.variables.items()}
         return replace(self, variables=scaled)
 
     def seed(self, name: str) -> int:
@@ -93,24 +106,25 @@ def survey(source: Source, progress: Progress | None = None) -> Survey:
     sums: dict[str, list[np.ndarray]] = {}
     extremes: dict[str, list[np.ndarray]] = {}
     inside: dict[str, np.ndarray] = {}
-    axes, part = source.axes, source.axes
-    for box in reported(list(slabs(axes.shape, SLAB_VALUES)), progress):
+    for box in reported(list(slabs(source.axes.shape, SLAB_VALUES)), progress):
         part = source.read(box)
         for name, variable in part.of_kind("grid", "series").items():
             of_part = [_sums(step) for step in variable.values]
             sums.setdefault(name, []).extend(total for total, _ in of_part)
             extremes.setdefault(name, []).extend(ends for _, ends in of_part)
             inside[name] = inside.get(name, np.False_) | part.inside(name)
-    found = {}
-    for name in sums:
-        of_steps = np.stack(sums[name])
-        if of_steps[:, 0].any():
-            summary = summarise(of_steps, np.stack(extremes[name]))
-            found[name] = SurveyedVariable(summary, inside[name], of_steps[:, 0].astype(np.int64))
-    described = [(specify_static(part.variables[name]), variable.summary) for name, variable in found.items()]
-    static = list(part.of_kind("static_grid", "static_site").values())
-    outline = Outline(axes.time, axes.y, axes.x, axes.sites, described, static, source.grid_units)
-    return Survey(outline, found)
+    found = {n: SurveyedVariable(np.stack(of_steps), np.stack(extremes[n]), inside[n]) for n, of_steps in sums.items()}
+    return outline_survey(source, found)
+
+
+def outline_survey(source: Source, variables: Mapping[str, SurveyedVariable]) -> Survey:
+    """Return the survey of a record whose variables were surveyed; those without any value are left out."""
+    axes = source.axes
+    first = source.read(Box(slice(0, 1), slice(0, len(axes.y)), slice(0, len(axes.x))))
+    found = {name: variable for name, variable in variables.items() if variable.seen.any()}
+    described = [(specify_static(first.variables[name]), variable.summary) for name, variable in found.items()]
+    static = list(first.of_kind("static_grid", "static_site").values())
+    return Survey(Outline(axes.time, axes.y, axes.x, axes.sites, described, static, source.grid_units), found)
 
 
 def _sums(step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -69,13 +69,8 @@ def read_dataset(
     """
     if dimensions is None:
         dimensions = recognise(dataset)
-    chosen = match_variables(dataset, layout) if layout else _all_readable(dataset, dimensions)
-    if not chosen:
-        expected = f"some of {[s.name for s in layout.variables]}" if layout else "dimensions such as (time, y, x)"
-        raise UnknownVariableError(
-            "the dataset has no variable that can be used", got=sorted(map(str, dataset.data_vars)), expected=expected
-        )
-    used = _dimensions_of(dataset, dimensions, chosen.values())
+    chosen = choose_variables(dataset, layout, dimensions)
+    used = dimensions_of(dataset, dimensions, chosen.values())
     _, time_coordinate = find_time(dataset, used)
     y, x, site = (one_of(used, axis) for axis in ("y", "x", "site"))
     variables, converted = {}, {}
@@ -97,6 +92,23 @@ def read_dataset(
         _check_grid_units(grid_units, layout.place)
         cube = with_model_domain(cube, layout)
     return Reading(cube, dimensions, chosen, converted, grid_units)
+
+
+def choose_variables(
+    dataset: xr.Dataset, layout: Layout | None, dimensions: Mapping[str, Dimension]
+) -> dict[str, str]:
+    """Return the variables that are read, by name in the cube, with the name in `dataset`; see `read_dataset`.
+
+    Raises:
+        UnknownVariableError: no variable can be used.
+    """
+    chosen = match_variables(dataset, layout) if layout else _all_readable(dataset, dimensions)
+    if not chosen:
+        expected = f"some of {[s.name for s in layout.variables]}" if layout else "dimensions such as (time, y, x)"
+        raise UnknownVariableError(
+            "the dataset has no variable that can be used", got=sorted(map(str, dataset.data_vars)), expected=expected
+        )
+    return chosen
 
 
 def write_fill(
@@ -177,7 +189,7 @@ def _all_readable(dataset: xr.Dataset, dimensions: Mapping[str, Dimension]) -> d
     return {name: name for name, classification in found.items() if classification.kind is not None}
 
 
-def _dimensions_of(dataset: xr.Dataset, dimensions: Mapping[str, Dimension], sources: Iterable[str]) -> list[Dimension]:
+def dimensions_of(dataset: xr.Dataset, dimensions: Mapping[str, Dimension], sources: Iterable[str]) -> list[Dimension]:
     """Return the recognised dimensions of these variables, each once, in the order in which they occur."""
     names = dict.fromkeys(str(d) for source in sources for d in dataset.variables[source].dims)
     return [dimensions[name] for name in names if name in dimensions]

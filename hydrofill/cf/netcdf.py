@@ -38,7 +38,7 @@ def read_netcdf(source: Path | bytes) -> xr.Dataset:
     """
     if isinstance(source, bytes):
         return _decode_cf(_load(io.BytesIO(source), _engine_for(source[:8])))
-    return _decode_cf(_load(source, _engine_of(source)))
+    return _decode_cf(_load(source, engine_of(source)))
 
 
 @contextmanager
@@ -50,16 +50,27 @@ def open_netcdf(source: Path) -> Iterator[xr.Dataset]:
         CoordinateError, StructureError: the metadata cannot be understood; names the variable.
         OSError: the file cannot be opened.
     """
-    engine = _engine_of(source)
+    engine = engine_of(source)
     try:
         raw = xr.open_dataset(source, engine=engine, decode_cf=False)
     except Exception as error:  # damaged files make the libraries raise anything
         raise UnreadableError("the NetCDF file cannot be read; it may be damaged", where=source.name) from error
     with raw:
-        yield _decode(raw, load=False)
+        yield decode_lazily(raw)
 
 
-def _engine_of(source: Path) -> Engine:
+def decode_lazily(raw: xr.Dataset) -> xr.Dataset:
+    """Decode a dataset by CF as `read_netcdf` does; values of numeric variables are read when they are used.
+
+    Raises:
+        CoordinateError, StructureError: the metadata cannot be understood or written; names the variable.
+    """
+    check_writable(raw)
+    return _with_texts(_decode(raw, load=False))
+
+
+def engine_of(source: Path) -> Engine:
+    """Return what reads a NetCDF file; see `open_netcdf` for errors."""
     with source.open("rb") as file:
         return _engine_for(file.read(8))
 
@@ -95,11 +106,11 @@ def _load(content: Path | io.BytesIO, engine: Engine) -> xr.Dataset:
             dataset.load()
     except Exception as error:  # damaged files make the libraries raise anything
         raise UnreadableError("the NetCDF file cannot be read; it may be damaged") from error
-    _check_writable(dataset)
+    check_writable(dataset)
     return dataset
 
 
-def _check_writable(dataset: xr.Dataset) -> None:
+def check_writable(dataset: xr.Dataset) -> None:
     """Turn attributes that must be text into text, in place.
 
     Raises:
@@ -147,7 +158,11 @@ def _text(text: str, where: str) -> str:
 
 
 def _decode_cf(raw: xr.Dataset) -> xr.Dataset:
-    dataset = _decode(raw, load=True)
+    return _with_texts(_decode(raw, load=True))
+
+
+def _with_texts(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a decoded dataset with valid texts; checks its dates."""
     for name, variable in dataset.variables.items():
         if variable.dtype.kind in "OU" and all(isinstance(value, str) for value in variable.values.flat):
             texts = [_text(value, str(name)) for value in variable.values.flat]
