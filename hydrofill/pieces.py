@@ -56,7 +56,14 @@ def cut_piece(filled: FilledVariable, block: Block, axes: WaterCube) -> Piece:
     return make_piece(block, axes, flag, filled.mean[cut][at], filled.std[cut][at])
 
 
-def make_piece(block: Block, axes: WaterCube, flag: np.ndarray, mean: np.ndarray, std: np.ndarray) -> Piece:
+def make_piece(
+    block: Block,
+    axes: WaterCube,
+    flag: np.ndarray,
+    mean: np.ndarray,
+    std: np.ndarray,
+    ends: np.ndarray | None = None,
+) -> Piece:
     """Return the piece of a block with these flags and with these values of its filled cells; see `Piece`."""
     steps, y, x = block.weights()
     if flag.ndim == 3:
@@ -68,8 +75,9 @@ def make_piece(block: Block, axes: WaterCube, flag: np.ndarray, mean: np.ndarray
         for weight, axis, where, core in weighted:
             if len(axis):
                 place = place * weight[np.abs(axis[:, None] - where[sites][None]).argmin(axis=0) - core.start]
-    of_steps = np.array([np.count_nonzero(of_step == FILLED) for of_step in flag], np.int64)
-    ends = np.concatenate([[0], np.cumsum(of_steps)])
+    if ends is None:
+        of_steps = np.array([np.count_nonzero(of_step == FILLED) for of_step in flag], np.int64)
+        ends = np.concatenate([[0], np.cumsum(of_steps)])
     return Piece(block.core, sites, flag, mean, std, ends, steps, place)
 
 

@@ -39,7 +39,7 @@ class DatasetSource:
     record: WaterCube
     skip_bad: bool = False
     ahead_values: int = 0
-    kept: dict[Box, xr.Dataset] = field(default_factory=dict)
+    kept: dict[tuple[int, ...], xr.Dataset] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -107,10 +107,32 @@ class DatasetSource:
         ahead = Box(box.time, box.y, slice(0, len(self.record.x)))
         if ahead == box or int(np.prod(ahead.shape)) > self.ahead_values:
             return self._load(box)
-        if ahead not in self.kept:
+        key = (box.time.start, box.time.stop, box.y.start, box.y.stop)
+        if key not in self.kept:
             self.kept.clear()
-            self.kept[ahead] = self._load(ahead)
-        return self.kept[ahead].isel(self._index(box.within(ahead)))
+            self.kept[key] = self._load(ahead)
+        return self.kept[key].isel(self._index(box.within(ahead)))
+
+    def values(self, name: str, cells: Mapping[str, slice]) -> np.ndarray:
+        """Return values of one variable of the dataset by slices of its dimensions, as they are stored.
+
+        Raises:
+            UnreadableError: a chunk cannot be read.
+        """
+        array = self.dataset[name].isel(cells)
+        try:
+            with dask.config.set(scheduler="synchronous"):
+                return np.asarray(array.values)
+        except Exception:  # noqa: BLE001 (damaged files make the libraries raise anything)
+            return self._load_by_chunk(name, array, {dim: cut.start for dim, cut in cells.items()}).values
+
+    def box_of(self, cells: Mapping[str, slice]) -> Box:
+        """Return the part of the record in slices of the dataset's dimensions; whole along those not named."""
+        box = [slice(0, n) for n in self.record.shape]
+        for dimension in self.used:
+            if dimension.axis in AXES and dimension.name in cells:
+                box[AXES.index(dimension.axis)] = cells[dimension.name]
+        return Box(*box)
 
     def _index(self, box: Box) -> dict[str, slice]:
         return {d.name: box[AXES.index(d.axis)] for d in self.used if d.axis in AXES}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any, Protocol
 
 import numpy as np
 import xarray as xr
@@ -27,6 +28,15 @@ from hydrofill.cube import DIMS, Sites, Variable, WaterCube, no_sites
 from hydrofill.errors import CoordinateError, StructureError, UnitsError, UnknownVariableError
 from hydrofill.layout import Layout, Place, VariableSpec
 from hydrofill.reconstruct import FILLED, FLAG_MEANINGS, FilledVariable
+
+
+class Array(Protocol):
+    """An array in memory, or one that is computed when it is written."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of its values."""
+
 
 STEP_TOLERANCE = 0.15  # relative; calendar months differ from their mean length by up to 8 %
 NO_GRID = np.array([], dtype=np.float64)
@@ -94,9 +104,7 @@ def read_dataset(
     return Reading(cube, dimensions, chosen, converted, grid_units)
 
 
-def choose_variables(
-    dataset: xr.Dataset, layout: Layout | None, dimensions: Mapping[str, Dimension]
-) -> dict[str, str]:
+def choose_variables(dataset: xr.Dataset, layout: Layout | None, dimensions: Mapping[str, Dimension]) -> dict[str, str]:
     """Return the variables that are read, by name in the cube, with the name in `dataset`; see `read_dataset`.
 
     Raises:
@@ -137,31 +145,58 @@ def write_fill(
         source = reading.source[name]
         original, convert = dataset.variables[source], reading.converted[name]
         order = ordered_dims(original, reading.dimensions, reading.cube.variables[name].kind)
+        flag = as_in_dataset(fill.flag, original, order)
+        mean = as_in_dataset(fill.mean, original, order)
+        values = filled_values(original.values, mean, flag, convert, only_gaps)
+        std = as_in_dataset(convert.invert_std(fill.std), original, order).astype(np.float32, copy=False)
+        made |= filled_variables(original, source, values, std if uncertainty else None, flag, fill.attributes)
+    return with_filled(dataset, made, filled, provenance)
 
-        def as_in_dataset(
-            values: np.ndarray, original: xr.Variable = original, order: tuple[str, ...] = order
-        ) -> np.ndarray:
-            if original.dims == order:
-                return values
-            extra = tuple(d for d in original.dims if d not in order)  # all of length 1
-            widened = values.reshape(*(1 for _ in extra), *values.shape)
-            return xr.Variable((*extra, *order), widened).transpose(*original.dims).values
 
-        flag = as_in_dataset(fill.flag)
-        values = original.values
-        if np.issubdtype(values.dtype, np.floating):  # integers cannot be missing: nothing to fill
-            mean = as_in_dataset(convert.invert(fill.mean)).astype(values.dtype, copy=False)
-            kept = np.full_like(values, np.nan) if only_gaps else values
-            values = np.where(flag == FILLED, mean, kept)
-        companions = ([f"{source}_std"] if uncertainty else []) + [f"{source}_flag"]
-        attributes = {**_without_own(original.attrs), "ancillary_variables": " ".join(companions), **fill.attributes}
-        encoding = {"_FillValue": np.array(np.nan, values.dtype)} if values.dtype.kind == "f" else {}
-        made[source] = xr.Variable(original.dims, values, attributes, encoding)
-        if uncertainty:
-            std = as_in_dataset(convert.invert_std(fill.std)).astype(np.float32, copy=False)
-            made[f"{source}_std"] = xr.Variable(original.dims, std, _std_attributes(original, source))
-        made[f"{source}_flag"] = xr.Variable(original.dims, flag, _flag_attributes(source))
-    done = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} hydrofill: gaps of {', '.join(filled)} filled"
+def as_in_dataset(values: np.ndarray, original: xr.Variable, order: tuple[str, ...]) -> np.ndarray:
+    """Return values with dimensions in this order as values with the dimensions of the original variable."""
+    if original.dims == order:
+        return values
+    extra = tuple(d for d in original.dims if d not in order)  # all of length 1
+    widened = values.reshape(*(1 for _ in extra), *values.shape)
+    return xr.Variable((*extra, *order), widened).transpose(*original.dims).values
+
+
+def filled_values(
+    original: np.ndarray, mean: np.ndarray, flag: np.ndarray, convert: Conversion, only_gaps: bool
+) -> np.ndarray:
+    """Return the original values with the mean, in the model's units, where the flag says that a gap was filled."""
+    if not np.issubdtype(original.dtype, np.floating):  # integers cannot be missing: nothing to fill
+        return original
+    kept = np.full_like(original, np.nan) if only_gaps else original
+    return np.where(flag == FILLED, convert.invert(mean).astype(original.dtype, copy=False), kept)
+
+
+def filled_variables(
+    original: xr.Variable, source: str, values: Array, std: Array | None, flag: Array, attributes: Mapping[str, str]
+) -> dict[str, xr.Variable]:
+    """Return the variables that a filled variable becomes: V, V_std where there is one, and V_flag.
+
+    Args:
+        original: the variable in the dataset.
+        source: its name.
+        values, std, flag: with the dimensions of the original.
+        attributes: what is said of the fill in the attributes of V.
+    """
+    companions = ([] if std is None else [f"{source}_std"]) + [f"{source}_flag"]
+    described = {**_without_own(original.attrs), "ancillary_variables": " ".join(companions), **attributes}
+    encoding = {"_FillValue": np.array(np.nan, values.dtype)} if values.dtype.kind == "f" else {}
+    made = {source: xr.Variable(original.dims, values, described, encoding)}
+    if std is not None:
+        made[f"{source}_std"] = xr.Variable(original.dims, std, _std_attributes(original, source))
+    return made | {f"{source}_flag": xr.Variable(original.dims, flag, _flag_attributes(source))}
+
+
+def with_filled(
+    dataset: xr.Dataset, made: Mapping[str, xr.Variable], names: Iterable[str], provenance: Mapping[str, str]
+) -> xr.Dataset:
+    """Return `dataset` with the variables of a fill, its provenance, and a line in its history that names `names`."""
+    done = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} hydrofill: gaps of {', '.join(names)} filled"
     earlier = str(dataset.attrs.get("history", ""))
     out = dataset.assign(made)
     out.attrs = {

@@ -93,7 +93,7 @@ def write_netcdf(dataset: xr.Dataset) -> io.BytesIO:
     out = dataset.copy()
     out.encoding = {}
     for variable in out.variables.values():
-        variable.encoding = _kept(variable.encoding)
+        variable.encoding = kept_encoding(variable.encoding)
     content = io.BytesIO()
     out.to_netcdf(content, engine="h5netcdf")
     return content
@@ -203,7 +203,7 @@ def _undecodable(raw: xr.Dataset) -> Hashable | None:
     return None
 
 
-def _kept(encoding: Mapping[Any, Any]) -> dict[Any, Any]:
+def kept_encoding(encoding: Mapping[Any, Any]) -> dict[Any, Any]:
     """Return the parts of a variable's encoding with which the variable is written."""
     kept = {key: encoding[key] for key in KEPT_ENCODING if encoding.get(key) is not None}
     if "dtype" in kept and np.dtype(kept["dtype"]).kind not in "iuf":

@@ -63,7 +63,9 @@ def test_dataset_parsed_in_another_process_is_the_same(parser: Parser) -> None:
         assert there.identical(here)
         assert list(there.variables) == list(here.variables)
         for name, variable in here.variables.items():
-            np.testing.assert_equal(netcdf_files._kept(there[name].encoding), netcdf_files._kept(variable.encoding))
+            np.testing.assert_equal(
+                netcdf_files.kept_encoding(there[name].encoding), netcdf_files.kept_encoding(variable.encoding)
+            )
 
 
 def test_error_in_another_process_is_raised_here_with_the_same_text(parser: Parser) -> None:

@@ -1,0 +1,329 @@
+"""Fill files and stores of any size: survey, measure, fill block by block, write.
+
+A record of one block is filled in memory. A larger one is filled block by block into a folder of parts beside the
+output; what is complete there is kept when a fill is interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from hydrofill import __version__
+from hydrofill.archives.inputs import Input, find_input, open_input
+from hydrofill.archives.jobs import Job, fill_here, fill_in_processes, fill_on_cluster
+from hydrofill.archives.memory import ahead_values, workers_within
+from hydrofill.archives.output import FilledArchive, format_of, write_dataset
+from hydrofill.archives.parts import PLAN, DoneBlock, Parts
+from hydrofill.archives.reading import DatasetSource
+from hydrofill.blocks import Block, plan_blocks
+from hydrofill.bundle import Bundle
+from hydrofill.cf.axes import recognise
+from hydrofill.cf.netcdf import kept_encoding
+from hydrofill.cores import usable_cores
+from hydrofill.errors import ContractError, NothingObservedError, UnknownVariableError
+from hydrofill.filling import FillOptions, prepare_fill
+from hydrofill.inference.graphs import Runtime
+from hydrofill.inference.model import Model, Outcome, load_model
+from hydrofill.paths import FileRefusedError
+from hydrofill.progress import Progress
+from hydrofill.reconstruct import FILLED, FLAG_MEANINGS, OBSERVED, OUTSIDE, REFUSED, FilledVariable
+from hydrofill.survey import Survey, outline_survey, survey
+
+PARTS = ".parts"  # ending of the folder of parts beside the output
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Number of cells of one variable for each flag."""
+
+    name: str
+    observed: int
+    filled: int
+    refused: int
+    outside: int
+
+
+class Step(NamedTuple):
+    """Progress of a fill: what is being done, parts done and in all, and cells of filled variables in a part."""
+
+    doing: Literal["survey", "measure", "fill", "write"]
+    done: int
+    total: int
+    cells: int
+
+
+@dataclass(frozen=True)
+class ArchiveOptions:
+    """How an archive is filled; nothing here changes a value that is filled, but `skip_bad`.
+
+    memory: bytes that all processes together may use; None for no limit. workers: number of processes; None for one
+    for each core that fits into the memory. scheduler: address of a Dask scheduler, "dask://local" for a local
+    cluster, None for none. resume: go on with a fill that was interrupted. overwrite: replace an output that exists.
+    skip_bad: fill chunks that cannot be read like gaps. provider, threads: what runs the graphs.
+    """
+
+    memory: int | None = None
+    workers: int | None = None
+    scheduler: str | None = None
+    resume: bool = False
+    overwrite: bool = False
+    skip_bad: bool = False
+    provider: Literal["cpu", "cuda"] = "cpu"
+    threads: int | None = None
+
+
+def fill_archive(
+    source: str,
+    target: str,
+    bundle: Bundle,
+    options: FillOptions | None = None,
+    how: ArchiveOptions | None = None,
+    progress: Callable[[Step], None] | None = None,
+) -> list[Summary]:
+    """Fill the gaps of files or of a store, write `target`, and count the cells of each filled variable.
+
+    Args:
+        source: a NetCDF file, a pattern of NetCDF files that follow each other in time, or a Zarr store.
+        target: the NetCDF file or Zarr store to write.
+        bundle: the bundle that fills.
+        options: what to fill; every gap by default.
+        how: how it is filled.
+        progress: called after each part.
+
+    Raises:
+        FileRefusedError: a path cannot be read or must not be written, the memory is too little, or a fill cannot go on
+            because the input, the bundle or the options have changed.
+        ContractError: the data are damaged or do not suit the bundle.
+        WorkersLostError: a worker process was ended from outside.
+        OSError: the output cannot be written; what is complete is kept.
+    """
+    options, how = options or FillOptions(), how or ArchiveOptions()
+    given = find_input(source)
+    _check_target(given, target, how.overwrite)
+    with open_input(given) as dataset:
+        try:
+            opened = _open_large(given, dataset, bundle, how)
+            if opened is None:
+                return _fill_in_memory(dataset, target, bundle, options, how, progress)
+            return _fill_by_block(given, dataset, opened, target, bundle, options, how, progress)
+        except ContractError as error:  # an error about the whole file names no variable
+            raise error.at(error.where or given.name) from error
+
+
+def _check_target(given: Input, target: str, overwrite: bool) -> None:
+    """Raise FileRefusedError if `target` must not be written."""
+    if "://" in target:
+        return
+    path = Path(target)
+    if not path.absolute().parent.is_dir():
+        raise FileRefusedError(f"{path.parent}: no such folder")
+    if any(path.exists() and path.samefile(p) for p in given.paths if "://" not in p and Path(p).exists()):
+        raise FileRefusedError(f"{target}: is the input; it is not overwritten")
+    as_store = format_of(target) == "zarr"
+    if path.is_dir() and not as_store:
+        raise FileRefusedError(f"{target}: is a folder")
+    if path.exists() and not path.is_dir() and (as_store or not path.is_file()):
+        raise FileRefusedError(f"{target}: is not a regular file; it is not replaced")
+    if path.exists() and not overwrite:
+        raise FileRefusedError(f"{target}: exists; --overwrite replaces it")
+
+
+def _open_large(given: Input, dataset: xr.Dataset, bundle: Bundle, how: ArchiveOptions) -> DatasetSource | None:
+    """Return the dataset as a source of several blocks; None if it is one block, or has no time axis."""
+    layout = None if bundle.manifest.layout.general else bundle.manifest.layout
+    if not any(d.axis == "time" for d in recognise(dataset).values()):
+        return None
+    source = DatasetSource.of(dataset, given.name, layout, skip_bad=how.skip_bad)
+    return source if len(_blocks_of(source)) > 1 else None
+
+
+def _blocks_of(source: DatasetSource) -> tuple[Block, ...]:
+    variables = source.first.cube
+    series = len(variables.of_kind("series")) * len(variables.sites)
+    return plan_blocks(source.axes.shape, len(variables.of_kind("grid")), series)
+
+
+def _fill_in_memory(
+    dataset: xr.Dataset,
+    target: str,
+    bundle: Bundle,
+    options: FillOptions,
+    how: ArchiveOptions,
+    progress: Callable[[Step], None] | None,
+) -> list[Summary]:
+    """Fill a dataset of one block."""
+    prepared = prepare_fill(dataset.load(), bundle.manifest.layout, options)
+    model = load_model(bundle, Runtime(how.provider, how.threads or usable_cores()))
+    cells = sum(prepared.reading.cube.variables[name].values.size for name in prepared.names)
+    parts: Progress | None = None
+    if progress is not None:
+        parts = lambda done, total: progress(Step("fill", done, total, cells // max(total, 1)))  # noqa: E731
+    outcome = model.run(prepared.reading.cube, prepared.names, options.max_gap, parts)
+    written = prepared.write(outcome.filled, model.provenance(outcome))
+    for variable in written.variables.values():
+        variable.encoding = kept_encoding(variable.encoding)
+    write_dataset(written, target)
+    return [_summary(name, filled) for name, filled in outcome.filled.items()]
+
+
+def _fill_by_block(
+    given: Input,
+    dataset: xr.Dataset,
+    source: DatasetSource,
+    target: str,
+    bundle: Bundle,
+    options: FillOptions,
+    how: ArchiveOptions,
+    progress: Callable[[Step], None] | None,
+) -> list[Summary]:
+    """Fill a dataset of several blocks."""
+    blocks = _blocks_of(source)
+    largest = max(_values_read(source, block) for block in blocks)
+    workers = workers_within(how.memory, largest, how.workers or usable_cores())
+    ahead = ahead_values(how.memory, largest, workers, len(source.first.cube.variables))
+    source = replace(source, ahead_values=ahead)
+    parts = _open_parts(given, source, target, bundle, options, how)
+    model = load_model(bundle, Runtime(how.provider, how.threads or 1))
+    found = _surveyed(source, parts, _reporter(progress, "survey", 0))
+    names = _names(found, source, model, options.variables)
+    prepared = model.prepare(source, found, _reporter(progress, "measure", 0))
+    complete = parts.done_blocks()
+    job = Job(
+        uuid.uuid4().hex,
+        given,
+        replace(bundle, weights=None),
+        how.provider,
+        how.threads or 1,
+        names,
+        options.max_gap,
+        how.skip_bad,
+        ahead,
+        parts,
+        blocks,
+        found,
+        prepared,
+    )
+    left = [block.number for block in blocks if block.number not in complete]
+    cells = int(np.prod(source.axes.shape)) * len(names) // len(blocks)
+    for done in _fill_left(job, left, model, how.scheduler, workers):
+        parts.record(done)
+        complete[done.number] = done
+        if progress is not None:
+            progress(Step("fill", len(complete), len(blocks), cells))
+    provenance = model.provenance(Outcome({}, 0.0, 0.0, prepared.summary))
+    archive = FilledArchive(source, parts, blocks, {n: prepared.attributes(n) for n in names}, provenance)
+    filled = archive.dataset(dataset, format_of(target), uncertainty=options.uncertainty, only_gaps=options.only_gaps)
+    write_dataset(filled, target)
+    shutil.rmtree(parts.folder)
+    return [_summed(name, list(complete.values())) for name in names]
+
+
+def _fill_left(job: Job, left: Sequence[int], model: Model, scheduler: str | None, workers: int) -> Iterator[DoneBlock]:
+    if scheduler is not None:
+        return fill_on_cluster(job, left, scheduler, workers)
+    if workers == 1:
+        return fill_here(job, left, model)
+    return fill_in_processes(job, left, workers)
+
+
+def _open_parts(
+    given: Input, source: DatasetSource, target: str, bundle: Bundle, options: FillOptions, how: ArchiveOptions
+) -> Parts:
+    """Return the folder of parts of this fill, new or from a fill that was interrupted.
+
+    Raises:
+        FileRefusedError: there is a folder of another fill, or one that is not to be resumed.
+    """
+    plan = {
+        "hydrofill": __version__,
+        "input": given.identity(),
+        "bundle": bundle.sha256,
+        "variables": list(options.variables),
+        "max_gap": options.max_gap,
+        "skip_bad": how.skip_bad,
+        "shape": list(source.axes.shape),
+    }
+    name = target.rstrip("/").rsplit("/", 1)[-1] + PARTS
+    folder = Path(name) if "://" in target else Path(target).with_name(name)
+    parts = Parts(folder, json.dumps(plan, indent=1))
+    if not folder.exists():
+        parts.start()
+        return parts
+    if not how.resume:
+        raise FileRefusedError(f"{folder}: an interrupted fill is there; go on with --resume, or delete the folder")
+    try:
+        earlier = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        earlier = None
+    if earlier is None:  # ended before the plan was written
+        parts.start()
+    elif changed := [key for key, value in plan.items() if earlier.get(key) != value]:
+        raise FileRefusedError(f"{folder}: cannot go on with this fill, changed since: {', '.join(changed)}")
+    return parts
+
+
+def _surveyed(source: DatasetSource, parts: Parts, progress: Progress | None) -> Survey:
+    kept = parts.read_survey()
+    if kept is not None:
+        return outline_survey(source, kept)
+    found = survey(source, progress)
+    parts.save_survey(found.variables)
+    return found
+
+
+def _names(found: Survey, source: DatasetSource, model: Model, wanted: Sequence[str]) -> list[str]:
+    """Return the variables to fill, in the order of the record or of the bundle.
+
+    Raises:
+        UnknownVariableError: a name is not in the bundle or not in the dataset.
+        NothingObservedError: a variable that is wanted has no value.
+    """
+    known = list(source.first.cube.of_kind("grid", "series"))
+    if not model.layout.general:
+        known = [spec.name for spec in model.layout.variables if spec.name in known]
+    for name in wanted:
+        if name not in known:
+            raise UnknownVariableError("is not one of the variables that can be filled", where=name, expected=known)
+        if name not in found.variables:
+            raise NothingObservedError("has no value to fill its gaps from: all its values are missing", where=name)
+    if not found.variables:
+        raise NothingObservedError("all values of all variables are missing", got=known)
+    return [name for name in known if name in found.variables and (not wanted or name in wanted)]
+
+
+def _values_read(source: DatasetSource, block: Block) -> int:
+    steps, rows, columns = block.around.shape
+    variables = source.first.cube
+    series = len(variables.of_kind("series")) * len(variables.sites)
+    return steps * (rows * columns * len(variables.of_kind("grid")) + series)
+
+
+def _reporter(
+    progress: Callable[[Step], None] | None, doing: Literal["survey", "measure"], cells: int
+) -> Progress | None:
+    if progress is None:
+        return None
+    return lambda done, total: progress(Step(doing, done, total, cells))
+
+
+def _summary(name: str, filled: FilledVariable) -> Summary:
+    counts = [int(np.count_nonzero(filled.flag == flag)) for flag in range(len(FLAG_MEANINGS))]
+    return _of_counts(name, counts)
+
+
+def _summed(name: str, blocks: Sequence[DoneBlock]) -> Summary:
+    return _of_counts(name, np.sum([done.counts[name] for done in blocks], axis=0).tolist())
+
+
+def _of_counts(name: str, counts: Sequence[int]) -> Summary:
+    observed, filled, refused, outside = (counts[int(flag)] for flag in (OBSERVED, FILLED, REFUSED, OUTSIDE))
+    return Summary(name, observed, filled, refused, outside)
