@@ -1,9 +1,9 @@
 """hydrofill: fill the gaps of gridded and gauged water data, with an uncertainty for every filled value.
 
 >>> import hydrofill
->>> filled = hydrofill.fill(dataset)                                                          # doctest: +SKIP
+>>> filled = hydrofill.fill(dataset)  # doctest: +SKIP
 
-`fill` and `open_bundle` load their libraries at the first call, so that `import hydrofill` is quick.
+`fill`, `fill_archive`, `inspect` and `open_bundle` load their libraries at the first call, so that `import hydrofill` is quick.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from hydrofill.errors import (
     UnknownVariableError,
     UnreadableError,
     ValueRangeError,
+    WorkersLostError,
 )
+from hydrofill.paths import FileRefusedError
 
 if TYPE_CHECKING:
-    from hydrofill.api import fill, inspect, open_bundle
+    from hydrofill.api import fill, fill_archive, inspect, open_bundle
 
 __version__ = "0.1.0"
 
@@ -32,6 +34,7 @@ __all__ = [
     "BundleError",
     "ContractError",
     "CoordinateError",
+    "FileRefusedError",
     "NothingObservedError",
     "ProviderError",
     "StructureError",
@@ -39,8 +42,10 @@ __all__ = [
     "UnknownVariableError",
     "UnreadableError",
     "ValueRangeError",
+    "WorkersLostError",
     "__version__",
     "fill",
+    "fill_archive",
     "inspect",
     "open_bundle",
 ]

@@ -1,9 +1,9 @@
-"""The Python interface: `hydrofill.fill`, `hydrofill.open_bundle`, `hydrofill.inspect`."""
+"""The Python interface: `hydrofill.fill`, `fill_archive`, `open_bundle` and `inspect`."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import xarray as xr
@@ -15,6 +15,7 @@ from hydrofill.inspection import Inspection, inspect_dataset
 from hydrofill.progress import Progress
 
 if TYPE_CHECKING:
+    from hydrofill.archives.fill import Step, Summary
     from hydrofill.inference.model import Model
 
 
@@ -80,14 +81,76 @@ def fill(
         raise TypeError(
             f"fill takes an xarray.Dataset, got {type(dataset).__name__}; use DataArray.to_dataset(name=...)"
         )
-    if max_gap is not None and max_gap < 1:
-        raise ValueError(f"max_gap must be at least 1 time step, got {max_gap}")
-    names = (variables,) if isinstance(variables, str) else tuple(variables)
-    options = FillOptions(names, max_gap, uncertainty, only_gaps)
+    options = _options(variables, max_gap, uncertainty, only_gaps)
     model = open_bundle(bundle) if bundle is None or isinstance(bundle, str | os.PathLike) else bundle
     prepared = prepare_fill(dataset, model.layout, options)
     outcome = model.run(prepared.reading.cube, prepared.names, max_gap, progress)
     return prepared.write(outcome.filled, model.provenance(outcome))
+
+
+def fill_archive(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    bundle: str | os.PathLike[str] | None = None,
+    variables: Sequence[str] = (),
+    max_gap: int | None = None,
+    uncertainty: bool = True,
+    only_gaps: bool = False,
+    memory: int | str | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    skip_bad: bool = False,
+    progress: Callable[[Step], None] | None = None,
+) -> list[Summary]:
+    """Fill the gaps of files or of a store on disk, of any size, block by block.
+
+    The same data give the same fill for any number of workers, any chunks and either format. What is filled is kept in
+    the folder `<target>.parts` until the output is complete.
+
+    Args:
+        source: a NetCDF file, a pattern of NetCDF files that follow each other in time, or a Zarr store (version 2 or
+            3; a path, or a URL where the package of its file system is installed).
+        target: the NetCDF file or the Zarr store (a name that ends in .zarr, or a URL) to write.
+        bundle: the name of a shipped bundle or a bundle's folder; by default the general bundle.
+        variables, max_gap, uncertainty, only_gaps: as for `fill`.
+        memory: bytes that all processes together may use, or a size such as "2GiB"; None for no limit.
+        workers: number of processes; by default one for each core that fits into the memory.
+        scheduler: the address of a Dask scheduler whose workers fill the blocks; "dask://local" starts a local cluster.
+        resume: whether a fill that was interrupted goes on.
+        overwrite: whether an output that exists is replaced.
+        skip_bad: whether chunks that cannot be read are filled like gaps; else the first of them is an error.
+        progress: called after each part.
+
+    Returns:
+        For each filled variable the number of cells that are observed, filled, refused and outside.
+
+    Raises:
+        FileRefusedError: a path cannot be read or must not be written, the memory is too little, or a fill cannot go on
+            because the input, the bundle or the options have changed.
+        ContractError: the data are damaged or do not suit the bundle; see `fill`.
+        WorkersLostError: a worker process was ended from outside; what is complete is kept.
+        OSError: the output cannot be written; what is complete is kept.
+        ValueError: `memory` is not a size, or `max_gap` is less than 1.
+    """
+    from hydrofill.archives.fill import ArchiveOptions
+    from hydrofill.archives.fill import fill_archive as fill_blocks
+    from hydrofill.archives.memory import parse_bytes
+
+    options = _options(variables, max_gap, uncertainty, only_gaps)
+    limit = parse_bytes(memory) if isinstance(memory, str) else memory
+    how = ArchiveOptions(limit, workers, scheduler, resume, overwrite, skip_bad)
+    known = read_bundle(find_bundle(bundle))
+    return fill_blocks(os.fspath(source), os.fspath(target), known, options, how, progress)
+
+
+def _options(variables: Sequence[str], max_gap: int | None, uncertainty: bool, only_gaps: bool) -> FillOptions:
+    if max_gap is not None and max_gap < 1:
+        raise ValueError(f"max_gap must be at least 1 time step, got {max_gap}")
+    names = (variables,) if isinstance(variables, str) else tuple(variables)
+    return FillOptions(names, max_gap, uncertainty, only_gaps)
 
 
 def open_bundle(

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
-from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,10 +18,11 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from hydrofill.files import Summary
+    from hydrofill.archives.fill import Step, Summary
     from hydrofill.inspection import InspectedVariable
 
 BAD_INPUT = 2
+INTERRUPTED = 130  # 128 and the number of SIGINT
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
@@ -44,8 +44,10 @@ cli = typer.Typer(
 
 @cli.command()
 def fill(
-    source: Annotated[Path, typer.Argument(metavar="IN.nc", help="NetCDF file with gaps.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT.nc", help="Filled file to write; never IN.nc.")],
+    source: Annotated[
+        str, typer.Argument(metavar="IN", help="NetCDF file, pattern of NetCDF files ('rain_*.nc'), or Zarr store.")
+    ],
+    target: Annotated[str, typer.Argument(metavar="OUT", help="File or store (OUT.zarr) to write; never IN.")],
     bundle: Annotated[
         str | None,
         typer.Option(metavar="BUNDLE", help="Folder or name of the bundle that fills. [default: general]"),
@@ -56,41 +58,65 @@ def fill(
     variables: Annotated[
         str | None, typer.Option(metavar="A,B", help="Variables to fill. [default: all that the bundle knows]")
     ] = None,
+    memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Memory of all processes, such as 2GiB. [default: no limit]")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes. [default: one for each core that fits into the memory]")
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Dask scheduler (tcp://host:8786), or dask://local for a local cluster."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a fill that was interrupted.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Fill chunks that cannot be read like gaps. [default: end]")
+    ] = False,
     provider: Annotated[
         Provider,
         typer.Option(envvar="HYDROFILL_PROVIDER", help="What runs the network: the processor or an NVIDIA GPU."),
     ] = Provider.cpu,
     threads: Annotated[
         int | None,
-        typer.Option(min=1, envvar="HYDROFILL_THREADS", help="Threads of the network. [default: all cores allowed]"),
+        typer.Option(min=1, envvar="HYDROFILL_THREADS", help="Threads of the network in each process."),
     ] = None,
 ) -> None:
-    """Fill the gaps of a NetCDF file.
+    """Fill the gaps of a file or of an archive of any size.
 
     Observed values stay bit-identical. Each filled variable V gets V_std (standard deviation, 0 where observed) and
-    V_flag (0 observed, 1 filled, 2 outside, 3 refused).
+    V_flag (0 observed, 1 filled, 2 outside, 3 refused). A large archive is filled block by block, and the same blocks
+    give the same bits for any number of workers.
     """
-    from hydrofill.paths import FileRefusedError, check_paths
+    from hydrofill.archives.inputs import check_target, find_input
+    from hydrofill.archives.memory import parse_bytes
+    from hydrofill.paths import FileRefusedError
 
     names = tuple(name.strip() for name in variables.split(",")) if variables is not None else ()
     try:
-        check_paths(source, target)
-    except FileRefusedError as error:
+        check_target(find_input(source), target, overwrite)
+        limit = None if memory is None else parse_bytes(memory)
+    except (FileRefusedError, ValueError) as error:
         refuse(error)
-    from hydrofill.api import open_bundle
-    from hydrofill.errors import ContractError, ProviderError
-    from hydrofill.files import fill_file
+    from hydrofill.archives.fill import ArchiveOptions, fill_archive
+    from hydrofill.bundle import find_bundle, read_bundle
+    from hydrofill.errors import ContractError, ProviderError, WorkersLostError
     from hydrofill.filling import FillOptions
 
+    how = ArchiveOptions(limit, workers, scheduler, resume, overwrite, skip_bad, provider.value, threads)
     try:
-        model = open_bundle(bundle, provider=provider.value, threads=threads)
-        with progress_bar() as show:
-            progress = partial(show, f"fill {source.name}")
-            summaries = fill_file(source, target, model, FillOptions(names, max_gap), progress)
-    except (ContractError, FileRefusedError, ProviderError) as error:
+        known = read_bundle(find_bundle(bundle))
+        with _archive_progress(Path(source).name) as show:
+            summaries = fill_archive(source, target, known, FillOptions(names, max_gap), how, show)
+    except (ContractError, FileRefusedError, ProviderError, WorkersLostError) as error:
         refuse(error)
+    except OSError as error:
+        refuse(f"{target}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        typer.echo("interrupted; --resume goes on where a large archive was", err=True)
+        raise typer.Exit(INTERRUPTED) from None
     _print_summaries(summaries)
-    typer.echo(f"{target} written with {model.manifest.name} {model.manifest.version}")
+    typer.echo(f"{target} written with {known.manifest.name} {known.manifest.version}")
 
 
 @cli.command()
@@ -190,6 +216,33 @@ def progress_bar(unit: str = "") -> Iterator[Callable[[str, int, int], None]]:
     with Progress(text, *columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=None)
         yield lambda what, done, total: bar.update(task, description=what, completed=done, total=total)
+
+
+@contextmanager
+def _archive_progress(name: str) -> Iterator[Callable[[Step], None]]:
+    """Show the progress of a fill on standard error, where that is a terminal: parts, cells a second, time left."""
+    from time import perf_counter
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"))
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task, doing, started, first = bar.add_task(name, total=None, speed=""), "", perf_counter(), 0
+
+        def show(step: Step) -> None:
+            nonlocal doing, started, first
+            if step.doing != doing:
+                bar.reset(task, description=f"{step.doing} {name}", speed="")
+                doing, started, first = step.doing, perf_counter(), step.done - 1
+            seconds = max(perf_counter() - started, 1e-9)
+            speed = f"{(step.done - first) * step.cells / seconds:,.0f} cells/s" if step.cells else ""
+            bar.update(task, completed=step.done, total=step.total, speed=speed)
+
+        yield show
 
 
 def _print_summaries(summaries: list[Summary]) -> None:

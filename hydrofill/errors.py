@@ -88,3 +88,7 @@ class BundleError(ContractError):
 
 class ProviderError(ValueError):
     """Raised when the requested provider is not available or does not start; the message is one line."""
+
+
+class WorkersLostError(RuntimeError):
+    """Raised when a worker process ended; the blocks that are complete are kept. The message is one line."""

@@ -13,26 +13,6 @@ class FileRefusedError(ValueError):
     """Raised when a path cannot be read or must not be written; the message is one line."""
 
 
-def check_paths(source: Path, target: Path) -> None:
-    """Check that `source` is a file, and that `target` can be written without losing anything else.
-
-    Raises:
-        FileRefusedError: a path cannot be used; names the path.
-    """
-    if not source.exists():
-        raise FileRefusedError(f"{source}: no such file")
-    if not source.is_file():
-        raise FileRefusedError(f"{source}: is not a regular file")
-    if target.is_dir():
-        raise FileRefusedError(f"{target}: is a folder")
-    if target.exists() and not target.is_file():
-        raise FileRefusedError(f"{target}: is not a regular file; it is not replaced")
-    if target.exists() and target.samefile(source):
-        raise FileRefusedError(f"{target}: is the input; it is not overwritten")
-    if not target.absolute().parent.is_dir():
-        raise FileRefusedError(f"{target.parent}: no such folder")
-
-
 @contextmanager
 def written_whole(target: Path) -> Iterator[Path]:
     """Yield a path next to `target`; what the caller writes there, file or folder, becomes `target` at the end.

@@ -18,10 +18,11 @@ import numpy as np
 import xarray as xr
 
 from hydrofill import __version__
-from hydrofill.archives.inputs import Input, find_input, open_input
+from hydrofill.archives.inputs import Input, check_target, find_input, format_of
 from hydrofill.archives.jobs import Job, fill_here, fill_in_processes, fill_on_cluster
 from hydrofill.archives.memory import ahead_values, workers_within
-from hydrofill.archives.output import FilledArchive, format_of, write_dataset
+from hydrofill.archives.opening import open_input
+from hydrofill.archives.output import FilledArchive, write_dataset
 from hydrofill.archives.parts import PLAN, DoneBlock, Parts
 from hydrofill.archives.reading import DatasetSource
 from hydrofill.blocks import Block, plan_blocks
@@ -108,7 +109,7 @@ def fill_archive(
     """
     options, how = options or FillOptions(), how or ArchiveOptions()
     given = find_input(source)
-    _check_target(given, target, how.overwrite)
+    check_target(given, target, how.overwrite)
     with open_input(given) as dataset:
         try:
             opened = _open_large(given, dataset, bundle, how)
@@ -117,24 +118,6 @@ def fill_archive(
             return _fill_by_block(given, dataset, opened, target, bundle, options, how, progress)
         except ContractError as error:  # an error about the whole file names no variable
             raise error.at(error.where or given.name) from error
-
-
-def _check_target(given: Input, target: str, overwrite: bool) -> None:
-    """Raise FileRefusedError if `target` must not be written."""
-    if "://" in target:
-        return
-    path = Path(target)
-    if not path.absolute().parent.is_dir():
-        raise FileRefusedError(f"{path.parent}: no such folder")
-    if any(path.exists() and path.samefile(p) for p in given.paths if "://" not in p and Path(p).exists()):
-        raise FileRefusedError(f"{target}: is the input; it is not overwritten")
-    as_store = format_of(target) == "zarr"
-    if path.is_dir() and not as_store:
-        raise FileRefusedError(f"{target}: is a folder")
-    if path.exists() and not path.is_dir() and (as_store or not path.is_file()):
-        raise FileRefusedError(f"{target}: is not a regular file; it is not replaced")
-    if path.exists() and not overwrite:
-        raise FileRefusedError(f"{target}: exists; --overwrite replaces it")
 
 
 def _open_large(given: Input, dataset: xr.Dataset, bundle: Bundle, how: ArchiveOptions) -> DatasetSource | None:

@@ -1,4 +1,4 @@
-"""Find and open what is to be filled: a NetCDF file, many NetCDF files, or a Zarr store; values are read when used."""
+"""Find what is to be filled, a NetCDF file, many of them, or a Zarr store, and check where the output goes."""
 
 from __future__ import annotations
 
@@ -6,26 +6,22 @@ import glob
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import xarray as xr
-
-from hydrofill.cf.netcdf import decode_lazily, engine_of, open_netcdf
-from hydrofill.errors import ContractError, StructureError, UnreadableError
 from hydrofill.paths import FileRefusedError
 
 ZARR_MARKERS = ("zarr.json", ".zgroup", ".zmetadata")
 WILDCARDS = frozenset("*?[")
+Format = Literal["netcdf", "zarr"]
 
 
 @dataclass(frozen=True)
 class Input:
     """What is to be filled: NetCDF files, in the order of their names, or one Zarr store."""
 
-    format: Literal["netcdf", "zarr"]
+    format: Format
     paths: tuple[str, ...]
 
     @property
@@ -83,63 +79,28 @@ def find_input(source: str) -> Input:
     return Input("netcdf", (source,))
 
 
-@contextmanager
-def open_input(given: Input) -> Iterator[xr.Dataset]:
-    """Open an input, decoded by CF; values are read when they are used.
+def format_of(target: str) -> Format:
+    """Return the format in which `target` is written: Zarr for a name that ends in .zarr or is a URL, else NetCDF."""
+    return "zarr" if is_store(target) else "netcdf"
+
+
+def check_target(given: Input, target: str, overwrite: bool) -> None:
+    """Check that `target` can be written without losing anything else.
 
     Raises:
-        UnreadableError: a file or store is damaged, or not what it seems.
-        CoordinateError, StructureError: the metadata cannot be understood, or files do not fit together.
-        FileRefusedError: a file cannot be opened.
+        FileRefusedError: `target` cannot be used; names the path.
     """
-    with ExitStack() as opened:
-        try:
-            if given.format == "zarr":
-                dataset = opened.enter_context(_open_store(given.paths[0]))
-            elif len(given.paths) == 1:
-                dataset = opened.enter_context(open_netcdf(Path(given.paths[0])))
-            else:
-                dataset = opened.enter_context(_open_files(given.paths))
-        except OSError as error:
-            raise FileRefusedError(f"{given.name}: {error.strerror or error}") from error
-        except ContractError as error:  # an error about the whole file names no variable
-            raise error.at(error.where or given.name) from error
-        yield dataset
-
-
-@contextmanager
-def _open_store(path: str) -> Iterator[xr.Dataset]:
-    try:
-        raw = xr.open_zarr(path, chunks=None, decode_cf=False)
-    except Exception as error:  # stores and file systems raise anything
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UnreadableError("the Zarr store cannot be read", where=path, got=reason) from error
-    with raw:
-        yield decode_lazily(raw)
-
-
-@contextmanager
-def _open_files(paths: tuple[str, ...]) -> Iterator[xr.Dataset]:
-    """Open files that follow each other in time as one dataset."""
-    engines = {engine_of(Path(path)) for path in paths}
-    if len(engines) > 1:
-        raise StructureError("some files are NetCDF-4 and others classic; fill them one by one", got=len(paths))
-    try:
-        joined = xr.open_mfdataset(
-            paths,
-            engine=engines.pop(),
-            combine="by_coords",
-            data_vars="minimal",
-            coords="minimal",
-            compat="override",
-            join="exact",
-            combine_attrs="override",
-            decode_timedelta=False,
-        )
-    except ContractError:
-        raise
-    except Exception as error:  # xarray raises anything on files that do not fit together
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise StructureError("the files cannot be joined along time", got=reason) from error
-    with joined:
-        yield joined
+    if "://" in target:
+        return
+    path = Path(target)
+    if not path.absolute().parent.is_dir():
+        raise FileRefusedError(f"{path.parent}: no such folder")
+    if any(path.exists() and path.samefile(p) for p in given.paths if "://" not in p and Path(p).exists()):
+        raise FileRefusedError(f"{target}: is the input; it is not overwritten")
+    as_store = format_of(target) == "zarr"
+    if path.is_dir() and not as_store:
+        raise FileRefusedError(f"{target}: is a folder")
+    if path.exists() and not path.is_dir() and (as_store or not path.is_file()):
+        raise FileRefusedError(f"{target}: is not a regular file; it is not replaced")
+    if path.exists() and not overwrite:
+        raise FileRefusedError(f"{target}: exists; --overwrite replaces it")

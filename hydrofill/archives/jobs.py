@@ -14,11 +14,13 @@ from itertools import islice
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Literal
 
-from hydrofill.archives.inputs import Input, open_input
+from hydrofill.archives.inputs import Input
+from hydrofill.archives.opening import open_input
 from hydrofill.archives.parts import DoneBlock, Parts
 from hydrofill.archives.reading import DatasetSource
 from hydrofill.blocks import Block
 from hydrofill.bundle import Bundle
+from hydrofill.errors import WorkersLostError
 from hydrofill.inference.graphs import Runtime
 from hydrofill.inference.model import Model, Prepared, load_model
 from hydrofill.survey import Survey
@@ -29,10 +31,6 @@ if TYPE_CHECKING:
 AHEAD = 3  # blocks that wait for each worker
 PARENT_POLL_S = 2.0
 LOCAL_CLUSTER = "dask://local"
-
-
-class WorkersLostError(RuntimeError):
-    """Raised when a worker process ended; the blocks that are complete are kept. The message is one line."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import dask
 import dask.array as da
 import numpy as np
 import xarray as xr
 
-from hydrofill.archives.inputs import is_store
+from hydrofill.archives.inputs import Format, format_of
 from hydrofill.archives.parts import Parts
 from hydrofill.archives.reading import DatasetSource
 from hydrofill.blocks import Block
@@ -24,15 +23,9 @@ from hydrofill.paths import written_whole
 from hydrofill.pieces import mix_pieces
 from hydrofill.reconstruct import FilledVariable
 
-Format = Literal["netcdf", "zarr"]
 WRITE_VALUES = 4_000_000  # of a variable, that are mixed and written at a time where chunks allow
 DEFLATE_LEVEL = 4
 COPIED_WHOLE = 1_000_000  # values: other variables are copied part by part from this size on
-
-
-def format_of(target: str) -> Format:
-    """Return the format in which `target` is written: Zarr for a name that ends in .zarr or is a URL, else NetCDF."""
-    return "zarr" if target.rstrip("/").endswith(".zarr") or is_store(target) else "netcdf"
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,13 +129,6 @@ def write_dataset(dataset: xr.Dataset, target: str) -> None:
                 dataset.to_netcdf(partial, engine="h5netcdf")
 
 
-def remove(target: str) -> None:
-    """Remove a local output that is to be replaced."""
-    path = Path(target)
-    if path.is_dir():
-        shutil.rmtree(path)
-
-
 def storage(variable: xr.Variable, target: Format) -> dict[str, Any]:
     """Return the encoding of the chunks and of the compression that a variable was read with, for the format written.
 
@@ -184,8 +170,9 @@ def _copied(whole: xr.Dataset, target: Format, made: Mapping[str, xr.Variable]) 
     for name, variable in whole.variables.items():
         if name in made:
             continue
-        if variable.size > COPIED_WHOLE and name not in whole.dims:
+        if name not in whole.dims:
             chunks = _steps_of_chunks(variable, _stored_chunks(variable))
-            out[name] = variable.chunk(dict(zip(variable.dims, chunks, strict=True)))
+            lazy = variable.size > COPIED_WHOLE
+            out[name] = variable.chunk(dict(zip(variable.dims, chunks, strict=True))) if lazy else variable.load()
         out[name].encoding = kept_encoding(variable.encoding) | storage(variable, target)
     return out
