@@ -3,7 +3,8 @@
 >>> import hydrofill
 >>> filled = hydrofill.fill(dataset)  # doctest: +SKIP
 
-`fill`, `fill_archive`, `inspect` and `open_bundle` load their libraries at the first call, so that `import hydrofill` is quick.
+`fill`, `fill_archive`, `inspect` and `open_bundle` load their libraries at the first call, so that
+`import hydrofill` is quick.
 """
 
 from __future__ import annotations

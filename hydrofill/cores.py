@@ -1,10 +1,17 @@
-"""Count the processor cores that this process may use."""
+"""Count the processor cores that this process may use, and keep matrix products on one of them."""
 
 from __future__ import annotations
 
 import math
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any
+
+from threadpoolctl import ThreadpoolController
 
 CGROUP = Path("/sys/fs/cgroup")  # where Linux mounts the control groups
 
@@ -26,3 +33,37 @@ def _cores_of_quota(cgroup: Path) -> float:
         quota, period = words[:2]
         return math.inf if quota in ("max", "-1") else int(quota) / int(period)
     return math.inf
+
+
+_blas_lock = threading.Lock()
+_blas_users = 0
+_blas_limit: Any = None
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Let matrix products of this process run on one thread, so that their bits do not depend on the machine's cores.
+
+    The number of threads is put back when the last of several users leaves.
+    """
+    global _blas_users, _blas_limit
+    with _blas_lock:
+        if _blas_users == 0:
+            _blas_limit = _blas().limit(limits=1, user_api="blas")
+            _blas_limit.__enter__()
+        _blas_users += 1
+    try:
+        yield
+    finally:
+        with _blas_lock:
+            _blas_users -= 1
+            if _blas_users == 0:
+                _blas_limit.__exit__(None, None, None)
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """Return the controller of the libraries of linear algebra; numpy's and scipy's are loaded first."""
+    import scipy.linalg  # noqa: F401
+
+    return ThreadpoolController()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +119,8 @@ def write_dataset(dataset: xr.Dataset, target: str) -> None:
     """
     dataset = dataset.copy()
     dataset.encoding = {}
-    with dask.config.set(scheduler="synchronous"):
+    with dask.config.set(scheduler="synchronous"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"zarr\..*")  # of what version 3 does not specify yet: texts
         if "://" in target:
             dataset.to_zarr(target, mode="w")
             return

@@ -11,6 +11,7 @@ from hydrofill import __version__
 from hydrofill.blocks import Block, plan_blocks, whole
 from hydrofill.bundle import Bundle, Manifest
 from hydrofill.cancellation import Cancellation
+from hydrofill.cores import one_blas_thread
 from hydrofill.cube import DIMS, Sites, Variable, WaterCube
 from hydrofill.errors import BundleError
 from hydrofill.general.calibrate import LostWindows, RecordCalibration, WeightedPredictor, calibrate_record
@@ -108,6 +109,7 @@ class Model:
             **calibrated,
         }
 
+    @one_blas_thread()
     def run(
         self,
         cube: WaterCube,
@@ -167,6 +169,7 @@ class Model:
         prepared = self._calibrated(check, factors, calibrating, cancellation)
         return self.fill_part(prepared, cube, names, max_gap=max_gap, progress=filling, cancellation=cancellation)
 
+    @one_blas_thread()
     def prepare(
         self,
         source: Source,
@@ -246,6 +249,7 @@ class Model:
         said = {n: replace(unscaled_fill(f, factors[n]), attributes=prepared.attributes(n)) for n, f in filled.items()}
         return Outcome(said, predictor.encode_s, predictor.decode_s, use.summary)
 
+    @one_blas_thread()
     def fill_block(
         self,
         prepared: Prepared,

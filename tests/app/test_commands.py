@@ -93,7 +93,7 @@ def test_fill_refuses_invalid_input_in_one_line(source: Path, bundles: Path, tmp
         netcdf_bytes(sample().assign(temperature=sample()["temperature"].assign_attrs(units="kg")))
     )
     check_refused(fill(tmp_path / "none.nc", out, *bundle), "none.nc", "no such file")
-    check_refused(fill(tmp_path, out, *bundle), "is not a regular file")
+    check_refused(fill(tmp_path, out, *bundle), "is a folder without a Zarr store")
     os.mkfifo(tmp_path / "pipe")
     check_refused(fill(source, tmp_path / "pipe", *bundle), "is not a regular file")
     check_refused(fill(source, tmp_path, *bundle), "is a folder")
@@ -115,15 +115,17 @@ def test_fill_that_fails_to_write_keeps_the_existing_file(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full_disk)
-    check_refused(fill(source, out, "--bundle", bundles / "tiny"), "No space left")
+    check_refused(fill(source, out, "--bundle", bundles / "tiny", "--overwrite"), "No space left")
     assert out.read_bytes() == b"precious"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.nc", "out.nc"]
 
 
-def test_fill_replaces_another_output(source: Path, bundles: Path, tmp_path: Path) -> None:
+def test_fill_replaces_another_output_when_told(source: Path, bundles: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.nc"
     out.write_bytes(b"old")
-    assert fill(source, out, "--bundle", bundles / "tiny")[0] == 0
+    check_refused(fill(source, out, "--bundle", bundles / "tiny"), "out.nc", "--overwrite")
+    assert out.read_bytes() == b"old"
+    assert fill(source, out, "--bundle", bundles / "tiny", "--overwrite")[0] == 0
     assert open_netcdf(out.read_bytes()).attrs["hydrofill_bundle"] == "tiny"
     mask = os.umask(0)
     os.umask(mask)

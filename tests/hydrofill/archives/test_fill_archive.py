@@ -25,7 +25,9 @@ from tests.support.general_run import days
 STEPS, SIDE = 100, 30
 BLOCK = 60_000  # values, so that the archive has four blocks
 PARTS_OF_FILL = ("level", "level_std", "level_flag")
-pytestmark = pytest.mark.filterwarnings("ignore:Consolidated metadata")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::UserWarning:zarr", "ignore::FutureWarning:zarr", "ignore:The data type"
+)
 
 
 def archive() -> xr.Dataset:
@@ -263,13 +265,18 @@ def test_a_corrupt_chunk_is_named_and_skipped_only_when_told(folder: Path, tmp_p
     assert (filled["level"].values[seen] == archive()["level"].values[seen]).all()
 
 
+def kill_a_worker() -> None:
+    """Kill the last process that this one has spawned."""
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    workers = [c for c in children if "spawn_main" in Path(f"/proc/{c}/cmdline").read_text()]
+    os.kill(int(workers[-1]), signal.SIGKILL)
+
+
 def lose_a_worker(job: Job, numbers: Sequence[int], *_: object) -> Iterator[DoneBlock]:
     """Fill in two processes, and kill one of them once the first block is complete."""
     filling = jobs.fill_in_processes(job, numbers, 2)
     yield next(filling)
-    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-    workers = [c for c in children if "spawn_main" in Path(f"/proc/{c}/cmdline").read_text()]
-    os.kill(int(workers[-1]), signal.SIGKILL)
+    kill_a_worker()
     yield from filling
 
 
@@ -285,6 +292,22 @@ def test_a_killed_worker_process_loses_only_its_blocks(
     monkeypatch.undo()
     monkeypatch.setattr(blocks, "BLOCK_VALUES", BLOCK)
     hydrofill.fill_archive(folder / "in.nc", target, workers=1, resume=True)
+    assert_same_bits(target, folder)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds its processes in /proc")
+@pytest.mark.filterwarnings("ignore")  # a cluster whose worker is lost warns about it
+def test_another_worker_of_a_cluster_fills_the_blocks_of_a_lost_one(folder: Path, tmp_path: Path) -> None:
+    target, steps = tmp_path / "out.nc", []
+
+    def show(step: fill_module.Step) -> None:
+        steps.append(step)
+        if step.doing == "fill" and step.done == 1:
+            kill_a_worker()
+
+    hydrofill.fill_archive(folder / "in.nc", target, workers=2, scheduler="dask://local", progress=show)
+    assert [step.done for step in steps if step.doing == "fill"] == [1, 2, 3, 4]
     assert_same_bits(target, folder)
 
 
