@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -32,12 +32,13 @@ from hydrofill.cf.netcdf import kept_encoding
 from hydrofill.cores import usable_cores
 from hydrofill.errors import ContractError, NothingObservedError, UnknownVariableError
 from hydrofill.filling import FillOptions, prepare_fill
-from hydrofill.inference.graphs import Runtime
-from hydrofill.inference.model import Model, Outcome, load_model
 from hydrofill.paths import FileRefusedError
 from hydrofill.progress import Progress
 from hydrofill.reconstruct import FILLED, FLAG_MEANINGS, OBSERVED, OUTSIDE, REFUSED, FilledVariable
 from hydrofill.survey import Survey, outline_survey, survey
+
+if TYPE_CHECKING:
+    from hydrofill.inference.model import Model
 
 PARTS = ".parts"  # ending of the folder of parts beside the output
 
@@ -105,9 +106,13 @@ def fill_archive(
             because the input, the bundle or the options have changed.
         ContractError: the data are damaged or do not suit the bundle.
         WorkersLostError: a worker process was ended from outside.
+        ProviderError: the provider is not available on this machine.
         OSError: the output cannot be written; what is complete is kept.
     """
+    from hydrofill.inference.graphs import Runtime, check_provider
+
     options, how = options or FillOptions(), how or ArchiveOptions()
+    check_provider(Runtime(how.provider, how.threads or 1))
     given = find_input(source)
     check_target(given, target, how.overwrite)
     with open_input(given) as dataset:
@@ -144,6 +149,9 @@ def _fill_in_memory(
     progress: Callable[[Step], None] | None,
 ) -> list[Summary]:
     """Fill a dataset of one block."""
+    from hydrofill.inference.graphs import Runtime
+    from hydrofill.inference.model import load_model
+
     prepared = prepare_fill(dataset.load(), bundle.manifest.layout, options)
     model = load_model(bundle, Runtime(how.provider, how.threads or usable_cores()))
     cells = sum(prepared.reading.cube.variables[name].values.size for name in prepared.names)
@@ -169,6 +177,9 @@ def _fill_by_block(
     progress: Callable[[Step], None] | None,
 ) -> list[Summary]:
     """Fill a dataset of several blocks."""
+    from hydrofill.inference.graphs import Runtime
+    from hydrofill.inference.model import Outcome, load_model
+
     blocks = _blocks_of(source)
     largest = max(_values_read(source, block) for block in blocks)
     workers = workers_within(how.memory, largest, how.workers or usable_cores())

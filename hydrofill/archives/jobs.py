@@ -21,12 +21,12 @@ from hydrofill.archives.reading import DatasetSource
 from hydrofill.blocks import Block
 from hydrofill.bundle import Bundle
 from hydrofill.errors import WorkersLostError
-from hydrofill.inference.graphs import Runtime
-from hydrofill.inference.model import Model, Prepared, load_model
 from hydrofill.survey import Survey
 
 if TYPE_CHECKING:
     from distributed import Client
+
+    from hydrofill.inference.model import Model, Prepared
 
 AHEAD = 3  # blocks that wait for each worker
 PARENT_POLL_S = 2.0
@@ -60,6 +60,9 @@ class _Worker:
     """The archive and the model of one job, opened in this process."""
 
     def __init__(self, job: Job, model: Model | None = None) -> None:
+        from hydrofill.inference.graphs import Runtime
+        from hydrofill.inference.model import load_model
+
         self.job, self._lock = job, threading.Lock()
         self._opened = ExitStack()
         dataset = self._opened.enter_context(open_input(job.given))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-import numpy as np
-
 from hydrofill.paths import FileRefusedError
 
 UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
@@ -48,4 +46,4 @@ def ahead_values(memory: int | None, block_values: int, workers: int, num_variab
         return MOST_AHEAD_VALUES // max(num_variables, 1)
     processes = 1 if workers == 1 else workers + 1
     free = memory - processes * PROCESS_BYTES - workers * BYTES_PER_VALUE * block_values
-    return int(np.clip(free // (2 * 4 * workers), 0, MOST_AHEAD_VALUES)) // max(num_variables, 1)
+    return min(max(free // (2 * 4 * workers), 0), MOST_AHEAD_VALUES) // max(num_variables, 1)

@@ -116,12 +116,16 @@ def test_what_is_wrong_is_said_by_errors_that_can_be_caught(rain: xr.Dataset, bu
         hydrofill.fill(rain[RAIN], bundle=bundle)  # type: ignore[arg-type]
 
 
-def test_every_error_is_a_contract_error_and_a_value_error() -> None:
-    errors = [
-        getattr(hydrofill, name) for name in hydrofill.__all__ if name.endswith("Error") and name != "ProviderError"
-    ]
+def test_every_error_about_data_is_a_contract_error_and_a_value_error() -> None:
+    of_data = {n for n in hydrofill.__all__ if n.endswith("Error")} - {
+        "ProviderError",
+        "FileRefusedError",
+        "WorkersLostError",
+    }
+    errors = [getattr(hydrofill, name) for name in sorted(of_data)]
     assert len(errors) == 9
     assert issubclass(hydrofill.ProviderError, ValueError)
+    assert issubclass(hydrofill.FileRefusedError, ValueError)
     for error in errors:
         assert issubclass(error, hydrofill.ContractError)
         assert issubclass(error, ValueError)

@@ -267,7 +267,7 @@ def test_a_corrupt_chunk_is_named_and_skipped_only_when_told(folder: Path, tmp_p
 
 def kill_a_worker() -> None:
     """Kill the last process that this one has spawned."""
-    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    children = [c for task in Path("/proc/self/task").glob("*/children") for c in task.read_text().split()]
     workers = [c for c in children if "spawn_main" in Path(f"/proc/{c}/cmdline").read_text()]
     os.kill(int(workers[-1]), signal.SIGKILL)
 
