@@ -22,9 +22,10 @@ import numpy as np
 from scipy.optimize import nnls
 
 from app.errors import TooLargeError
+from hydrofill.blocks import Block, Box, plan_blocks
 from hydrofill.cube import Sites, Variable, WaterCube
 from hydrofill.general.layout import compose_layout
-from hydrofill.general.self_check import hide_parts
+from hydrofill.general.self_check import MIN_DRAWS, SOURCE_DRAWS, hide_parts
 from hydrofill.inference.model import WARM_UP_START, Model, example_cube
 from hydrofill.layout import Layout, Patch
 from hydrofill.reconstruct import (
@@ -68,6 +69,12 @@ class Load:
         terms = tuple(a + b for a, b in zip(self.terms, other.terms, strict=True))
         return Load(self.windows + other.windows, self.tokens + other.tokens, self.queries + other.queries, terms)
 
+    def times(self, windows: float, guesses: float) -> Load:
+        """Return the load with so many times the windows, and so many times the guesses."""
+        terms = tuple(t * (windows if number in GRAPH_TERMS else guesses) for number, t in enumerate(self.terms))
+        number, tokens, queries = (round(windows * count) for count in (self.windows, self.tokens, self.queries))
+        return Load(number, tokens, queries, terms)
+
 
 def count_load(cube: WaterCube, layout: Layout, names: Sequence[str], max_gap: int | None) -> Load:
     """Count the windows, tokens and queries of a fill of `names`, as `hydrofill.inference.model.Model.run` would.
@@ -79,7 +86,26 @@ def count_load(cube: WaterCube, layout: Layout, names: Sequence[str], max_gap: i
     _check_windows(cube, own)
     requested = requested_cells(cube, names, max_gap)
     load = _count_fill(cube, own, requested)
-    return load + _count_check(cube, own) if layout.general and load.queries else load
+    if not (layout.general and load.queries):
+        return load
+    check, blocks = _count_check(cube, own), _blocks(cube, own)
+    if len(blocks) == 1:
+        return load + check
+    read, filled = (_times_read([getattr(b, box) for b in blocks], cube) for box in ("around", "core"))
+    draws = SOURCE_DRAWS / MIN_DRAWS
+    return load.times(filled, read) + check.times(draws, draws)
+
+
+def _blocks(cube: WaterCube, layout: Layout) -> Sequence[Block]:
+    """Return the blocks in which a general bundle fills a cube."""
+    grids = sum(spec.kind == "grid" for spec in layout.variables)
+    return plan_blocks(cube.shape, grids, (len(layout.variables) - grids) * len(cube.sites))
+
+
+def _times_read(boxes: Sequence[Box], cube: WaterCube) -> float:
+    """Return how many times boxes together hold the cells of a cube; of a cube without a grid, its steps."""
+    cells = [steps * max(rows * columns, 1) for steps, rows, columns in (*(box.shape for box in boxes), cube.shape)]
+    return sum(cells[:-1]) / cells[-1]
 
 
 def _count_fill(cube: WaterCube, layout: Layout, requested: Mapping[str, np.ndarray]) -> Load:

@@ -8,14 +8,19 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+import xarray as xr
 
 from app.engine.cost import CostModel, Load, count_load, measure_costs
+from hydrofill import blocks
 from hydrofill.bundle import read_bundle
 from hydrofill.cf.dataset import read_dataset
+from hydrofill.general import self_check
 from hydrofill.inference.graphs import Runtime
 from hydrofill.inference.model import Model, load_model
+from hydrofill.layout import GENERAL
 from hydrofill.reconstruct import reconstruct
 from hydrofill.tokens import Queries, Tokens
+from tests.support.general_run import days
 from tests.support.tiny import (
     JSON,
     LAYOUT,
@@ -87,3 +92,20 @@ def test_gap_that_is_refused_costs_nothing() -> None:
     every = count_load(cube, LAYOUT, ["precipitation"], None)
     short = count_load(cube, LAYOUT, ["precipitation"], 1)
     assert 0 < short.queries < every.queries
+
+
+def test_a_record_of_several_blocks_counts_what_blocks_read_and_more_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).normal(size=(90, 40, 40)).astype(np.float32)
+    values[::2, :20] = np.nan
+    coords = {"time": days(90), "y": np.arange(40.0), "x": np.arange(40.0)}
+    cube = read_dataset(xr.Dataset({"level": (("time", "y", "x"), values)}, coords)).cube
+    monkeypatch.setattr(self_check, "MAX_DRAW_VALUES", 20_000)
+    whole = count_load(cube, GENERAL, ["level"], None)
+    monkeypatch.setattr(blocks, "BLOCK_VALUES", 60_000)
+    planned = blocks.plan_blocks(cube.shape, 1, 0)
+    load = count_load(cube, GENERAL, ["level"], None)
+    read = sum(int(np.prod(block.around.shape)) for block in planned)
+    of_check = whole.terms[5] - values.size
+    assert len(planned) > 1
+    assert load.terms[5] == pytest.approx(read + 4 * of_check)
+    assert load.terms[3] > whole.terms[3]
