@@ -12,7 +12,7 @@ import numpy as np
 
 from hydrofill.cancellation import checkpoint
 from hydrofill.guesses.advection import advected
-from hydrofill.guesses.first_guesses import GUESSES, Floats, Guesses, completed_by, usual_values
+from hydrofill.guesses.first_guesses import GUESSES, Floats, Guesses, completed_by, side_by_side, usual_values
 from hydrofill.guesses.interpolation import cell_means, harmonic
 from hydrofill.guesses.other_variables import from_other_variables
 from hydrofill.guesses.patterns_in_time import plain_eofs, smoothed_patterns
@@ -87,7 +87,7 @@ def _guess_even(record: Sequence[Floats], others: Sequence[Floats], spec: Variab
     checkpoint()
     anomalies = [o - cell_means(o) for o in others]
     regressed = _undone(from_other_variables(roots - usual, anomalies, own) + usual, spec)
-    return np.moveaxis(np.stack([moved, patterns, regressed], dtype=np.float32, casting="same_kind"), 0, -1)
+    return side_by_side([moved, patterns, regressed])
 
 
 def _grid_patterns(roots: Floats, completed: Floats, usual: Floats, spec: VariableSpec) -> Floats:

@@ -114,7 +114,7 @@ def guess(visible: Floats, *, square_root: bool = False, seconds: Seconds | None
         seconds: (T,) the time of each step, increasing. None if the times are unknown: the steps then count as even,
             and there is no seasonal cycle.
     """
-    visible = np.ascontiguousarray(visible)  # sums round differently in another order of memory
+    visible = np.require(visible, np.float32, "CW")  # sums round differently in another order of memory
     if seconds is None:
         return _guess_even(visible, square_root, None)
     frames = even_steps(seconds)
@@ -147,9 +147,15 @@ def _guess_even(visible: Floats, square_root: bool, seconds: Seconds | None) -> 
     made["completed_in_time"] = between(made["completed_before"], made["completed_after"], *away)
     made["local_mean"] = local_mean(completed)
     checkpoint()
-    # Each guess lies in one piece: guesses are made, and most are used, one by one.
-    values = np.moveaxis(np.stack([made[name] for name in GUESSES], dtype=np.float32, casting="same_kind"), 0, -1)
-    return Guesses(values, _distances(seen, steps, stds))
+    return Guesses(side_by_side([made[name] for name in GUESSES]), _distances(seen, steps, stds))
+
+
+def side_by_side(made: Sequence[Floats]) -> Floats:
+    """Return arrays of one shape (...) as one, (..., G); each lies in one piece, for most are used one by one."""
+    together = np.empty((len(made), *made[0].shape), np.float32)
+    for own, values in zip(together, made, strict=True):
+        own[...] = values
+    return np.moveaxis(together, 0, -1)
 
 
 def completed_by(visible: Floats, *fills: Floats) -> Floats:
@@ -201,7 +207,7 @@ class _Range(NamedTuple):
     def of(cls, values: Floats) -> _Range:
         from hydrofill.guesses.kernels.records import moments
 
-        low, high, mean, variance = moments(values.reshape(-1))
+        low, high, mean, variance = moments(np.require(values, np.float32, "CW").reshape(-1))
         return cls(np.float32(low), np.float32(high), mean, math.sqrt(variance) or 1.0)
 
 
@@ -290,7 +296,7 @@ def median_of_three(*fills: Floats) -> Floats:
     """Return the median of the fills that are not missing; NaN where all are missing."""
     from hydrofill.guesses.kernels.records import median_of_three as median
 
-    low, mid, high = (np.ascontiguousarray(fill, np.float32) for fill in fills)
+    low, mid, high = (np.require(fill, np.float32, "CW") for fill in fills)
     made = np.empty_like(low)
     median(*(a.reshape(-1) for a in (low, mid, high, made)))
     return made
@@ -305,10 +311,10 @@ def _distances(seen: Seen, steps: list[Floats], stds: tuple[Floats, Floats]) -> 
     else:
         cells = np.where(seen.sum(axis=1, keepdims=True) - seen > 0, 1.0, np.inf)
     frame = seen.mean(axis=tuple(range(1, seen.ndim)), keepdims=True)
-    made = np.stack([*steps, cells, np.broadcast_to(frame, seen.shape), *stds], dtype=np.float32, casting="same_kind")
-    for far in made[:3]:
-        scale_distances(far.reshape(-1), np.float32(MAX_DISTANCE))
-    return np.moveaxis(made, 0, -1)
+    far = [np.require(np.broadcast_to(d, seen.shape), np.float32, "CW") for d in (*steps, cells)]
+    for distance in far:
+        scale_distances(distance.reshape(-1), np.float32(MAX_DISTANCE))
+    return side_by_side([*far, np.broadcast_to(frame, seen.shape), *stds])
 
 
 def _share(std: Floats, record_std: float) -> Floats:

@@ -64,7 +64,7 @@ def between(before: Floats, after: Floats, steps_before: Floats, steps_after: Fl
     from hydrofill.guesses.kernels.records import between as straight
 
     line = np.empty(before.shape, np.float32)
-    straight(*(np.ascontiguousarray(a).reshape(-1) for a in (before, after, steps_before, steps_after)), line.reshape(-1))
+    straight(*(np.require(a, np.float32, "CW").reshape(-1) for a in (before, after, steps_before, steps_after)), line.reshape(-1))
     return line
 
 
@@ -108,7 +108,7 @@ def distance_in_space(seen: Seen) -> Floats:
     """Return the distance of each cell to the nearest seen cell of its frame, in cells; infinite in empty frames."""
     from hydrofill.guesses.kernels.records import distances
 
-    seen = np.ascontiguousarray(seen)
+    seen = np.require(seen, np.bool_, "CW")
     made = np.empty(seen.shape, np.float32)
     for first, last in _blocks_of_frames(seen.shape):
         checkpoint()
@@ -123,7 +123,7 @@ def harmonic(values: Floats) -> Floats:
     """
     from hydrofill.guesses.kernels import surfaces
 
-    values = np.ascontiguousarray(values, np.float32)
+    values = np.require(values, np.float32, "CW")
     filled = np.empty_like(values)
     for first, last in _blocks_of_frames(values.shape):
         checkpoint()
@@ -140,7 +140,7 @@ def biharmonic(values: Floats) -> Floats:
     """
     from hydrofill.guesses.kernels import surfaces
 
-    values = np.ascontiguousarray(values, np.float32)
+    values = np.require(values, np.float32, "CW")
     filled = np.empty_like(values)
     for first, last in _blocks_of_frames(values.shape):
         checkpoint()
@@ -154,4 +154,4 @@ def _blocks_of_frames(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
 
 def _flat(values: Floats) -> Floats:
     """Return values (T, ...) as contiguous float32 of (T, n)."""
-    return np.ascontiguousarray(values, np.float32).reshape(len(values), -1)
+    return np.require(values, np.float32, "CW").reshape(len(values), -1)

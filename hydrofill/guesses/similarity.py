@@ -40,6 +40,7 @@ def similar_neighbours(values: Floats, *, with_std: bool = True) -> tuple[Floats
     from hydrofill.guesses.kernels.records import largest_exponent
     from hydrofill.guesses.kernels.similar import BLOCK, lay_out, weighted_means
 
+    values = np.require(values, np.float32, "CW")
     value, std = (np.full(values.shape, np.nan, np.float32) for _ in range(2))
     offsets = _offsets(values.shape)
     gappy = np.isnan(values).any(axis=(1, 2))

@@ -16,7 +16,7 @@ from hydrofill.cancellation import checkpoint
 Floats = npt.NDArray[np.float32]
 
 MAX_STEPS = 80  # of conjugate gradients; after them the fill changes by less than a thousandth
-TOLERANCE = 1e-6  # conjugate gradients stop at this share of the first residual's energy
+TOLERANCE = 1e-7  # conjugate gradients stop at this share of the first residual's energy
 MAX_CORRELATION = 0.999  # of neighbours; the weights between neighbours are infinite at 1
 
 
@@ -25,7 +25,7 @@ def space_time(anomaly: Floats) -> Floats:
     from hydrofill.guesses.kernels.lattice import lay_out, precision_times, step
     from hydrofill.guesses.kernels.records import largest_exponent
 
-    anomaly = np.ascontiguousarray(anomaly)
+    anomaly = np.require(anomaly, np.float32, "CW")
     n_time, height, width = anomaly.shape
     correlation = [lag_one(anomaly, axis) for axis in range(3)]
     ties = np.array([r / (1 - r * r) for r in correlation], np.float32)
@@ -79,7 +79,7 @@ def from_neighbours(values: Floats) -> Floats:
     """
     from hydrofill.guesses.kernels.records import expected_between
 
-    values = np.ascontiguousarray(values, np.float32)
+    values = np.require(values, np.float32, "CW")
     expected = np.empty_like(values)
     expected_between(values, np.float32(lag_one(values, 0)), expected)
     checkpoint()
@@ -91,6 +91,6 @@ def lag_one(anomaly: Floats, axis: int) -> float:
     from hydrofill.guesses.kernels.records import pair_sums
 
     outer, number = (int(np.prod(n)) for n in (anomaly.shape[:axis], anomaly.shape[axis]))
-    product, left, right = pair_sums(np.ascontiguousarray(anomaly, np.float32).reshape(outer, number, -1))
+    product, left, right = pair_sums(np.require(anomaly, np.float32, "CW").reshape(outer, number, -1))
     size = np.sqrt(left) * np.sqrt(right)
     return float(np.clip(product / size, 0, MAX_CORRELATION)) if size > 0 else 0.0
