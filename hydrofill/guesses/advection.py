@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hydrofill.cancellation import checkpoint
+from hydrofill.guesses.arrays import largest_exponent
 from hydrofill.guesses.interpolation import nearest_seen
 
 Floats = npt.NDArray[np.float32]
@@ -45,7 +46,6 @@ def advected(visible: Floats, completed: Floats, *, square_root: bool = False) -
         square_root: whether motion is found in the square roots of the values.
     """
     from hydrofill.guesses.kernels.motion import add_gained, line
-    from hydrofill.guesses.kernels.records import largest_exponent
 
     known = np.isfinite(completed).all(axis=(1, 2)).reshape(-1)
     fields = np.where(known[:, None, None], completed, np.float32(0)).astype(np.float32, order="C", copy=False)

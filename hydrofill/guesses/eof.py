@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hydrofill.cancellation import checkpoint
+from hydrofill.guesses.arrays import exponent_above
 from hydrofill.guesses.leading_vectors import leading_patterns
 
 Floats = npt.NDArray[np.float32]
@@ -55,7 +56,7 @@ def eof_fills(values: Floats, mean: Floats, ranks: Sequence[int]) -> list[Eof]:
     seen = ~np.isnan(values)
     anomaly = np.where(seen, values - mean, 0).astype(np.float32)
     variance = float(np.square(anomaly, dtype=np.float64).sum() / max(seen.sum(), 1))
-    exponent = math.frexp(math.sqrt(variance))[1]
+    exponent = exponent_above(math.sqrt(variance))
     anomaly *= np.float32(2.0**-exponent)
     record = _Record.of(anomaly, seen)
     patterns = leading_patterns(anomaly, max(ranks)) * np.float32(np.sqrt(values.shape[1]))
@@ -87,8 +88,8 @@ class _Record:
 
     @classmethod
     def of(cls, anomaly: Floats, seen: npt.NDArray[np.bool_]) -> _Record:
-        whole = seen.all(axis=1)
-        partly = seen.any(axis=1) & ~whole
+        whole: npt.NDArray[np.bool_] = seen.all(axis=1).reshape(-1)
+        partly = seen.any(axis=1).reshape(-1) & ~whole
         squares = np.einsum("tn,tn->n", anomaly, anomaly).astype(np.float64)
         number = seen.sum(axis=0, dtype=np.float64)
         variance = max(float(squares.sum() / max(number.sum(), 1)), 1e-30)
@@ -140,7 +141,7 @@ class _Model:
         return _solved(precision, 1 / self.prior, np.zeros(right.shape[1]), right, inverted=True)
 
     def maximise(self, scores: Floats, covariance: Floats) -> None:
-        """Set each cell's patterns to its regression on the scores, with a prior of unit variance; set the variances."""
+        """Set each cell's patterns to its regression on the scores, with a prior of unit variance; set variances."""
         record, floor = self.record, MIN_NOISE * self.record.variance
         second = scores[self.rows] * scores[self.columns] + covariance
         diagonal = np.flatnonzero(self.rows == self.columns)

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hydrofill.cancellation import checkpoint
+from hydrofill.guesses.arrays import contiguous
 from hydrofill.guesses.eof import eof_fills
 from hydrofill.guesses.interpolation import (
     between,
@@ -114,7 +115,7 @@ def guess(visible: Floats, *, square_root: bool = False, seconds: Seconds | None
         seconds: (T,) the time of each step, increasing. None if the times are unknown: the steps then count as even,
             and there is no seasonal cycle.
     """
-    visible = np.require(visible, np.float32, "CW")  # sums round differently in another order of memory
+    visible = contiguous(visible)  # sums round differently in another order of memory
     if seconds is None:
         return _guess_even(visible, square_root, None)
     frames = even_steps(seconds)
@@ -207,7 +208,7 @@ class _Range(NamedTuple):
     def of(cls, values: Floats) -> _Range:
         from hydrofill.guesses.kernels.records import moments
 
-        low, high, mean, variance = moments(np.require(values, np.float32, "CW").reshape(-1))
+        low, high, mean, variance = moments(contiguous(values).reshape(-1))
         return cls(np.float32(low), np.float32(high), mean, math.sqrt(variance) or 1.0)
 
 
@@ -296,7 +297,7 @@ def median_of_three(*fills: Floats) -> Floats:
     """Return the median of the fills that are not missing; NaN where all are missing."""
     from hydrofill.guesses.kernels.records import median_of_three as median
 
-    low, mid, high = (np.require(fill, np.float32, "CW") for fill in fills)
+    low, mid, high = (contiguous(fill) for fill in fills)
     made = np.empty_like(low)
     median(*(a.reshape(-1) for a in (low, mid, high, made)))
     return made
@@ -311,7 +312,7 @@ def _distances(seen: Seen, steps: list[Floats], stds: tuple[Floats, Floats]) -> 
     else:
         cells = np.where(seen.sum(axis=1, keepdims=True) - seen > 0, 1.0, np.inf)
     frame = seen.mean(axis=tuple(range(1, seen.ndim)), keepdims=True)
-    far = [np.require(np.broadcast_to(d, seen.shape), np.float32, "CW") for d in (*steps, cells)]
+    far = [contiguous(np.broadcast_to(d, seen.shape)) for d in (*steps, cells)]
     for distance in far:
         scale_distances(distance.reshape(-1), np.float32(MAX_DISTANCE))
     return side_by_side([*far, np.broadcast_to(frame, seen.shape), *stds])

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hydrofill.cancellation import checkpoint
-from hydrofill.guesses.blocks import BLOCK_VALUES, blocks
+from hydrofill.guesses.arrays import BLOCK_VALUES, blocks, contiguous
 
 Floats = npt.NDArray[np.float32]
 Seen = npt.NDArray[np.bool_]
@@ -64,7 +64,10 @@ def between(before: Floats, after: Floats, steps_before: Floats, steps_after: Fl
     from hydrofill.guesses.kernels.records import between as straight
 
     line = np.empty(before.shape, np.float32)
-    straight(*(np.require(a, np.float32, "CW").reshape(-1) for a in (before, after, steps_before, steps_after)), line.reshape(-1))
+    straight(
+        *(contiguous(a).reshape(-1) for a in (before, after, steps_before, steps_after)),
+        line.reshape(-1),
+    )
     return line
 
 
@@ -108,7 +111,7 @@ def distance_in_space(seen: Seen) -> Floats:
     """Return the distance of each cell to the nearest seen cell of its frame, in cells; infinite in empty frames."""
     from hydrofill.guesses.kernels.records import distances
 
-    seen = np.require(seen, np.bool_, "CW")
+    seen = np.require(seen, np.bool_, ("C", "W"))
     made = np.empty(seen.shape, np.float32)
     for first, last in _blocks_of_frames(seen.shape):
         checkpoint()
@@ -123,7 +126,7 @@ def harmonic(values: Floats) -> Floats:
     """
     from hydrofill.guesses.kernels import surfaces
 
-    values = np.require(values, np.float32, "CW")
+    values = contiguous(values)
     filled = np.empty_like(values)
     for first, last in _blocks_of_frames(values.shape):
         checkpoint()
@@ -140,7 +143,7 @@ def biharmonic(values: Floats) -> Floats:
     """
     from hydrofill.guesses.kernels import surfaces
 
-    values = np.require(values, np.float32, "CW")
+    values = contiguous(values)
     filled = np.empty_like(values)
     for first, last in _blocks_of_frames(values.shape):
         checkpoint()
@@ -154,4 +157,4 @@ def _blocks_of_frames(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
 
 def _flat(values: Floats) -> Floats:
     """Return values (T, ...) as contiguous float32 of (T, n)."""
-    return np.require(values, np.float32, "CW").reshape(len(values), -1)
+    return contiguous(values).reshape(len(values), -1)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hydrofill.cancellation import checkpoint
-from hydrofill.guesses.blocks import BLOCK_VALUES, blocks
+from hydrofill.guesses.arrays import BLOCK_VALUES, blocks, contiguous, largest_exponent
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -20,6 +20,7 @@ REACH = 4  # cells: largest offset of a similar neighbour
 PRIOR_PAIRS = 3.0  # common steps at which a pair's own difference counts as much as that of all pairs
 SHARPNESS = 3  # the weight of a neighbour is its difference to the power of minus SHARPNESS
 MIN_DIFFERENCE = 1e-3  # share of the usual difference that is added to all, so that none is zero
+WEIGHT_UNIT = 2.0**-16  # unit of differences in which the weights of all possible differences are far from zero
 MIN_USUAL = 1e-14  # smallest usual difference, as a share of the largest value squared
 MEDIAN_PAIRS = 2000  # so many pairs of an offset give the median
 MAX_LAG = 8  # steps by which one site may follow another, as when a flood wave arrives downstream
@@ -37,10 +38,9 @@ def similar_neighbours(values: Floats, *, with_std: bool = True) -> tuple[Floats
         values: (T, H, W), NaN where nothing is seen.
         with_std: whether standard deviations are wanted; without, they are NaN.
     """
-    from hydrofill.guesses.kernels.records import largest_exponent
     from hydrofill.guesses.kernels.similar import BLOCK, lay_out, weighted_means
 
-    values = np.require(values, np.float32, "CW")
+    values = contiguous(values)
     value, std = (np.full(values.shape, np.nan, np.float32) for _ in range(2))
     offsets = _offsets(values.shape)
     gappy = np.isnan(values).any(axis=(1, 2))
@@ -56,7 +56,7 @@ def similar_neighbours(values: Floats, *, with_std: bool = True) -> tuple[Floats
     difference = _differences(flat, front, shifts)
     cells = [_first_cells(o, height, width) for o in offsets]
     usual = _usual(difference[:, front : front + height * row].reshape(-1, height, row), cells)
-    similarity = (difference / usual + np.float32(MIN_DIFFERENCE)) ** -SHARPNESS
+    similarity = ((difference / usual + np.float32(MIN_DIFFERENCE)) * np.float32(WEIGHT_UNIT)) ** -SHARPNESS
     if len(shifts) % 2:  # pairs are added two at a time
         shifts = np.append(shifts, 0)
         similarity, difference = (np.concatenate([a, np.zeros_like(a[:1])]) for a in (similarity, difference))
@@ -96,14 +96,19 @@ def _usual(difference: Floats, cells: list[tuple[slice, slice]]) -> np.float32:
     medians = []
     for number, (down, across) in enumerate(cells):
         own = difference[number, down, across].ravel()
-        medians.append(np.median(own[:: -(-own.size // MEDIAN_PAIRS)]))
-    return np.float32(max(float(min(medians)), MIN_USUAL))
+        ordered = np.sort(own[:: -(-own.size // MEDIAN_PAIRS)])
+        medians.append((float(ordered[(len(ordered) - 1) // 2]) + float(ordered[len(ordered) // 2])) / 2)
+    return np.float32(max(min(medians), MIN_USUAL))
 
 
 def _offsets(shape: tuple[int, ...]) -> list[tuple[int, int]]:
     """Return every offset in rows and columns within REACH that two cells can have; each pair of cells has one."""
     every = product(range(REACH + 1), range(-REACH, REACH + 1))
-    return [(down, across) for down, across in every if (down, across) > (0, 0) and down < shape[1] and abs(across) < shape[2]]
+    return [
+        (down, across)
+        for down, across in every
+        if (down, across) > (0, 0) and down < shape[1] and abs(across) < shape[2]
+    ]
 
 
 def _first_cells(offset: tuple[int, int], height: int, width: int) -> tuple[slice, slice]:

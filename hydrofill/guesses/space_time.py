@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hydrofill.cancellation import checkpoint
+from hydrofill.guesses.arrays import contiguous, largest_exponent
 
 Floats = npt.NDArray[np.float32]
 
@@ -23,9 +24,8 @@ MAX_CORRELATION = 0.999  # of neighbours; the weights between neighbours are inf
 def space_time(anomaly: Floats) -> Floats:
     """Fill the NaN of anomalies (T, H, W) with the conditional mean of the random field; seen values stay."""
     from hydrofill.guesses.kernels.lattice import lay_out, precision_times, step
-    from hydrofill.guesses.kernels.records import largest_exponent
 
-    anomaly = np.require(anomaly, np.float32, "CW")
+    anomaly = contiguous(anomaly)
     n_time, height, width = anomaly.shape
     correlation = [lag_one(anomaly, axis) for axis in range(3)]
     ties = np.array([r / (1 - r * r) for r in correlation], np.float32)
@@ -79,7 +79,7 @@ def from_neighbours(values: Floats) -> Floats:
     """
     from hydrofill.guesses.kernels.records import expected_between
 
-    values = np.require(values, np.float32, "CW")
+    values = contiguous(values)
     expected = np.empty_like(values)
     expected_between(values, np.float32(lag_one(values, 0)), expected)
     checkpoint()
@@ -91,6 +91,6 @@ def lag_one(anomaly: Floats, axis: int) -> float:
     from hydrofill.guesses.kernels.records import pair_sums
 
     outer, number = (int(np.prod(n)) for n in (anomaly.shape[:axis], anomaly.shape[axis]))
-    product, left, right = pair_sums(np.require(anomaly, np.float32, "CW").reshape(outer, number, -1))
+    product, left, right = pair_sums(contiguous(anomaly).reshape(outer, number, -1))
     size = np.sqrt(left) * np.sqrt(right)
     return float(np.clip(product / size, 0, MAX_CORRELATION)) if size > 0 else 0.0

@@ -5,35 +5,33 @@ Modules of kernels are imported by the functions that need them, so that importi
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from numba import njit
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-# Sums may be taken in any order and products fused into them; NaN and infinity keep their meaning.
+# Sums may be taken in any order, and products fused into sums; NaN and infinity keep their meaning.
 RELAXED = {"reassoc", "contract", "nsz"}
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": RELAXED, "no_cfunc_wrapper": True}
 
 
-def compiled(signature: str) -> Callable[[F], F]:
+def compiled(signature: str) -> Callable[[Callable[..., Any]], Any]:
     """Return a decorator that compiles a function for arguments of these types, such as "void(f4[:, ::1])".
 
-    A kernel runs in one thread without the lock of the interpreter. Where no folder can be written, or what a folder
-    holds cannot be read, the kernel is compiled in memory.
+    A kernel runs in one thread and without the lock of the interpreter. Where no folder can be written, or what a
+    folder holds cannot be read, the kernel is compiled in memory.
     """
 
-    def compile_kernel(function: F) -> F:
-        options = {"nogil": True, "error_model": "numpy", "fastmath": RELAXED}
+    def compile_kernel(function: Callable[..., Any]) -> Any:
         try:
-            kernel = njit(signature, cache=True, **options)(function)
-        except (RuntimeError, OSError, EOFError, ValueError):  # no folder for the machine code, or a damaged file
-            kernel = njit(signature, **options)(function)
-        return kernel  # type: ignore[no-any-return]
+            return njit(signature, cache=True, **OPTIONS)(function)
+        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError):
+            return njit(signature, **OPTIONS)(function)
 
     return compile_kernel
 
 
-def inlined(function: F) -> F:
-    """Return a function that kernels call; it is compiled as a part of each of them."""
-    return njit(inline="never", nogil=True, error_model="numpy", fastmath=RELAXED)(function)  # type: ignore[no-any-return]
+def inlined(function: Callable[..., Any]) -> Any:
+    """Return a function that only kernels call; the function is compiled as a part of each of them."""
+    return njit(**{**OPTIONS, "no_cpython_wrapper": True})(function)

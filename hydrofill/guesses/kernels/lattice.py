@@ -71,7 +71,7 @@ def _redirect(residual, inverse, keep, direction):
 
 @compiled("f8(f4[:, ::1], f4[:, ::1], u1[:, ::1], f4[:, ::1], f4[::1], f4, i8, b1, f4[:, ::1])")
 def precision_times(direction, residual, free, diagonals, ties, keep, width, redirect, out):
-    """Write the precision matrix times the direction into `out`, 0 where not free; return its product with the direction.
+    """Write the precision matrix times the direction, 0 where not free; return its product with the direction.
 
     Args:
         direction: padded as by `lay_out`; with `redirect` first changed to the preconditioned residual plus `keep`

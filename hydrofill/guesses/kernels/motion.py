@@ -258,7 +258,10 @@ def improve(fields, velocity, before, after, in_space, in_time, variance, max_ch
     row, smooth = np.empty(1, np.float32), np.empty(6 * (width + 2 * REACH) - 2 * REACH, np.float32)
     rows = np.empty((height + 32, 6 * width), np.float32)
     size = 6 * height * width
-    ring, mean = np.zeros((9, size), np.float32), np.empty(size, np.float32)  # frame t is in row t % 8; the last is zero
+    ring, mean = (
+        np.zeros((9, size), np.float32),
+        np.empty(size, np.float32),
+    )  # frame t is in row t % 8; the last is zero
     around = np.empty(9, np.int64)
     for ahead in range(n_time + 3):
         if ahead < n_time:
@@ -421,7 +424,7 @@ def halve(values, out):
 
 @compiled("void(f4[:, :, :, ::1], f4[:, :, :, ::1])")
 def double(velocity, out):
-    """Write twice the velocity of blocks of 2 x 2 cells at each cell; an odd last row or column repeats its neighbour."""
+    """Write twice the velocity of blocks of 2 x 2 cells; an odd last row or column repeats its neighbour."""
     for k in range(2):
         for t in range(out.shape[1]):
             for y in range(out.shape[2]):

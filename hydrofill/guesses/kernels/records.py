@@ -13,18 +13,13 @@ BLOCK = 256  # cells whose sums are kept in the cache of the processor
 
 
 @compiled("f4(f4[::1])")
-def _largest(values):
+def largest(values):
     """Return the largest finite size of values; NaN and infinity do not count."""
-    largest = ZERO
+    most = ZERO
     for i in range(values.shape[0]):
         size = abs(values[i])
-        largest = size if largest < size < np.inf else largest
-    return largest
-
-
-def largest_exponent(values: np.ndarray) -> int:
-    """Return the exponent of the power of two above the largest size of `values`, which are contiguous float32."""
-    return math.frexp(float(_largest(values.reshape(-1))))[1]
+        most = size if most < size < np.inf else most
+    return most
 
 
 @inlined
@@ -40,7 +35,7 @@ def _pass_on(row, state, age, out, steps):
 
 @compiled("void(f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1], f4[:, ::1])")
 def neighbours(values, before, after, steps_before, steps_after):
-    """Write the nearest seen values before and after each step and the steps to them, (T, n); NaN and infinite if none."""
+    """Write the nearest seen values before and after each step and the steps to them, (T, n); NaN, infinite if none."""
     n_time, n = values.shape
     state, age = np.empty(n, np.float32), np.empty(n, np.float32)
     for backwards in range(2):
@@ -168,7 +163,7 @@ def _add_products(here, there):
     """Return the sums of products and of both squares over pairs that are both seen."""
     products = left = right = 0.0
     for i in range(here.shape[0]):
-        a, b = float(here[i]), float(there[i])
+        a, b = np.float64(here[i]), np.float64(there[i])
         both = a * b == a * b
         products += a * b if both else 0.0
         left += a * a if both else 0.0
@@ -216,15 +211,15 @@ def moments(values):
     for i in range(values.shape[0]):
         there = values[i] == values[i]
         number += 1.0 if there else 0.0
-        total += float(values[i]) if there else 0.0
+        total += np.float64(values[i]) if there else 0.0
     for i in range(values.shape[0]):
         low = values[i] if values[i] < low else low
         high = values[i] if values[i] > high else high
     mean = total / max(number, 1.0)
     for i in range(values.shape[0]):
-        away = float(values[i]) - mean
+        away = np.float64(values[i]) - mean
         squares += away * away if away == away else 0.0
-    return float(low), float(high), mean, squares / max(number, 1.0)
+    return np.float64(low), np.float64(high), mean, squares / max(number, 1.0)
 
 
 @inlined
@@ -254,7 +249,7 @@ def distances(seen, first, last, out):
     The lower envelope of parabolas gives the squares. Source: Felzenszwalb and Huttenlocher 2012. The steps from
     `first` up to `last` are written.
     """
-    n_time, height, width = seen.shape
+    height, width = seen.shape[1:]
     far = np.float32(height + width)
     columns, square = np.empty((height, width), np.float32), np.empty(width, np.float64)
     places, bounds = np.empty(width, np.int64), np.empty(width + 1, np.float64)

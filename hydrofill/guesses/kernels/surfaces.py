@@ -62,6 +62,50 @@ def _border(padded):
 
 
 @inlined
+def _levels(height, width, border, smallest):
+    """Return the rows and columns of each level from fine to coarse, and where each starts in flat memory.
+
+    A level has half the rows and columns of the one before, rounded up, and `border` more in memory at each side. The
+    last has at most `smallest` rows and columns.
+    """
+    number, h, w = 1, height, width
+    while max(h, w) > smallest:
+        number, h, w = number + 1, (h + 1) // 2, (w + 1) // 2
+    rows, columns, starts = np.empty(number, np.int64), np.empty(number, np.int64), np.zeros(number + 1, np.int64)
+    for level in range(number):
+        rows[level], columns[level] = height, width
+        starts[level + 1] = starts[level] + (height + 2 * border) * (width + 2 * border)
+        height, width = (height + 1) // 2, (width + 1) // 2
+    return rows, columns, starts
+
+
+@inlined
+def _sum_blocks(fine, rows, columns, coarse):
+    """Write the sums of 2 x 2 blocks of a flat frame (rows, columns) into a flat frame of half the size, rounded up."""
+    half, pairs = (columns + 1) // 2, columns // 2
+    for y in range((rows + 1) // 2):
+        first = fine[2 * y * columns : (2 * y + 1) * columns]
+        out = coarse[y * half : (y + 1) * half]
+        for x in range(pairs):
+            out[x] = first[2 * x] + first[2 * x + 1]
+        if pairs < half:
+            out[pairs] = first[columns - 1]
+        if 2 * y + 1 < rows:
+            second = fine[(2 * y + 1) * columns : (2 * y + 2) * columns]
+            for x in range(pairs):
+                out[x] += second[2 * x] + second[2 * x + 1]
+            if pairs < half:
+                out[pairs] += second[columns - 1]
+
+
+@inlined
+def _mean_or_coarser(total, weight, coarse):
+    """Divide the totals of a row by their weights; where nothing was seen, take the value of the coarser row."""
+    for x in range(total.shape[0]):
+        total[x] = total[x] / weight[x] if weight[x] > 0 else coarse[x // 2]
+
+
+@inlined
 def _pull_push(padded, missing, total, weight):
     """Give each missing cell the mean of the smallest block around the cell that holds a seen value.
 
@@ -69,41 +113,27 @@ def _pull_push(padded, missing, total, weight):
     """
     height, width = missing.shape
     for y in range(height):
+        row, gone = padded[y + 1], missing[y]
+        sums, numbers = total[y * width : (y + 1) * width], weight[y * width : (y + 1) * width]
         for x in range(width):
-            total[y * width + x] = padded[y + 1, x + 1]
-            weight[y * width + x] = ZERO if missing[y, x] else np.float32(1)
-    starts = np.zeros(34, np.int64)
-    rows, columns = np.ones(34, np.int64), np.ones(34, np.int64)
-    rows[0], columns[0] = height, width
-    level = 0
-    while max(rows[level], columns[level]) > 1:
-        h, w, start = rows[level], columns[level], starts[level]
-        level += 1
-        rows[level], columns[level], starts[level] = (h + 1) // 2, (w + 1) // 2, start + h * w
+            sums[x] = row[x + 1]
+            numbers[x] = ZERO if gone[x] else ONE
+    rows, columns, starts = _levels(height, width, 0, 1)
+    for level in range(1, rows.shape[0]):
+        fine, start = starts[level - 1], starts[level]
+        _sum_blocks(total[fine:start], rows[level - 1], columns[level - 1], total[start:])
+        _sum_blocks(weight[fine:start], rows[level - 1], columns[level - 1], weight[start:])
+    top = starts[rows.shape[0] - 1]
+    total[top] /= weight[top]
+    for level in range(rows.shape[0] - 2, -1, -1):
+        w, coarse = columns[level], columns[level + 1]
         for y in range(rows[level]):
-            for x in range(columns[level]):
-                a, b = ZERO, ZERO
-                for v in range(2 * y, min(2 * y + 2, h)):
-                    for u in range(2 * x, min(2 * x + 2, w)):
-                        a += total[start + v * w + u]
-                        b += weight[start + v * w + u]
-                total[starts[level] + y * columns[level] + x] = a
-                weight[starts[level] + y * columns[level] + x] = b
-    total[starts[level]] /= max(weight[starts[level]], np.float32(1e-12))
-    for finer in range(level - 1, -1, -1):
-        h, w, start = rows[finer], columns[finer], starts[finer]
-        coarse = starts[finer + 1]
-        for y in range(h):
-            for x in range(w):
-                at = start + y * w + x
-                if weight[at] > 0:
-                    total[at] /= weight[at]
-                else:
-                    total[at] = total[coarse + (y // 2) * columns[finer + 1] + x // 2]
+            start, above = starts[level] + y * w, starts[level + 1] + (y // 2) * coarse
+            _mean_or_coarser(total[start : start + w], weight[start : start + w], total[above : above + coarse])
     for y in range(height):
+        row, gone, means = padded[y + 1], missing[y], total[y * width : (y + 1) * width]
         for x in range(width):
-            if missing[y, x]:
-                padded[y + 1, x + 1] = total[y * width + x]
+            row[x + 1] = means[x] if gone[x] else row[x + 1]
 
 
 @compiled("void(f4[:, :, ::1], i8, f4[:, :, ::1])")
@@ -116,7 +146,10 @@ def harmonic(values, sweeps, filled):
     now, following = np.empty((height + 2, width + 2), np.float32), np.empty((height + 2, width + 2), np.float32)
     missing = np.empty((height, width), np.bool_)
     gappy = np.empty(height, np.bool_)
-    total, weight = np.empty(2 * (height + 2) * (width + 2), np.float32), np.empty(2 * (height + 2) * (width + 2), np.float32)
+    total, weight = (
+        np.empty(2 * (height + 2) * (width + 2), np.float32),
+        np.empty(2 * (height + 2) * (width + 2), np.float32),
+    )
     for t in range(n_time):
         exponent, n_seen, n_missing = _exponent(values[t])
         _copy(values[t], filled[t])
@@ -161,7 +194,7 @@ def _laplacian(padded, out):
 
 @inlined
 def _curvature(padded, once, missing, out):
-    """Write the Laplacian of the Laplacian at missing cells into `out`, and 0 elsewhere; return its product with both."""
+    """Write the Laplacian of the Laplacian at missing cells, 0 elsewhere; return its product with the frame."""
     _laplacian(padded, once)
     product = 0.0
     for y in range(missing.shape[0]):
@@ -214,20 +247,6 @@ def _smooth(surface, missing, steps, tolerance, direction, once, curved, residua
 
 
 @inlined
-def _levels(height, width):
-    """Return the rows and columns of each level from fine to coarse, and where each starts in flat memory."""
-    number, h, w = 1, height, width
-    while max(h, w) > 2:
-        number, h, w = number + 1, (h + 1) // 2, (w + 1) // 2
-    rows, columns, starts = np.empty(number, np.int64), np.empty(number, np.int64), np.zeros(number + 1, np.int64)
-    for level in range(number):
-        rows[level], columns[level] = height, width
-        starts[level + 1] = starts[level] + (height + 2) * (width + 2)
-        height, width = (height + 1) // 2, (width + 1) // 2
-    return rows, columns, starts
-
-
-@inlined
 def _level(flat, start, rows, columns):
     """Return the level that starts there in flat memory, (rows, columns)."""
     return flat[start : start + rows * columns].reshape(rows, columns)
@@ -261,7 +280,9 @@ def _start_from(coarse, missing, surface):
             if gone[x]:
                 u = x // 2 + 1
                 beside = u - 1 if x % 2 == 0 else u + 1
-                into[x + 1] = NEAR * (NEAR * same[u] + FAR * other[u]) + FAR * (NEAR * same[beside] + FAR * other[beside])
+                into[x + 1] = NEAR * (NEAR * same[u] + FAR * other[u]) + FAR * (
+                    NEAR * same[beside] + FAR * other[beside]
+                )
 
 
 @inlined
@@ -278,7 +299,7 @@ def _store(surface, missing, exponent, frame, filled):
         row, out, gone = surface[y + 1], filled[y], missing[y]
         for x in range(out.shape[0]):
             if gone[x]:
-                out[x] = np.float32(min(max(row[x + 1] * unit, float(low)), float(high)))
+                out[x] = np.float32(min(max(row[x + 1] * unit, np.float64(low)), np.float64(high)))
 
 
 @compiled("void(f4[:, :, ::1], i8, f8, f4[:, :, ::1])")
@@ -289,7 +310,7 @@ def biharmonic(values, steps, tolerance, filled):
     `tolerance` of that at the start of the level. The surface is clipped to the range of the frame's seen values.
     """
     n_time, height, width = values.shape
-    rows, columns, starts = _levels(height, width)
+    rows, columns, starts = _levels(height, width, 1, 2)
     levels, gaps = np.zeros(starts[-1], np.float32), np.empty(starts[-1], np.bool_)
     direction, once, curved, residual = (
         np.zeros(starts[1], np.float32),

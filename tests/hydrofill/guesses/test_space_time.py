@@ -61,7 +61,10 @@ def test_the_fill_solves_the_fields_equations(rng: np.random.Generator) -> None:
     precision = min((1 - r) / (1 + r) for r in correlation) * np.eye(field.size)
     cells = np.arange(field.size).reshape(field.shape)
     for axis, r in enumerate(correlation):
-        here, there = (np.take(cells, np.arange(s, n), axis).ravel() for s, n in ((0, field.shape[axis] - 1), (1, field.shape[axis])))
+        here, there = (
+            np.take(cells, np.arange(s, n), axis).ravel()
+            for s, n in ((0, field.shape[axis] - 1), (1, field.shape[axis]))
+        )
         for a, b in zip(here, there, strict=True):  # each tie pulls two neighbours towards each other
             precision[np.ix_([a, b], [a, b])] += r / (1 - r * r) * np.array([[1, -1], [-1, 1]])
     gone = np.isnan(gappy).ravel()
