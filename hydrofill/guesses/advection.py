@@ -115,5 +115,5 @@ def _window(std: float, reach: int) -> Floats:
 
 
 def _padded(weights: Floats) -> Floats:
-    """Return the weights of a window in space, zero from its radius to 16 cells."""
-    return np.pad(weights, (0, 17 - len(weights)))
+    """Return the weights of a window in space, zero from its radius on to the largest."""
+    return np.pad(weights, (0, WINDOW_REACH[1] + 1 - len(weights)))

@@ -102,10 +102,22 @@ def _add_pairs(a, b, c, d, e, f, g, h, first, second, third, fourth, out):
 
 
 @inlined
+def _add_pair(a, b, weight, out):
+    """Add a pair of arrays with a weight."""
+    for i in range(out.shape[0]):
+        out[i] += weight * (a[i] + b[i])
+
+
+@inlined
 def _smooth_rows(rows, middle, weights, out):
-    """Write the weighted mean of the rows around row `middle`; weights are of distances, in whole groups of four."""
+    """Write the weighted mean of the rows around row `middle`; weights are by distance."""
     _scale(rows[middle], weights[0], out)
-    for k in range(1, weights.shape[0] - 3, 4):
+    k = 1
+    while k < weights.shape[0] and weights[k] > 0:
+        if k + 3 >= weights.shape[0]:
+            _add_pair(rows[middle - k], rows[middle + k], weights[k], out)
+            k += 1
+            continue
         _add_pairs(
             rows[middle - k],
             rows[middle + k],
@@ -121,23 +133,23 @@ def _smooth_rows(rows, middle, weights, out):
             weights[k + 3],
             out,
         )
+        k += 4
 
 
 @inlined
-def _smooth_frame(planes, weights, repeating, number, row, smooth, rows, out):
+def _smooth_frame(planes, weights, repeating, number, smooth, rows, out):
     """Write the means of the planes of a frame over the window in space, weighted by distance.
 
     Args:
         planes: (H, number * (W + 2 REACH)) the planes side by side; REACH values beside each plane are overwritten.
-        weights: (14 or 17,) by distance in cells.
+        weights: (REACH + 1,) by distance in cells.
         repeating: whether borders repeat; otherwise all is zero beyond.
         number: of planes.
-        row, smooth: scratch of one row.
-        rows: scratch, (H + 2 * 16, number * W).
+        smooth: scratch of one row.
+        rows: scratch, (H + 2 REACH, number * W).
         out: (H * number * W,).
     """
     height, width = planes.shape[0], planes.shape[1] // number - 2 * REACH
-    margin = (rows.shape[0] - height) // 2
     for y in range(height):
         row = planes[y]
         for p in range(number):
@@ -147,19 +159,19 @@ def _smooth_frame(planes, weights, repeating, number, row, smooth, rows, out):
                 row[start + x] = first if repeating else ZERO
                 row[start + REACH + width + x] = last if repeating else ZERO
         _smooth_row(row, weights, smooth)
-        into = rows[margin + y]
+        into = rows[REACH + y]
         for p in range(number):
             _scale(
                 smooth[p * (width + 2 * REACH) : p * (width + 2 * REACH) + width],
                 ONE,
                 into[p * width : (p + 1) * width],
             )
-    for y in range(margin):
-        _scale(rows[margin], ONE if repeating else ZERO, rows[y])
-        _scale(rows[margin + height - 1], ONE if repeating else ZERO, rows[margin + height + y])
+    for y in range(REACH):
+        _scale(rows[REACH], ONE if repeating else ZERO, rows[y])
+        _scale(rows[REACH + height - 1], ONE if repeating else ZERO, rows[REACH + height + y])
     length = number * width
     for y in range(height):
-        _smooth_rows(rows, margin + y, weights, out[y * length : (y + 1) * length])
+        _smooth_rows(rows, REACH + y, weights, out[y * length : (y + 1) * length])
 
 
 @inlined
@@ -244,7 +256,7 @@ def improve(fields, velocity, before, after, in_space, in_time, variance, max_ch
         fields: (T, H, W).
         velocity: (2, T, H, W) in rows and columns per step, changed.
         before, after: (T,) the steps of the frames; -1 and T where there is none.
-        in_space: (17,) weights of the window by distance in cells; those from 14 on are zero.
+        in_space: (REACH + 1,) weights of the window by distance in cells.
         in_time: (5,) weights of the window by distance in steps; the last is zero.
         variance: number of independent differences in a window, times the variance of velocities.
         max_change: cells by which the way between two frames changes at most.
@@ -255,8 +267,8 @@ def improve(fields, velocity, before, after, in_space, in_time, variance, max_ch
     middle, difference = np.empty((height + 2, width + 2), np.float32), np.empty((height, width), np.float32)
     down, across = np.empty(width, np.float32), np.empty(width, np.float32)
     planes = np.zeros((height, 6 * (width + 2 * REACH)), np.float32)
-    row, smooth = np.empty(1, np.float32), np.empty(6 * (width + 2 * REACH) - 2 * REACH, np.float32)
-    rows = np.empty((height + 32, 6 * width), np.float32)
+    smooth = np.empty(6 * (width + 2 * REACH) - 2 * REACH, np.float32)
+    rows = np.empty((height + 2 * REACH, 6 * width), np.float32)
     size = 6 * height * width
     ring, mean = (
         np.zeros((9, size), np.float32),
@@ -270,7 +282,7 @@ def improve(fields, velocity, before, after, in_space, in_time, variance, max_ch
                 _move(fields[first], velocity[0, ahead], velocity[1, ahead], np.float32(first - ahead), left)
                 _move(fields[second], velocity[0, ahead], velocity[1, ahead], np.float32(second - ahead), right)
                 _products(left, right, np.float32(second - first), middle, difference, down, across, planes)
-                _smooth_frame(planes, in_space, True, 6, row, smooth, rows, ring[ahead % 8])
+                _smooth_frame(planes, in_space, True, 6, smooth, rows, ring[ahead % 8])
             else:
                 _scale(ring[8], ONE, ring[ahead % 8])
         t = ahead - 3
@@ -338,7 +350,7 @@ def add_gained(change, wanted, powers, in_space, in_time, prior_share, floor, st
     Args:
         change, wanted: (T, H, W); `wanted` is NaN where nothing is seen.
         powers: (T,) the factor is taken to this power, at least 1.
-        in_space: (17,) weights of the window by distance in cells; those from 14 on are zero.
+        in_space: (REACH + 1,) weights of the window by distance in cells.
         in_time: (9,) weights of the window by distance in steps.
         prior_share: weight of the whole record, as a share of its mean squared change.
         floor: smallest such weight.
@@ -347,8 +359,8 @@ def add_gained(change, wanted, powers, in_space, in_time, prior_share, floor, st
     n_time, height, width = change.shape
     reach, size = in_time.shape[0] - 1, 2 * height * width
     planes = np.zeros((height, 2 * (width + 2 * REACH)), np.float32)
-    row, smooth = np.empty(1, np.float32), np.empty(2 * (width + 2 * REACH) - 2 * REACH, np.float32)
-    rows, mean = np.empty((height + 32, 2 * width), np.float32), np.empty(size, np.float32)
+    smooth = np.empty(2 * (width + 2 * REACH) - 2 * REACH, np.float32)
+    rows, mean = np.empty((height + 2 * REACH, 2 * width), np.float32), np.empty(size, np.float32)
     period = 2 * reach + 1
     ring, first, second = np.zeros((period + 1, size), np.float32), REACH, 3 * REACH + width
     products = squares = 0.0
@@ -375,7 +387,7 @@ def add_gained(change, wanted, powers, in_space, in_time, prior_share, floor, st
                     planes[y, first : first + width],
                     planes[y, second : second + width],
                 )
-            _smooth_frame(planes, in_space, False, 2, row, smooth, rows, ring[ahead % period])
+            _smooth_frame(planes, in_space, False, 2, smooth, rows, ring[ahead % period])
         t = ahead - reach
         if t < 0:
             continue
