@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 from itertools import product
 from pathlib import Path
@@ -386,3 +388,8 @@ def test_every_module_of_kernels_is_compiled_ahead() -> None:
     assert sorted(compile_kernels()) == sorted(
         f"hydrofill.guesses.kernels.{p.stem}" for p in folder.glob("*.py") if p.stem != "__init__"
     )
+
+
+def test_the_library_loads_without_the_compiler() -> None:
+    code = "import sys, hydrofill.api, hydrofill.cli; sys.exit('numba' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
