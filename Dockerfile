@@ -3,10 +3,14 @@
 #   docker build -t hydrofill:gpu --target gpu --build-arg EXTRA=gpu .     the GPU image, with CUDA and cuDNN
 # The base image can be pinned: --build-arg PYTHON_DIGEST=@sha256:...
 ARG PYTHON_DIGEST=""
+# The processors that the kernels are compiled for. x86-64-v3 has AVX2: Intel since 2013, AMD since 2015. `generic` runs on
+# every processor of an architecture, and is the choice on ARM.
+ARG KERNELS_FOR="x86-64-v3"
 
 
 FROM python:3.11-slim-bookworm${PYTHON_DIGEST} AS build
 ARG EXTRA=serve
+ARG KERNELS_FOR
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
 RUN python -m venv --without-pip /opt/venv
@@ -28,6 +32,10 @@ RUN pip --python /opt/venv/bin/python install --no-compile --no-deps . \
  && rm bundles/*/weights.safetensors \
  && mv bundles /bundles
 COPY app /srv/app
+# Compile the kernels, so that the first request is as fast as the others; nothing can be written later.
+ENV NUMBA_CPU_NAME=$KERNELS_FOR \
+    NUMBA_CPU_FEATURES=""
+RUN /opt/venv/bin/python -m hydrofill.guesses.compile
 # Fill a sample once. This checks the environment, and leaves the byte code of the modules that serving needs.
 WORKDIR /tmp
 RUN PYTHONPATH=/srv /opt/venv/bin/python -m app fill /srv/app/page/dist/page/sample.nc /tmp/filled.nc
@@ -35,6 +43,7 @@ RUN PYTHONPATH=/srv /opt/venv/bin/python -m app fill /srv/app/page/dist/page/sam
 
 # What both images share: the environment, an unprivileged user, the health check and the settings.
 FROM python:3.11-slim-bookworm${PYTHON_DIGEST} AS server
+ARG KERNELS_FOR
 LABEL org.opencontainers.image.title="hydrofill" \
       org.opencontainers.image.description="Fill the gaps of gridded and gauged water data" \
       org.opencontainers.image.licenses="Apache-2.0"
@@ -44,6 +53,9 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPATH=/srv \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    NUMBA_CPU_NAME=$KERNELS_FOR \
+    NUMBA_CPU_FEATURES="" \
+    NUMBA_CACHE_LOCATOR_CLASSES=hydrofill.guesses.kernels.installed_cache.InstalledCache \
     HYDROFILL_BUNDLES=/bundles \
     HYDROFILL_HOST=0.0.0.0 \
     HYDROFILL_PORT=8000 \

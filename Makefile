@@ -81,8 +81,9 @@ $(VENV)/.stamp-venv:
 	@touch $@
 
 $(VENV)/.stamp-serve: pyproject.toml constraints/serve.txt $(VENV)/.stamp-venv
-	@echo "Installing what serving needs into $(VENV): about 600 MB, no torch; a minute the first time"
+	@echo "Installing what serving needs into $(VENV): about 800 MB, no torch; two minutes the first time"
 	@$(PIP_INSTALL) -e '.[demo]' -c constraints/serve.txt
+	@$(RUN) -m hydrofill.guesses.compile
 	@touch $@
 
 # After .stamp-serve, so that `make -j` never runs two installations in one environment.

@@ -1,20 +1,44 @@
-"""Removes from an installed environment what a server never reads: tests, training tools, stubs and sources."""
+"""Removes from an installed environment what a server never reads: tests, tools, stubs, sources and symbol tables."""
 
 from __future__ import annotations
 
 import shutil
+import struct
 import sys
 from pathlib import Path
 
-TESTED = ("numpy", "scipy", "pandas", "xarray", "h5py", "h5netcdf", "cftime", "cf_xarray", "pint")
+TESTED = (
+    "numpy",
+    "scipy",
+    "numba",
+    "llvmlite",
+    "pandas",
+    "xarray",
+    "h5py",
+    "h5netcdf",
+    "cftime",
+    "cf_xarray",
+    "pint",
+)
 # Training tools, and a second copy of the runtime as a C library; the Python module has its own copy. Tests of pint,
-# whose folder has a name of its own.
+# whose folder has a name of its own. Parts of the compiler and of scipy that nothing here loads.
 UNUSED = (
     "pint/testsuite",
     "onnxruntime/quantization",
     "onnxruntime/tools",
     "onnxruntime/transformers",
     "onnxruntime/capi/libonnxruntime.so*",
+    "numba/cuda",
+    "numba/np/ufunc/tbbpool*.so",
+    "numba/np/ufunc/omppool*.so",
+    "scipy/cluster",
+    "scipy/datasets",
+    "scipy/differentiate",
+    "scipy/fftpack",
+    "scipy/interpolate",
+    "scipy/odr",
+    "scipy/signal",
+    "scipy/stats",
 )
 # rich highlights Python alone; the other lexers of pygments are never loaded.
 LEXERS, KEPT_LEXERS = "pygments/lexers/*.py", ("__init__.py", "_mapping.py", "python.py")
@@ -38,7 +62,28 @@ def trim(packages: Path) -> int:
             shutil.rmtree(path)
         else:
             path.unlink()
+    for path in packages.rglob("*.so*"):
+        drop_symbols(path)
     return before - size(packages)
+
+
+def drop_symbols(library: Path) -> None:
+    """Cut off what follows the loaded parts of a shared library: symbol tables for debuggers, and the list of sections.
+
+    Only 64-bit little-endian ELF files are cut. Source: System V ABI, chapter 4 (object files).
+    """
+    content = library.read_bytes()
+    if content[:6] != b"\x7fELF\x02\x01":
+        return
+    (headers,), (length, number) = struct.unpack_from("<Q", content, 32), struct.unpack_from("<HH", content, 54)
+    ends = []
+    for at in range(headers, headers + length * number, length):
+        offset, filled = struct.unpack_from("<Q", content, at + 8)[0], struct.unpack_from("<Q", content, at + 32)[0]
+        ends.append(offset + filled)
+    kept = bytearray(content[: max(ends)])
+    struct.pack_into("<Q", kept, 40, 0)  # no list of sections
+    struct.pack_into("<HH", kept, 60, 0, 0)
+    library.write_bytes(kept)
 
 
 def size(folder: Path) -> int:

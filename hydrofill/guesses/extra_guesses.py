@@ -12,10 +12,11 @@ import numpy as np
 
 from hydrofill.cancellation import checkpoint
 from hydrofill.guesses.advection import advected
-from hydrofill.guesses.first_guesses import GUESSES, Floats, Guesses, median_of_three, usual_values
+from hydrofill.guesses.first_guesses import GUESSES, Floats, Guesses, completed_by, side_by_side, usual_values
 from hydrofill.guesses.interpolation import cell_means, harmonic
 from hydrofill.guesses.other_variables import from_other_variables
-from hydrofill.guesses.patterns_in_time import from_neighbours, plain_eofs, smoothed_patterns
+from hydrofill.guesses.patterns_in_time import plain_eofs, smoothed_patterns
+from hydrofill.guesses.space_time import from_neighbours
 from hydrofill.guesses.time_axis import Seconds, even_steps, on_even_axis
 from hydrofill.layout import VariableSpec
 
@@ -72,8 +73,7 @@ def _guess_even(record: Sequence[Floats], others: Sequence[Floats], spec: Variab
     visible, usual, similar, *fills = record
     roots, usual = _roots(visible, spec), _roots(usual, spec)
     if visible.ndim == 3:
-        completed = np.where(np.isnan(visible), median_of_three(*fills), visible)
-        completed[np.isnan(visible).all(axis=(1, 2))] = np.nan
+        completed = completed_by(visible, *fills)
         moved = advected(visible, completed, square_root=spec.transform == "sqrt")
         checkpoint()
         patterns = _grid_patterns(roots, _roots(completed, spec), usual, spec)
@@ -85,9 +85,9 @@ def _guess_even(record: Sequence[Floats], others: Sequence[Floats], spec: Variab
         patterns = _series_patterns(roots, usual, spec)
         own = [_roots(similar, spec) - usual]
     checkpoint()
-    anomalies = [o - cell_means(o, ~np.isnan(o)) for o in others]
+    anomalies = [o - cell_means(o) for o in others]
     regressed = _undone(from_other_variables(roots - usual, anomalies, own) + usual, spec)
-    return np.stack([moved, patterns, regressed], axis=-1).astype(np.float32, copy=False)
+    return side_by_side([moved, patterns, regressed])
 
 
 def _grid_patterns(roots: Floats, completed: Floats, usual: Floats, spec: VariableSpec) -> Floats:

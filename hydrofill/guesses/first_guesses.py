@@ -9,6 +9,7 @@ spatial patterns. Training and serving both use this module.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hydrofill.cancellation import checkpoint
-from hydrofill.guesses.eof import eof_fill
+from hydrofill.guesses.arrays import contiguous
+from hydrofill.guesses.eof import eof_fills
 from hydrofill.guesses.interpolation import (
     between,
     biharmonic,
@@ -113,7 +115,7 @@ def guess(visible: Floats, *, square_root: bool = False, seconds: Seconds | None
         seconds: (T,) the time of each step, increasing. None if the times are unknown: the steps then count as even,
             and there is no seasonal cycle.
     """
-    visible = np.ascontiguousarray(visible)  # sums round differently in another order of memory
+    visible = contiguous(visible)  # sums round differently in another order of memory
     if seconds is None:
         return _guess_even(visible, square_root, None)
     frames = even_steps(seconds)
@@ -131,25 +133,38 @@ def _guess_even(visible: Floats, square_root: bool, seconds: Seconds | None) -> 
         values = np.full((*visible.shape, len(GUESSES)), np.nan, np.float32)
         return Guesses(values, np.ones((*visible.shape, len(DISTANCES)), np.float32))
     made: dict[str, Floats] = {}
-    made["before"], made["after"], *steps = neighbours_in_time(visible, seen)
+    made["before"], made["after"], *steps = neighbours_in_time(visible)
     made["in_time"] = between(made["before"], made["after"], *steps)
-    mean = cell_means(visible, seen)
+    mean = cell_means(visible)
     cycle = None if seconds is None else seasonal(visible, mean, seconds)
     made["mean"] = np.broadcast_to(mean, visible.shape)
     made["seasonal"] = np.full(visible.shape, np.nan, np.float32) if cycle is None else cycle
     stds = (_grid if visible.ndim == 3 else _series)(visible, seen, made, square_root)
     checkpoint()
     surface = made["biharmonic"] if visible.ndim == 3 else made["similar"]
-    completed = np.where(seen, visible, median_of_three(surface, made["anomaly"], made["few_eofs"]))
-    completed[~seen.reshape(len(seen), -1).any(axis=1)] = np.nan
+    completed = completed_by(visible, surface, made["anomaly"], made["few_eofs"])
     checkpoint()
-    made["completed_before"], made["completed_after"], *away = neighbours_in_time(completed, ~np.isnan(completed))
+    made["completed_before"], made["completed_after"], *away = neighbours_in_time(completed)
     made["completed_in_time"] = between(made["completed_before"], made["completed_after"], *away)
-    checkpoint()
     made["local_mean"] = local_mean(completed)
     checkpoint()
-    values = np.stack([made[name] for name in GUESSES], axis=-1).astype(np.float32, copy=False)
-    return Guesses(values, _distances(seen, steps, stds))
+    return Guesses(side_by_side([made[name] for name in GUESSES]), _distances(seen, steps, stds))
+
+
+def side_by_side(made: Sequence[Floats]) -> Floats:
+    """Return arrays of one shape (...) as one, (..., G); each lies in one piece, for most are used one by one."""
+    together = np.empty((len(made), *made[0].shape), np.float32)
+    for own, values in zip(together, made, strict=True):
+        own[...] = values
+    return np.moveaxis(together, 0, -1)
+
+
+def completed_by(visible: Floats, *fills: Floats) -> Floats:
+    """Return `visible` with the median of three fills where missing; a frame where nothing is seen is all NaN."""
+    missing = np.isnan(visible)
+    completed = np.where(missing, median_of_three(*fills), visible)
+    completed[missing.reshape(len(missing), -1).all(axis=1)] = np.nan
+    return completed
 
 
 def _grid(visible: Floats, seen: Seen, made: dict[str, Floats], square_root: bool) -> tuple[Floats, Floats]:
@@ -162,19 +177,39 @@ def _grid(visible: Floats, seen: Seen, made: dict[str, Floats], square_root: boo
     roots = np.sqrt(np.maximum(visible, 0)) if square_root else visible
     value, similar_std = similar_neighbours(roots)
     made["similar"] = _squared(value, square_root)
-    record_std, eof_std = float(np.nanstd(roots)) or 1.0, np.ones_like(visible)
-    flat = roots.reshape(len(roots), -1)
-    for name, rank in (("few_eofs", FEW_EOFS), ("many_eofs", MANY_EOFS)):
-        if (found := _eofs(flat, rank)) is None:
+    of_record, eof_std = _Range.of(roots), np.ones_like(visible)
+    empty = ~seen.any(axis=(1, 2))
+    names = ("few_eofs", "many_eofs")
+    for name, found in zip(names, _eofs(roots.reshape(len(roots), -1), (FEW_EOFS, MANY_EOFS)), strict=True):
+        if found is None:
             made[name] = made["anomaly"]
             continue
         fitted, eof_std = (a.reshape(visible.shape) for a in found)
         residual = roots - fitted
-        similar_residual, _ = similar_neighbours(residual)
-        completed = fitted + np.where(np.isnan(similar_residual), harmonic(residual), similar_residual)
-        made[name] = _squared(np.clip(completed, np.nanmin(roots), np.nanmax(roots)), square_root)
-        made[name][~seen.any(axis=(1, 2))] = np.nan
-    return _share(eof_std, record_std), _share(similar_std, record_std)
+        similar_residual, _ = similar_neighbours(residual, with_std=False)
+        alone = np.isnan(similar_residual) & seen.any(axis=(1, 2), keepdims=True)
+        if alone.any():
+            np.copyto(similar_residual, harmonic(residual), where=alone)
+        fitted += similar_residual
+        made[name] = _squared(np.clip(fitted, of_record.low, of_record.high, out=fitted), square_root)
+        made[name][empty] = np.nan
+    return _share(eof_std, of_record.std), _share(similar_std, of_record.std)
+
+
+class _Range(NamedTuple):
+    """Least, largest, mean and standard deviation of the seen values of a record; the last is 1 if all are the same."""
+
+    low: np.float32
+    high: np.float32
+    mean: float
+    std: float
+
+    @classmethod
+    def of(cls, values: Floats) -> _Range:
+        from hydrofill.guesses.kernels.records import moments
+
+        low, high, mean, variance = moments(contiguous(values).reshape(-1))
+        return cls(np.float32(low), np.float32(high), mean, math.sqrt(variance) or 1.0)
 
 
 def _series(visible: Floats, seen: Seen, made: dict[str, Floats], square_root: bool) -> tuple[Floats, Floats]:
@@ -189,24 +224,23 @@ def _series(visible: Floats, seen: Seen, made: dict[str, Floats], square_root: b
     expected = np.where(np.isnan(value), 0, value)
     made["space_time"] = _squared((expected + autoregressive(scores - expected)) * scale + center, square_root)
     eof_std = np.ones_like(visible)
-    for name, rank in (("few_eofs", 1), ("many_eofs", FEW_EOFS)):
-        found = _eofs(scores, min(rank, visible.shape[1] - 1))
+    ranks = [min(rank, visible.shape[1] - 1) for rank in (1, FEW_EOFS)]
+    for name, found in zip(("few_eofs", "many_eofs"), _eofs(scores, ranks), strict=True):
         made[name] = missing if found is None else _squared(found[0] * scale + center, square_root)
         eof_std = eof_std if found is None else found[1]
         made[name] = np.where(seen.any(axis=1, keepdims=True), made[name], np.nan)
     return _share(eof_std, 1.0), _share(similar_std, 1.0)
 
 
-def _eofs(flat: Floats, rank: int) -> tuple[Floats, Floats] | None:
-    """Return mean and std (T, N) by at most `rank` patterns; None if the record is too short for one pattern."""
-    rank = min(rank, len(flat) // STEPS_PER_EOF, flat.shape[1])
-    if rank < 1:
-        return None
-    mean = cell_means(flat, ~np.isnan(flat))[0]
-    overall = float(np.nanmean(flat))
-    found = eof_fill(flat, np.where(np.isnan(mean), overall, mean).astype(np.float32), rank)
+def _eofs(flat: Floats, ranks: Sequence[int]) -> list[tuple[Floats, Floats] | None]:
+    """Return mean and std (T, N) by at most so many patterns each; None if the record is too short for one pattern."""
+    usable = [min(rank, len(flat) // STEPS_PER_EOF, flat.shape[1]) for rank in ranks]
+    if min(usable) < 1:
+        return [None] * len(usable)
+    mean, of_record = cell_means(flat)[0], _Range.of(flat)
+    found = eof_fills(flat, np.where(np.isnan(mean), of_record.mean, mean).astype(np.float32), usable)
     # Where little is seen, patterns can give values far outside the observed range.
-    return np.clip(found.mean, np.nanmin(flat), np.nanmax(flat)), found.std
+    return [(np.clip(f.mean, of_record.low, of_record.high, out=f.mean), f.std) for f in found]
 
 
 def usual_values(cycle: Floats, mean: Floats) -> Floats:
@@ -230,8 +264,8 @@ class _SimilarSites(NamedTuple):
 
 def _similar(values: Floats) -> _SimilarSites:
     """Estimate each value (T, N) from similar sites."""
-    center = cell_means(values, ~np.isnan(values))
-    scale = np.sqrt(cell_means(np.square(values - center), ~np.isnan(values)))
+    center = cell_means(values)
+    scale = np.sqrt(cell_means(np.square(values - center)))
     scale = np.where(scale > 0, scale, 1)
     scores = ((values - center) / scale).astype(np.float32)
     return _SimilarSites(scores, center, scale, *similar_sites(scores))
@@ -240,7 +274,7 @@ def _similar(values: Floats) -> _SimilarSites:
 def _corrected_in_time(similar: _SimilarSites) -> Floats:
     """Return the estimates from similar sites, (T, N), plus their errors interpolated linearly in time."""
     error = similar.scores - similar.value
-    return (similar.value + between(*neighbours_in_time(error, ~np.isnan(error)))) * similar.scale + similar.center
+    return (similar.value + between(*neighbours_in_time(error))) * similar.scale + similar.center
 
 
 def _from_other_sites(visible: Floats, seen: Seen, mean: Floats) -> Floats:
@@ -261,30 +295,33 @@ def _from_other_sites(visible: Floats, seen: Seen, mean: Floats) -> Floats:
 
 def median_of_three(*fills: Floats) -> Floats:
     """Return the median of the fills that are not missing; NaN where all are missing."""
-    low, mid, high = np.sort(np.stack(fills), axis=0)  # NaN last
-    return np.where(np.isnan(high), np.where(np.isnan(mid), low, (low + mid) / 2), mid).astype(np.float32)
+    from hydrofill.guesses.kernels.records import median_of_three as median
+
+    low, mid, high = (contiguous(fill) for fill in fills)
+    made = np.empty_like(low)
+    median(*(a.reshape(-1) for a in (low, mid, high, made)))
+    return made
 
 
 def _distances(seen: Seen, steps: list[Floats], stds: tuple[Floats, Floats]) -> Floats:
     """Return the distances of every cell, (..., D); `steps` are steps to the seen values before and after."""
-    space = tuple(range(1, seen.ndim))
-    frame = seen.mean(axis=space, keepdims=True)
+    from hydrofill.guesses.kernels.records import scale_distances
+
     if seen.ndim == 3:
         cells = distance_in_space(seen)
     else:
         cells = np.where(seen.sum(axis=1, keepdims=True) - seen > 0, 1.0, np.inf)
-    far = [_scaled(d) for d in (*steps, cells)]
-    return np.stack([*far, np.broadcast_to(frame, seen.shape), *stds], axis=-1).astype(np.float32)
-
-
-def _scaled(distance: Floats) -> Floats:
-    """Return a distance in steps or cells on a scale from 0 to 1."""
-    return np.sqrt(np.minimum(distance, MAX_DISTANCE) / MAX_DISTANCE)
+    frame = seen.mean(axis=tuple(range(1, seen.ndim)), keepdims=True)
+    far = [contiguous(np.broadcast_to(d, seen.shape)) for d in (*steps, cells)]
+    for distance in far:
+        scale_distances(distance.reshape(-1), np.float32(MAX_DISTANCE))
+    return side_by_side([*far, np.broadcast_to(frame, seen.shape), *stds])
 
 
 def _share(std: Floats, record_std: float) -> Floats:
     """Return `std` as a share of the record's, from 0 to 1; 1 where unknown."""
-    return np.minimum(np.nan_to_num(std / record_std, nan=1.0), 1.0).astype(np.float32)
+    share = std / np.float32(record_std)
+    return np.where(share < 1, share, np.float32(1))
 
 
 def _squared(values: Floats, square_root: bool) -> Floats:

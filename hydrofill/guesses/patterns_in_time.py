@@ -16,8 +16,8 @@ from scipy import linalg
 
 from hydrofill.cancellation import checkpoint
 from hydrofill.guesses.eof import Eof, eof_fill
-from hydrofill.guesses.interpolation import neighbours_in_time
-from hydrofill.guesses.space_time import lag_one
+from hydrofill.guesses.leading_vectors import leading_patterns
+from hydrofill.guesses.space_time import from_neighbours
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -45,7 +45,7 @@ def smoothed_patterns(completed: Floats, usual: Floats, seen_share: Floats) -> F
     anomaly = np.where(known[:, None], completed - usual, 0).astype(np.float32)
     fitted = np.zeros_like(anomaly)
     if rank >= 1:
-        patterns = _patterns(anomaly * np.sqrt(seen_share)[:, None].astype(np.float32), rank)
+        patterns = leading_patterns(anomaly * np.sqrt(seen_share)[:, None].astype(np.float32), rank)
         scores = (anomaly @ patterns.T).astype(np.float64)
         expected = np.stack([_smoothed(s, known, seen_share) for s in scores.T], axis=1)
         fitted = expected.astype(np.float32) @ patterns
@@ -70,33 +70,6 @@ def plain_eofs(values: Floats, usual: Floats) -> Eof:
         return Eof(usual.astype(np.float32, copy=True), np.zeros(values.shape, np.float32))
     found = eof_fill(anomaly, np.zeros(values.shape[1], np.float32), rank)
     return Eof((found.mean + usual).astype(np.float32), found.std)
-
-
-def from_neighbours(rest: Floats) -> Floats:
-    """Return the value to expect from the nearest known values before and after in time, (T, N); 0 far from them.
-
-    The value itself does not count. Each cell is an autoregressive process of order one, with one correlation for all.
-    """
-    correlation = lag_one(rest, 0)
-    before, after, steps_before, steps_after = neighbours_in_time(rest, ~np.isnan(rest))
-    of_before, of_after = (
-        np.where(np.isinf(steps), 0, correlation ** np.minimum(steps, 1e6)) for steps in (steps_before, steps_after)
-    )
-    weighted = of_before * (1 - of_after**2) * np.nan_to_num(before)
-    weighted += of_after * (1 - of_before**2) * np.nan_to_num(after)
-    return np.asarray(weighted / (1 - (of_before * of_after) ** 2), np.float32)
-
-
-def _patterns(anomaly: Floats, rank: int) -> Floats:
-    """Return the leading patterns of the anomalies, each of length 1, (rank, N)."""
-    n_time, n_cells = anomaly.shape
-    if n_time <= n_cells:
-        _, vectors = np.linalg.eigh((anomaly @ anomaly.T).astype(np.float64))
-        patterns = vectors[:, ::-1][:, :rank].T.astype(np.float32) @ anomaly
-    else:
-        _, vectors = np.linalg.eigh((anomaly.T @ anomaly).astype(np.float64))
-        patterns = vectors[:, ::-1][:, :rank].T.astype(np.float32)
-    return patterns / np.maximum(np.linalg.norm(patterns, axis=1, keepdims=True), 1e-30)
 
 
 def _smoothed(score: Doubles, known: npt.NDArray[np.bool_], trust: Floats) -> Doubles:

@@ -5,56 +5,116 @@ Arrays are (T, H, W) or (T, N) float32, NaN where nothing is seen.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
 import numpy.typing as npt
 
 from hydrofill.cancellation import checkpoint
+from hydrofill.guesses.arrays import BLOCK_VALUES, blocks, contiguous, largest_exponent
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
-Cut = tuple[slice, slice, slice]
 
 REACH = 4  # cells: largest offset of a similar neighbour
 PRIOR_PAIRS = 3.0  # common steps at which a pair's own difference counts as much as that of all pairs
 SHARPNESS = 3  # the weight of a neighbour is its difference to the power of minus SHARPNESS
 MIN_DIFFERENCE = 1e-3  # share of the usual difference that is added to all, so that none is zero
+WEIGHT_UNIT = 2.0**-16  # unit of differences in which the weights of all possible differences are far from zero
+MIN_USUAL = 1e-14  # smallest usual difference, as a share of the largest value squared
+MEDIAN_PAIRS = 2000  # so many pairs of an offset give the median
 MAX_LAG = 8  # steps by which one site may follow another, as when a flood wave arrives downstream
 LAG_GAIN = 0.9  # a lag is used if it leaves less than this share of the difference without a lag
 
 
-def similar_neighbours(values: Floats) -> tuple[Floats, Floats]:
+def similar_neighbours(values: Floats, *, with_std: bool = True) -> tuple[Floats, Floats]:
     """Estimate each value from similar cells nearby; return estimates and standard deviations, (T, H, W) each.
 
     The difference of two cells is their mean squared difference over the steps at which both are seen, drawn towards
     that of all pairs at the same offset. The standard deviation is the root of the weighted mean of these differences.
     NaN where no neighbour within REACH is seen, and in frames without a gap.
+
+    Args:
+        values: (T, H, W), NaN where nothing is seen.
+        with_std: whether standard deviations are wanted; without, they are NaN.
     """
-    seen = ~np.isnan(values)
-    known, number = np.where(seen, values, 0).astype(np.float32), seen.astype(np.float32)
+    from hydrofill.guesses.kernels.similar import BLOCK, lay_out, weighted_means
+
+    values = contiguous(values)
     value, std = (np.full(values.shape, np.nan, np.float32) for _ in range(2))
-    pairs = [(a, b, _difference(known, number, a, b)) for a, b in _pairs(values.shape)]
-    gappy = ~seen.all(axis=(1, 2))
-    if not pairs or not gappy.any():
+    offsets = _offsets(values.shape)
+    gappy = np.isnan(values).any(axis=(1, 2))
+    if not offsets or not gappy.any():
         return value, std
-    usual = max(min(float(np.median(d)) for _, _, d in pairs), 1e-12)
-    known, number = known[gappy], number[gappy]
-    total, weight, expected = (np.zeros(known.shape, np.float32) for _ in range(3))
-    for a, b, difference in pairs:
+    n_time, height, width = values.shape
+    row = width + REACH
+    front = REACH * row + REACH
+    exponent = largest_exponent(values)
+    flat = np.empty((n_time + 1, 2 * front + -(-height * row // BLOCK) * BLOCK), np.float32)
+    lay_out(values, exponent, front, REACH, flat)
+    shifts = np.array([down * row + across for down, across in offsets])
+    difference = _differences(flat, front, shifts)
+    cells = [_first_cells(o, height, width) for o in offsets]
+    usual = _usual(difference[:, front : front + height * row].reshape(-1, height, row), cells)
+    similarity = ((difference / usual + np.float32(MIN_DIFFERENCE)) * np.float32(WEIGHT_UNIT)) ** -SHARPNESS
+    if len(shifts) % 2:  # pairs are added two at a time
+        shifts = np.append(shifts, 0)
+        similarity, difference = (np.concatenate([a, np.zeros_like(a[:1])]) for a in (similarity, difference))
+    weighted = similarity * difference if with_std else similarity
+    chosen = flat[:-1] if gappy.all() else flat[:-1][gappy]
+    means, expected = np.empty_like(chosen), np.empty_like(chosen) if with_std else chosen
+    for first, last in blocks(len(chosen), BLOCK_VALUES // flat.shape[1]):
         checkpoint()
-        similarity = ((difference / usual + MIN_DIFFERENCE) ** -SHARPNESS).astype(np.float32)
-        for here, there in ((a, b), (b, a)):
-            share = similarity * number[there]
-            total[here] += share * known[there]
-            weight[here] += share
-            expected[here] += share * difference
-    some = weight > 0
-    weight = np.where(some, weight, 1)
-    value[gappy] = np.where(some, total / weight, np.nan)
-    std[gappy] = np.where(some, np.sqrt(expected / weight), np.nan)
+        weighted_means(chosen, front, shifts, similarity, weighted, first, last, means, expected, with_std)
+    inside = (slice(None), slice(front, front + height * row))
+    unit = 2.0**exponent
+    value[gappy] = means[inside].reshape(-1, height, row)[:, :, :width] * unit
+    if with_std:
+        std[gappy] = np.sqrt(expected[inside].reshape(-1, height, row)[:, :, :width]) * unit
     return value, std
+
+
+def _differences(flat: Floats, front: int, shifts: npt.NDArray[np.int64]) -> Floats:
+    """Return the mean squared difference of each pair of cells at its first cell, (P, n)."""
+    from hydrofill.guesses.kernels.similar import BLOCK, add_squares
+
+    sums = np.zeros((len(shifts), (flat.shape[1] - 2 * front) // BLOCK, 2 * BLOCK), np.float32)
+    for first, last in blocks(len(flat) - 1, BLOCK_VALUES // flat.shape[1]):
+        checkpoint()
+        add_squares(flat, front, shifts, first, last, sums)
+    squares, number = (sums[:, :, half].reshape(len(shifts), -1) for half in (slice(BLOCK), slice(BLOCK, None)))
+    every = np.maximum(number.sum(axis=1, dtype=np.float64), 1.0)
+    usual = (squares.sum(axis=1, dtype=np.float64) / every).astype(np.float32)[:, None]
+    difference = np.zeros((len(shifts), flat.shape[1]), np.float32)
+    prior = np.float32(PRIOR_PAIRS)
+    difference[:, front:-front] = (squares + prior * usual) / (number + prior)
+    return difference
+
+
+def _usual(difference: Floats, cells: list[tuple[slice, slice]]) -> np.float32:
+    """Return the least over the offsets of the median difference of their pairs, of at most MEDIAN_PAIRS pairs each."""
+    medians = []
+    for number, (down, across) in enumerate(cells):
+        own = difference[number, down, across].ravel()
+        ordered = np.sort(own[:: -(-own.size // MEDIAN_PAIRS)])
+        medians.append((float(ordered[(len(ordered) - 1) // 2]) + float(ordered[len(ordered) // 2])) / 2)
+    return np.float32(max(min(medians), MIN_USUAL))
+
+
+def _offsets(shape: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Return every offset in rows and columns within REACH that two cells can have; each pair of cells has one."""
+    every = product(range(REACH + 1), range(-REACH, REACH + 1))
+    return [
+        (down, across)
+        for down, across in every
+        if (down, across) > (0, 0) and down < shape[1] and abs(across) < shape[2]
+    ]
+
+
+def _first_cells(offset: tuple[int, int], height: int, width: int) -> tuple[slice, slice]:
+    """Return the rows and columns of the first cells of all pairs at an offset."""
+    down, across = offset
+    return slice(0, height - down), slice(max(0, -across), width - max(0, across))
 
 
 def similar_sites(values: Floats) -> tuple[Floats, Floats]:
@@ -111,25 +171,3 @@ def _squared_differences(known: Doubles, number: Doubles, lag: int) -> tuple[Dou
 def _shifted(steps: int, lag: int) -> tuple[slice, slice]:
     """Return the slice of all steps that have a step `lag` before them, and the slice of those earlier steps."""
     return slice(max(0, lag), steps + min(0, lag)), slice(max(0, -lag), steps - max(0, lag))
-
-
-def _pairs(shape: tuple[int, ...]) -> Iterator[tuple[Cut, Cut]]:
-    """Yield the slices of both cells of every pair, for every offset within REACH; each pair once."""
-    _, height, width = shape
-    every = slice(None)
-    for down, across in product(range(REACH + 1), range(-REACH, REACH + 1)):
-        if (down, across) <= (0, 0) or down >= height or abs(across) >= width:
-            continue
-        here = (every, slice(0, height - down), slice(max(0, -across), width - max(0, across)))
-        there = (every, slice(down, height), slice(max(0, across), width + min(0, across)))
-        yield here, there
-
-
-def _difference(known: Floats, seen: Floats, here: Cut, there: Cut) -> Floats:
-    """Return the mean squared difference of each pair of cells, drawn towards that of all pairs, (h, w)."""
-    checkpoint()
-    both = seen[here] * seen[there]
-    squares = np.einsum("tyx,tyx->yx", np.square(known[here] - known[there]), both)
-    number = both.sum(axis=0)
-    usual = squares.sum() / max(float(number.sum()), 1.0)
-    return ((squares + PRIOR_PAIRS * usual) / (number + PRIOR_PAIRS)).astype(np.float32)

@@ -12,89 +12,85 @@ import numpy as np
 import numpy.typing as npt
 
 from hydrofill.cancellation import checkpoint
-from hydrofill.guesses.interpolation import neighbours_in_time
+from hydrofill.guesses.arrays import contiguous, largest_exponent
 
 Floats = npt.NDArray[np.float32]
 
 MAX_STEPS = 80  # of conjugate gradients; after them the fill changes by less than a thousandth
-TOLERANCE = 1e-8  # conjugate gradients stop at this share of the first residual's energy
+TOLERANCE = 1e-7  # conjugate gradients stop at this share of the first residual's energy
 MAX_CORRELATION = 0.999  # of neighbours; the weights between neighbours are infinite at 1
 
 
 def space_time(anomaly: Floats) -> Floats:
     """Fill the NaN of anomalies (T, H, W) with the conditional mean of the random field; seen values stay."""
-    seen = ~np.isnan(anomaly)
+    from hydrofill.guesses.kernels.lattice import lay_out, precision_times, step
+
+    anomaly = contiguous(anomaly)
+    n_time, height, width = anomaly.shape
     correlation = [lag_one(anomaly, axis) for axis in range(3)]
-    ties = [np.float32(r / (1 - r * r)) for r in correlation]
+    ties = np.array([r / (1 - r * r) for r in correlation], np.float32)
     pulls = ((1 - r) / (1 + r) for r, n in zip(correlation, anomaly.shape, strict=True) if n > 1)
-    pull = np.float32(min(pulls, default=1))
-    free = (~seen).astype(np.float32)
-    filled = np.where(seen, anomaly, 0).astype(np.float32)
-    diagonal = _diagonal(anomaly.shape, ties, pull)
-    residual = -_times_precision(filled, ties, pull) * free
-    scaled = residual / diagonal
-    direction, energy = scaled, float(np.vdot(residual, scaled))
-    enough = TOLERANCE * energy
+    diagonals = _diagonals((height, width), ties, np.float32(min(pulls, default=1)))
+    exponent, stride = largest_exponent(anomaly), width + 1
+    filled, curvature, residual = (np.zeros((n_time, height * stride), np.float32) for _ in range(3))
+    free = np.empty(filled.shape, np.uint8)
+    direction = np.empty((n_time + 2, (height + 2) * stride), np.float32)
+    checkpoint()
+    lay_out(anomaly, np.float32(2.0**-exponent), filled, direction, free)
+    precision_times(direction, residual, free, diagonals, ties, np.float32(0), width, False, curvature)
+    direction[:], nothing = 0, np.zeros_like(direction)
+    energy = step(np.float32(1), nothing, curvature, diagonals, width, filled, residual)
+    del nothing
+    enough, keep = TOLERANCE * energy, np.float32(0)
     for _ in range(MAX_STEPS):
         checkpoint()
         if energy <= enough:
             break
-        curvature = _times_precision(direction, ties, pull) * free
-        length = np.float32(energy / float(np.vdot(direction, curvature)))
-        filled += length * direction
-        residual -= length * curvature
-        scaled = residual / diagonal
-        previous, energy = energy, float(np.vdot(residual, scaled))
-        direction = scaled + np.float32(energy / previous) * direction
-    return filled
+        product = precision_times(direction, residual, free, diagonals, ties, keep, width, True, curvature)
+        checkpoint()
+        previous, length = energy, np.float32(energy / product)
+        energy = step(length, direction, curvature, diagonals, width, filled, residual)
+        keep = np.float32(energy / previous)
+    made = filled.reshape(n_time, height, stride)[:, :, :width] * np.float32(2.0**exponent)
+    return np.where(np.isnan(anomaly), made, anomaly)
+
+
+def _diagonals(shape: tuple[int, int], ties: Floats, pull: np.float32) -> Floats:
+    """Return the diagonal of the precision matrix of flat frames with 0, 1 and 2 neighbours in time, (3, H (W + 1))."""
+    height, width = shape
+    neighbours = (
+        2.0 - (np.arange(n) == 0).astype(np.float32) - (np.arange(n) == n - 1).astype(np.float32) for n in shape
+    )
+    rows, columns = neighbours
+    plane = np.ones((height, width + 1), np.float32)
+    plane[:, :width] = pull + ties[1] * rows[:, None] + ties[2] * columns
+    return np.stack([(plane + ties[0] * number).ravel() for number in range(3)]).astype(np.float32)
 
 
 def autoregressive(anomaly: Floats) -> Floats:
     """Fill the NaN of anomalies (T, N) site by site from the neighbours in time; far from them the fill is zero."""
-    seen = ~np.isnan(anomaly)
-    before, after, steps_before, steps_after = neighbours_in_time(anomaly, seen)
-    correlation = lag_one(anomaly, 0)
-    of_before, of_after = (
-        np.where(np.isinf(steps), 0, correlation ** np.minimum(steps, 1e6)) for steps in (steps_before, steps_after)
-    )
-    weighted = of_before * (1 - of_after**2) * np.nan_to_num(before)
-    weighted += of_after * (1 - of_before**2) * np.nan_to_num(after)
-    return np.where(seen, anomaly, weighted / (1 - (of_before * of_after) ** 2)).astype(np.float32)
+    return np.where(np.isnan(anomaly), from_neighbours(anomaly), anomaly)
+
+
+def from_neighbours(values: Floats) -> Floats:
+    """Return the value to expect from the nearest known values before and after in time, (T, N); 0 far from them.
+
+    The value itself does not count. Each cell is an autoregressive process of order one, with one correlation for all.
+    """
+    from hydrofill.guesses.kernels.records import expected_between
+
+    values = contiguous(values)
+    expected = np.empty_like(values)
+    expected_between(values, np.float32(lag_one(values, 0)), expected)
+    checkpoint()
+    return expected
 
 
 def lag_one(anomaly: Floats, axis: int) -> float:
     """Return the correlation about zero of neighbours along an axis, over pairs of seen values; 0 without a pair."""
-    along = np.moveaxis(anomaly, axis, 0)
-    here, there = along[1:], along[:-1]
-    both = ~(np.isnan(here) | np.isnan(there))
-    if not both.any():
-        return 0.0
-    left, right = here[both].astype(np.float64), there[both].astype(np.float64)
-    size = np.sqrt(np.square(left).sum() * np.square(right).sum())
-    return float(np.clip((left * right).sum() / size, 0, MAX_CORRELATION)) if size > 0 else 0.0
+    from hydrofill.guesses.kernels.records import pair_sums
 
-
-def _diagonal(shape: tuple[int, ...], ties: list[np.float32], pull: np.float32) -> Floats:
-    """Return the diagonal of the precision matrix: the pull to zero plus every tie to a neighbour."""
-    diagonal = np.full(shape, pull, np.float32)
-    for axis, tie in enumerate(ties):
-        neighbours = np.full(shape[axis], 2, np.float32)
-        neighbours[0] -= 1
-        neighbours[-1] -= 1
-        diagonal += tie * neighbours.reshape([-1 if a == axis else 1 for a in range(3)])
-    return np.maximum(diagonal, np.float32(1e-6))
-
-
-def _times_precision(field: Floats, ties: list[np.float32], pull: np.float32) -> Floats:
-    """Return the precision matrix times `field`: the pull to zero, and differences to neighbours weighted by ties."""
-    out = pull * field
-    for axis, tie in enumerate(ties):
-        if tie == 0 or field.shape[axis] < 2:
-            continue
-        difference = np.diff(field, axis=axis)
-        difference *= tie
-        low, high = ([slice(None)] * 3 for _ in range(2))
-        low[axis], high[axis] = slice(0, -1), slice(1, None)
-        out[tuple(low)] -= difference
-        out[tuple(high)] += difference
-    return out
+    outer, number = (int(np.prod(n)) for n in (anomaly.shape[:axis], anomaly.shape[axis]))
+    product, left, right = pair_sums(contiguous(anomaly).reshape(outer, number, -1))
+    size = np.sqrt(left) * np.sqrt(right)
+    return float(np.clip(product / size, 0, MAX_CORRELATION)) if size > 0 else 0.0

@@ -45,7 +45,7 @@ def test_guesses_pass_many_checkpoints_and_stop_when_one_raises() -> None:
     called: list[int] = []
     with checkpoints(lambda: called.append(1)):
         guess(values)
-    assert len(called) > 100
+    assert len(called) > 50
     with checkpoints(refuse), pytest.raises(Enough):
         guess(values)
 

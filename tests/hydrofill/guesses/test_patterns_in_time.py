@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from hydrofill.guesses.patterns_in_time import from_neighbours, plain_eofs, smoothed_patterns
+from hydrofill.guesses.patterns_in_time import plain_eofs, smoothed_patterns
+from hydrofill.guesses.space_time import from_neighbours
 
 NAN = np.nan
 

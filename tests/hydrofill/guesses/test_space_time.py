@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from hydrofill.guesses.space_time import _times_precision, autoregressive, lag_one, space_time
+from hydrofill.guesses.space_time import autoregressive, lag_one, space_time
 
 NAN = np.nan
 
@@ -58,12 +58,15 @@ def test_the_fill_solves_the_fields_equations(rng: np.random.Generator) -> None:
     field = persistent(rng, (5, 4, 4), 0.6, 1.0)
     gappy = np.where(rng.random(field.shape) < 0.4, np.float32(NAN), field)
     correlation = [lag_one(gappy, axis) for axis in range(3)]
-    ties, pull = (
-        [np.float32(r / (1 - r * r)) for r in correlation],
-        np.float32(min((1 - r) / (1 + r) for r in correlation)),
-    )
-    basis = np.eye(field.size, dtype=np.float32).reshape(-1, *field.shape)
-    precision = np.stack([_times_precision(one, ties, pull).ravel() for one in basis])
+    precision = min((1 - r) / (1 + r) for r in correlation) * np.eye(field.size)
+    cells = np.arange(field.size).reshape(field.shape)
+    for axis, r in enumerate(correlation):
+        here, there = (
+            np.take(cells, np.arange(s, n), axis).ravel()
+            for s, n in ((0, field.shape[axis] - 1), (1, field.shape[axis]))
+        )
+        for a, b in zip(here, there, strict=True):  # each tie pulls two neighbours towards each other
+            precision[np.ix_([a, b], [a, b])] += r / (1 - r * r) * np.array([[1, -1], [-1, 1]])
     gone = np.isnan(gappy).ravel()
     known = gappy.ravel()[~gone]
     expected = np.linalg.solve(precision[np.ix_(gone, gone)], -precision[np.ix_(gone, ~gone)] @ known)
