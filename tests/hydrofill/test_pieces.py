@@ -93,7 +93,7 @@ def test_whether_a_gap_is_too_long_does_not_depend_on_blocks(rng: np.random.Gene
         part = read_part(source, block.around, found)
         of_block = requested_in_core(source, found, block, part, ["level"], max_gap)["level"]
         wanted[block.around] |= of_block
-    (alone,) = plan_blocks(cube.shape[:1] + (1, 1), 1, 0)
+    (alone,) = plan_blocks((*cube.shape[:1], 1, 1), 1, 0)
     expected = requested_in_core(
         source, found, replace(alone, around=whole(cube.shape), core=whole(cube.shape)), cube, ["level"], max_gap
     )
