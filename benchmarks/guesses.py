@@ -1,9 +1,14 @@
-"""Speed of the first guesses, of each and of all together, on simulated records; one thread."""
+"""Speed of the first guesses, of each and of all together, on simulated records.
+
+Run with OMP_NUM_THREADS=1: processor time of all threads counts.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -15,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from benchmarks.support.harness import machine, median_s, table_of
+from benchmarks.support.harness import machine, table_of
 from hydrofill.constants import DAY_S
 from hydrofill.guesses.advection import advected
 from hydrofill.guesses.eof import eof_fills
@@ -38,6 +43,7 @@ from hydrofill.guesses.space_time import autoregressive, from_neighbours, space_
 from hydrofill.layout import VariableSpec
 
 CLOUD_SHARE, LOST_SHARE = 0.3, 0.1  # of cells under clouds, and of frames that are lost
+ROOT = Path(__file__).parents[1]
 GOAL = 1_000_000  # cells a second of all guesses together
 
 
@@ -156,20 +162,16 @@ def parts(record: Record) -> dict[str, Callable[[], object]]:
     }
 
 
-def compile_seconds(cached: bool) -> float:
-    """Return the seconds of a fresh process that loads all kernels, with their machine code kept from before or not."""
+def compile_seconds() -> tuple[float, float]:
+    """Return the processor time of a fresh process that compiles all kernels, and of one that finds machine code."""
+    command, seconds = [sys.executable, "-m", "hydrofill.guesses.compile"], []
     with tempfile.TemporaryDirectory() as folder:
-        environment = os.environ | {"NUMBA_CACHE_DIR": folder}
-        command = [sys.executable, "-m", "hydrofill.guesses.compile"]
-
-        def load() -> None:
-            subprocess.run(command, check=True, env=environment, cwd=Path(__file__).parents[1])
-
-        if cached:
-            return median_s(load, repeats=3)
-        started = time.perf_counter()
-        load()
-        return time.perf_counter() - started
+        for _ in range(2):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            subprocess.run(command, check=True, env=os.environ | {"NUMBA_CACHE_DIR": folder}, cwd=ROOT)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return seconds[0], seconds[1]
 
 
 def main(arguments: Sequence[str]) -> str:
@@ -192,11 +194,12 @@ def main(arguments: Sequence[str]) -> str:
         }
         for method in methods
     ]
+    compiling, loading = compile_seconds()
     return f"""# Speed of the first guesses
 
-Cells a second on one thread, of simulated records: {CLOUD_SHARE:.0%} of the cells are under clouds, and
+Cells per second of processor time, of simulated records: {CLOUD_SHARE:.0%} of the cells are under clouds, and
 {LOST_SHARE:.0%} of the frames are lost; the gauges have outages. Medians of {repeats} runs. Written by
-`python -m benchmarks guesses`.
+`OMP_NUM_THREADS=1 python -m benchmarks guesses`.
 
 {machine()}
 
@@ -214,10 +217,17 @@ All guesses together run some methods more than once.
 
 ## Compiling
 
-All kernels are compiled in {compile_seconds(cached=False):.1f} s, once. A later process loads them in
-{compile_seconds(cached=True):.1f} s, the start of Python included.
+A process that compiles all kernels takes {compiling:.1f} s of processor time, once. A later process loads them in
+{loading:.1f} s, the start of Python included.
 """
 
 
 def _rate(record: Record, work: Callable[[], object], repeats: int) -> str:
-    return f"{record.visible.size / median_s(work, repeats) / 1000:,.0f}"
+    """Return the cells per second of processor time, in thousands, after one run that does not count."""
+    work()
+    seconds = []
+    for _ in range(repeats):
+        started = time.process_time()
+        work()
+        seconds.append(time.process_time() - started)
+    return f"{record.visible.size / statistics.median(seconds) / 1000:,.0f}"
