@@ -20,7 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.support.fill_cases import listed_results, measure_files, write_gappy
+from benchmarks.support.coverage_range import coverage_events
+from benchmarks.support.fill_cases import listed_results, measure_files, read_case, write_gappy
 from benchmarks.support.fill_report import CaseResult, Run, report
 from benchmarks.support.fill_systems import CHOICES, PARTS, System, chosen_systems
 from benchmarks.support.harness import machine, save_json, write_page
@@ -97,7 +98,11 @@ def bench_run(case: Path, data: Path, parent: Path, system: System, seed: int, p
         peak = json.loads((folder / "fill-memory.json").read_text(encoding="utf-8"))
         save_json(kept, {"seconds": seconds, **peak, "scores": measure_files(case, folder / "filled.nc", plan.score)})
     known = json.loads(kept.read_text(encoding="utf-8"))
-    return Run(seed, known["seconds"], known["scores"], known.get("peak_mib"))
+    events = folder / "events.json"
+    if not events.exists():
+        save_json(events, coverage_events(read_case(case), read_case(folder / "filled.nc")))
+    inside = json.loads(events.read_text(encoding="utf-8"))
+    return Run(seed, known["seconds"], known["scores"], known.get("peak_mib"), inside)
 
 
 def fingerprint(bundle: str | None) -> str:
