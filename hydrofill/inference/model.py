@@ -119,7 +119,7 @@ class Model:
         check = check_record(cube, scaled_layout(layout, factors), checking)
         predictor = OnnxPredictor(self.graphs, cancellation, check.context)
         predict = LostWindows(predictor, check.context)
-        use = calibrate_record(check, predict, calibrating)
+        use = calibrate_record(check, predict, calibrating, self.manifest.widening)
         filled = reconstruct(
             cube,
             check.layout,

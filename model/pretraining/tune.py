@@ -1,8 +1,8 @@
 """Tune a general network to one data set: a short training on cells that are hidden in the data itself.
 
 The data's own gaps, moved in time, and drawn gaps hide observed cells (hydrofill/gaps/self_gaps.py). What is left is
-measured as the record of a fill. The last part of the data is held out: the network is checked on cells hidden there,
-and the weights of the best check are kept. A network is never worse on these cells than the one it started from.
+measured as the record of a fill. Blocks of time are held out: the network is checked on cells hidden there, and the
+weights of the best check are kept. A network is never worse on these cells than the one it started from.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from model.data.cubes import LoadedCube
 from model.data.windows import Example
 from model.network.mae import CrossMAE
 from model.network.weights import WeightsError, read_network
+from model.pretraining.learnt_cells import widening
 from model.pretraining.pretrain import check_network, take_step
 from model.pretraining.record_store import PretrainingBatch, sorted_batches
 from model.pretraining.records import PretrainingRecord
@@ -45,6 +46,8 @@ PREPARATION_SHARE = 0.4  # of the processor time, that making records may take
 FIXED_RECORDS = 2  # parts of the data to learn from where the number of steps is fixed
 MAX_RECORDS = 12  # parts of the data to learn from, about 30 MB each
 STEPS_PER_CHECK = 10
+MEASURED_PARTS = 8  # at most, of those learnt from, on which the widening is measured
+MEASURING_SHARE = 0.15  # of the processor time, that this may take
 MIN_GAIN = 0.002  # by which the best check must be better than the start, so that chance is not taken for skill
 
 
@@ -96,15 +99,21 @@ def tune(
     held_out = HeldOut.of(cube.shape, settings.held_out)
     yield TuningProgress(budget.used(0), "hide cells to check on", None)
     checks = check_batches(cube, held_out, seed)
-    records, number = draw_seen(cube, held_out, seed, 0), 1
-    while budget.has_room(number):
-        yield TuningProgress(budget.used(0), f"hide cells to learn from, {number}", None)
-        records += draw_seen(cube, held_out, seed, number)
-        number += 1
+    parts = [draw_seen(cube, held_out, seed, 0)]
+    while budget.has_room(len(parts)):
+        yield TuningProgress(budget.used(0), f"hide cells to learn from, {len(parts)}", None)
+        parts.append(draw_seen(cube, held_out, seed, len(parts)))
+    records = [record for part in parts for record in part.records]
     before = check_network(network, checks)
     best = yield from _train(network, settings, records, checks, budget, Best(before, 0, _copied(network)))
     network.load_state_dict(best.weights)
     save_weights(folder, network)
+    widened = dict(start.manifest.widening)
+    if best.step:
+        yield TuningProgress(1 - MEASURING_SHARE, "measure what was learnt by heart", best.check)
+        learnt = [part.learnt for part in parts[:MEASURED_PARTS]]
+        for name, factor in widening(learnt, read_start(start), network).items():
+            widened[name] = widened.get(name, 1.0) * factor
     used = Tuning(
         name=start.manifest.name,
         version=start.manifest.version,
@@ -113,6 +122,7 @@ def tune(
         step=best.step,
         before=_known(before),
         after=_known(best.check),
+        widening=widened,
     )
     save_tuning(folder, used)
 
@@ -183,10 +193,11 @@ def _train(
     batches = sorted_batches(rng, _windows(rng, records), settings.batch_size)
     state, first = start_state(network, settings), budget.used(0)
     check: float | None = best.check
-    while (used := budget.used(state.step)) < 1:
-        loss = take_step(state, next(batches), settings, (used - first) / (1 - first))
+    last = 1.0 if budget.steps else 1 - MEASURING_SHARE
+    while (used := budget.used(state.step)) < last:
+        loss = take_step(state, next(batches), settings, (used - first) / (last - first))
         state.step += 1
-        if state.step % STEPS_PER_CHECK == 0 or budget.used(state.step) >= 1:
+        if state.step % STEPS_PER_CHECK == 0 or budget.used(state.step) >= last:
             check = check_network(state.averaged, checks)
             best = best.or_better(check, state.step, state.averaged)
         yield TuningProgress(used, f"step {state.step}  loss {loss:.4f}", check)
