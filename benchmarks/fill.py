@@ -50,7 +50,9 @@ def main(words: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     cases = find_cases(given.cases)
     threads = 1 if given.parallel > 1 else None
-    systems = chosen_systems(given.systems, given.minutes, given.seeds, given.general, given.untrained)
+    systems = chosen_systems(
+        given.systems, given.minutes, given.seeds, given.general, given.untrained, given.trained_seeds
+    )
     plan = Plan(systems, given.score, given.work, threads)
     with ThreadPoolExecutor(given.parallel) as pool:
         results = list(pool.map(lambda case: bench_case(case, plan), cases))
@@ -141,6 +143,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--untrained", help="general bundle of an untrained network, for the system `mix of guesses`")
     parser.add_argument("--minutes", type=float, default=10.0, help="minutes of training from nothing, case and seed")
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds of tuned and trained networks")
+    parser.add_argument("--trained-seeds", type=int, help="number of seeds of trained networks, if not as many")
     parser.add_argument("--score", type=Path, help="scorer, called as PATH CASE.nc FILLED.nc --json")
     parser.add_argument("--out", type=Path, default=Path("docs/results/fill.md"), help="Markdown file to write")
     parser.add_argument("--work", type=Path, default=Path("out/bench-fill"), help="folder of runs and results")

@@ -135,6 +135,8 @@ def test_runs_of_one_case_have_folders_of_their_own() -> None:
     folders = [system.folder(seed, fingerprint("lez-daily")) for system in systems for seed in system.seeds]
     assert len(set(folders)) == len(folders)
     assert systems[0].folder(0, "a") != systems[0].folder(0, "b")
+    fewer = chosen_systems("trained,tuned", 5.0, 3, None, None, 1)
+    assert [len(system.seeds) for system in fewer] == [3, 1]
 
 
 def test_unknown_systems_are_refused() -> None:
