@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from model.pretraining.learnt_cells import widening
 from model.pretraining.pretrain import check_network, take_step
 from model.pretraining.record_store import PretrainingBatch, sorted_batches
 from model.pretraining.records import PretrainingRecord
-from model.pretraining.tuning_records import STREAM, HeldOut, check_batches, draw_seen, read_data
+from model.pretraining.tuning_records import STREAM, HeldOut, SeenPart, check_batches, draw_seen, read_data
 from model.run_folder import Tuning, save_tuning, save_weights, start_run
 from model.training.optimiser import start_state
 from model.training.train import describe
@@ -108,12 +108,8 @@ def tune(
     best = yield from _train(network, settings, records, checks, budget, Best(before, 0, _copied(network)))
     network.load_state_dict(best.weights)
     save_weights(folder, network)
-    widened = dict(start.manifest.widening)
-    if best.step:
-        yield TuningProgress(1 - MEASURING_SHARE, "measure what was learnt by heart", best.check)
-        learnt = [part.learnt for part in parts[:MEASURED_PARTS]]
-        for name, factor in widening(learnt, read_start(start), network).items():
-            widened[name] = widened.get(name, 1.0) * factor
+    yield TuningProgress(1.0, "measure what was learnt by heart", best.check)
+    widened = _widened(start, network, parts) if best.step else start.manifest.widening
     used = Tuning(
         name=start.manifest.name,
         version=start.manifest.version,
@@ -125,6 +121,13 @@ def tune(
         widening=widened,
     )
     save_tuning(folder, used)
+
+
+def _widened(start: Bundle, network: CrossMAE, parts: Sequence[SeenPart]) -> dict[str, float]:
+    """Return the widening of the tuned network, by variable; what a tuned start had learnt stays learnt."""
+    found = widening([part.learnt for part in parts[:MEASURED_PARTS]], read_start(start), network)
+    before = start.manifest.widening
+    return {name: before.get(name, 1.0) * found.get(name, 1.0) for name in {**before, **found}}
 
 
 def read_start(start: Bundle) -> CrossMAE:
