@@ -46,8 +46,8 @@ PREPARATION_SHARE = 0.4  # of the processor time, that making records may take
 FIXED_RECORDS = 2  # parts of the data to learn from where the number of steps is fixed
 MAX_RECORDS = 12  # parts of the data to learn from, about 30 MB each
 STEPS_PER_CHECK = 10
-MEASURED_PARTS = 8  # at most, of those learnt from, on which the widening is measured
-MEASURING_SHARE = 0.15  # of the processor time, that this may take
+MEASURED_PARTS = 4  # at most, of those learnt from, on which the widening is measured
+MEASURING_SHARE = 0.08  # of the processor time, that this may take
 MIN_GAIN = 0.002  # by which the best check must be better than the start, so that chance is not taken for skill
 
 
