@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from hydrofill.conformal import COVERAGE, MIN_STD
-from hydrofill.general.calibrate import HiddenFill, LostWindows, network_weights, predict_hidden
+from hydrofill.general.calibrate import GROUP_STEPS, HiddenFill, LostWindows, network_weights, predict_hidden
 from hydrofill.general.context import Context, stack_contexts
 from hydrofill.general.self_check import SelfCheck
 from hydrofill.reconstruct import Predictor
@@ -69,9 +69,10 @@ def widening(parts: Sequence[LearntPart], start: CrossMAE, tuned: CrossMAE) -> d
             made.append(predict_hidden(part.check, predict))
         for name, before in made[0].items():
             if len(before.truth):
-                held_out = part.held_out[name].ravel()[before.index]
-                after = made[1][name]
-                scores.setdefault(name, []).append(Scores(held_out, before.group, _score(before), _score(after)))
+                held_out = part.held_out[name]
+                own = held_out.ravel()[before.index]
+                block = before.index // (held_out.size // len(held_out)) // GROUP_STEPS
+                scores.setdefault(name, []).append(Scores(own, block, _score(before), _score(made[1][name])))
     return {name: factor_of(_joined(of)) for name, of in scores.items()}
 
 
@@ -79,7 +80,8 @@ def widening(parts: Sequence[LearntPart], start: CrossMAE, tuned: CrossMAE) -> d
 class Scores:
     """Errors of hidden cells in units of their standard deviations, before and after a tuning, arrays (n,).
 
-    held_out: bool, what was not learnt from. group: number of a group of cells that are wrong together.
+    held_out: bool, what was not learnt from. group: number of a group of cells that are wrong together: GROUP_STEPS
+    steps of all cells, because the draws of a part, and the cells of a step, share their weather.
     """
 
     held_out: np.ndarray

@@ -84,7 +84,25 @@ def test_networks_are_compared_on_held_out_and_learnt_cells(
         return {"flow": replace(flow, std=np.where(held_out, flow.std, 10 * flow.std))}
 
     monkeypatch.setattr(learnt_cells, "predict_hidden", learnt_by_heart)
-    assert 1.2 < widening([part, part], start, tuned)["flow"] <= MAX_FACTOR
+    few, many = (widening([part] * number, start, tuned)["flow"] for number in (1, 6))
+    assert 1.2 < few < many <= MAX_FACTOR
+
+
+def test_steps_near_each_other_are_one_group_in_all_draws_of_a_part(
+    part: LearntPart, general: Exported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Scores] = []
+
+    def kept(scores: Scores) -> float:
+        seen.append(scores)
+        return 1.0
+
+    monkeypatch.setattr(learnt_cells, "factor_of", kept)
+    assert general[0].weights is not None
+    network = read_network(general[0].weights)
+    widening([part, part], network, network)
+    assert len(part.check.draws) > 1
+    assert len(np.unique(seen[0].group)) <= 2 * 8  # 60 steps have eight blocks of eight steps
 
 
 def test_held_out_cells_of_a_part_are_those_of_its_place(part: LearntPart) -> None:
