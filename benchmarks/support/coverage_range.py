@@ -30,18 +30,19 @@ Events = dict[
 class CoverageRange:
     """The coverage of one row, its own sampling range, and the range that 0.90 would have with these events.
 
+    A single event has no ranges.
     The range of 0.90 is that of a binomial share of as many independent cells as the events are worth.
     """
 
     events: int
     coverage: float
-    own: tuple[float, float]
-    of_target: tuple[float, float]
+    own: tuple[float, float] | None
+    of_target: tuple[float, float] | None
 
     @property
     def by_chance(self) -> bool:
-        """Whether the coverage is within the range of 0.90."""
-        return self.of_target[0] <= self.coverage <= self.of_target[1]
+        """Whether chance explains the coverage: it is within the range of 0.90, or there is no range."""
+        return self.of_target is None or self.of_target[0] <= self.coverage <= self.of_target[1]
 
 
 def coverage_events(case: xr.Dataset, filled: xr.Dataset) -> dict[str, Events]:
@@ -61,23 +62,29 @@ def coverage_events(case: xr.Dataset, filled: xr.Dataset) -> dict[str, Events]:
         found[name] = {}
         for kind in np.unique(gap[gap >= GapKind.CLOUD]):
             scored = (gap == kind) & ~np.isnan(error)
-            numbers = _events(gap == kind, time_only=gap.ndim == 2)[scored]
+            numbers = _events(gap == kind, whole_frames=kind == GapKind.FRAME)[scored]
             _, at, cells = np.unique(numbers, return_inverse=True, return_counts=True)
             held = np.bincount(at, inside[scored], len(cells))
             found[name][GapKind(kind).name.lower()] = {"cells": cells.tolist(), "inside": held.astype(int).tolist()}
     return found
 
 
-def _events(withheld: np.ndarray, *, time_only: bool) -> np.ndarray:
-    """Return the number of the event of each True cell, 0 elsewhere; gauges are connected through time alone."""
+def _events(withheld: np.ndarray, *, whole_frames: bool) -> np.ndarray:
+    """Return the number of the event of each True cell, 0 elsewhere; gauges are connected through time alone.
+
+    Lost frames of a grid are one event as long as they follow each other, although land or seen cells part them.
+    """
     structure = generate_binary_structure(withheld.ndim, 1)
-    if time_only:
+    if withheld.ndim == 2:
         structure[:, [0, 2]] = False
+    if whole_frames:
+        runs, _ = label(withheld.any(axis=tuple(range(1, withheld.ndim))))
+        return np.asarray(np.where(withheld, runs.reshape(-1, *[1] * (withheld.ndim - 1)), 0))
     return np.asarray(label(withheld, structure)[0])
 
 
 def coverage_range(cells: Sequence[int], inside: Sequence[float], seed: int = 0) -> CoverageRange | None:
-    """Return the coverage of events and its ranges; None for fewer than two events, which have no sampling range.
+    """Return the coverage of events and its ranges; None where there is no event.
 
     Args:
         cells: number of cells of each event.
@@ -85,11 +92,13 @@ def coverage_range(cells: Sequence[int], inside: Sequence[float], seed: int = 0)
         seed: of the resampling.
     """
     total, held = np.asarray(cells, np.float64), np.asarray(inside, np.float64)
-    if len(total) < 2:
+    if not len(total):
         return None
+    coverage = float(held.sum() / total.sum())
+    if len(total) == 1:
+        return CoverageRange(1, coverage, None, None)
     times = np.random.default_rng(seed).multinomial(len(total), np.full(len(total), 1 / len(total)), RESAMPLES)
     drawn = (times @ held) / (times @ total)
-    coverage = float(held.sum() / total.sum())
     variance = float(drawn.var()) * len(total) / (len(total) - 1)  # resamples of n stray as n - 1 do
     worth = coverage * (1 - coverage) / variance if variance > 0 else total.sum() ** 2 / (total**2).sum()
     number = max(1, round(min(float(worth), float(total.sum()))))

@@ -94,7 +94,7 @@ def report(cases: Sequence[CaseResult], systems: Sequence[System], where: str) -
         "Cells of one event are wrong together, so that few events leave the coverage of an interval to chance. An "
         "event is a connected cloud or square, a run of lost frames, or an outage of a gauge. The range of a coverage "
         "is that of 2000 resamples of whole events (5 to 95 %). The range of 0.90 is how far a row with as many events "
-        "would stray if its intervals were right.",
+        "would stray if its intervals were right; a single event has no range.",
         "## In all",
         _overview(cases, systems),
     ]
@@ -253,7 +253,7 @@ def _coverage_table(case: CaseResult) -> str:
             of = case.coverage(system, v, k)
             if of is None:
                 continue
-            ranges = [f"{low:.2f} to {high:.2f}" for low, high in (of.own, of.of_target)]
+            ranges = ["" if one is None else f"{one[0]:.2f} to {one[1]:.2f}" for one in (of.own, of.of_target)]
             rows.append([f"{v} {k}", system, f"{of.coverage:.3f}", ranges[0], str(of.events), ranges[1]])
     return markdown_table(heads, rows) if rows else ""
 

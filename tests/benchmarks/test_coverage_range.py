@@ -23,10 +23,11 @@ def test_a_cloud_that_lasts_is_one_event_and_gauges_are_apart() -> None:
     gap[0:2, 0:2, 0:2] = 2  # a cloud through two steps
     gap[0, 3, 4] = 2  # another
     gap[4:6] = 5  # a run of lost frames
+    gap[4:6, :, 2] = 0  # a seen column parts them
     found = coverage_events(*case_of(gap, ("time", "y", "x"), np.arange(6)[:, None, None] == 1 + 0 * gap))
     assert sorted(found["v"]["cloud"]["cells"]) == [1, 8]
     assert sum(found["v"]["cloud"]["inside"]) == 5
-    assert found["v"]["frame"] == {"cells": [40], "inside": [40]}
+    assert found["v"]["frame"] == {"cells": [32], "inside": [32]}
     series = np.zeros((6, 2), int)
     series[1:4] = 6  # outages of two gauges at the same time
     found = coverage_events(*case_of(series, ("time", "site"), np.zeros((6, 2), bool)))
@@ -60,10 +61,13 @@ def test_cells_that_are_wrong_together_count_as_one() -> None:
 
 
 def test_certain_rows_and_single_events() -> None:
-    assert coverage_range([9], [8]) is None
+    assert coverage_range([], []) is None
+    single = coverage_range([9], [6])
+    assert single is not None and single.coverage == pytest.approx(2 / 3)
+    assert single.own is None and single.of_target is None and single.by_chance
     sure = coverage_range([10, 10, 10, 10], [10, 10, 10, 10])
     assert sure is not None and sure.own == (1.0, 1.0)
-    assert sure.of_target[0] < 0.7 and sure.by_chance  # four events are worth four cells
+    assert sure.of_target is not None and sure.of_target[0] < 0.7 and sure.by_chance  # four events are worth four cells
 
 
 def test_the_events_of_runs_are_averaged() -> None:
