@@ -5,6 +5,8 @@ PORT ?= 8000
 CASES ?= out/cases
 SYSTEMS ?= zero-shot,tuned,trained
 SEEDS ?= 3
+# seeds of networks trained from nothing, which take longest
+TRAINED_SEEDS ?= $(SEEDS)
 MINUTES ?= 10
 # bundle that fills zero-shot (the default one where empty), and general bundle of an untrained network, if any
 GENERAL ?=
@@ -62,7 +64,7 @@ bench: $(VENV)/.stamp-dev ## run the benchmarks
 
 bench-fill: $(VENV)/.stamp-dev ## fill CASES by SYSTEMS (trained for MINUTES, SEEDS) and every baseline: docs/results/fill.md
 	@$(RUN) -m benchmarks.fill $(CASES) --systems $(SYSTEMS) --minutes $(MINUTES) --seeds $(SEEDS) --parallel $(PARALLEL) \
-	  --work $(WORK) $(if $(GENERAL),--general $(GENERAL)) $(if $(UNTRAINED),--untrained $(UNTRAINED)) \
+	  --trained-seeds $(TRAINED_SEEDS) --work $(WORK) $(if $(GENERAL),--general $(GENERAL)) $(if $(UNTRAINED),--untrained $(UNTRAINED)) \
 	  $(if $(SCORE),--score $(SCORE))
 
 page: ## build the web page from frontend/ into app/page/dist (needs node 20 or newer)

@@ -20,7 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.support.fill_cases import listed_results, measure_files, write_gappy
+from benchmarks.support.coverage_range import coverage_events
+from benchmarks.support.fill_cases import listed_results, measure_files, read_case, write_gappy
 from benchmarks.support.fill_report import CaseResult, Run, report
 from benchmarks.support.fill_systems import CHOICES, PARTS, System, chosen_systems
 from benchmarks.support.harness import machine, save_json, write_page
@@ -49,7 +50,9 @@ def main(words: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     cases = find_cases(given.cases)
     threads = 1 if given.parallel > 1 else None
-    systems = chosen_systems(given.systems, given.minutes, given.seeds, given.general, given.untrained)
+    systems = chosen_systems(
+        given.systems, given.minutes, given.seeds, given.general, given.untrained, given.trained_seeds
+    )
     plan = Plan(systems, given.score, given.work, threads)
     with ThreadPoolExecutor(given.parallel) as pool:
         results = list(pool.map(lambda case: bench_case(case, plan), cases))
@@ -97,7 +100,11 @@ def bench_run(case: Path, data: Path, parent: Path, system: System, seed: int, p
         peak = json.loads((folder / "fill-memory.json").read_text(encoding="utf-8"))
         save_json(kept, {"seconds": seconds, **peak, "scores": measure_files(case, folder / "filled.nc", plan.score)})
     known = json.loads(kept.read_text(encoding="utf-8"))
-    return Run(seed, known["seconds"], known["scores"], known.get("peak_mib"))
+    events = folder / "events.json"
+    if not events.exists():
+        save_json(events, coverage_events(read_case(case), read_case(folder / "filled.nc")))
+    inside = json.loads(events.read_text(encoding="utf-8"))
+    return Run(seed, known["seconds"], known["scores"], known.get("peak_mib"), inside)
 
 
 def fingerprint(bundle: str | None) -> str:
@@ -136,6 +143,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--untrained", help="general bundle of an untrained network, for the system `mix of guesses`")
     parser.add_argument("--minutes", type=float, default=10.0, help="minutes of training from nothing, case and seed")
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds of tuned and trained networks")
+    parser.add_argument("--trained-seeds", type=int, help="number of seeds of trained networks, if not as many")
     parser.add_argument("--score", type=Path, help="scorer, called as PATH CASE.nc FILLED.nc --json")
     parser.add_argument("--out", type=Path, default=Path("docs/results/fill.md"), help="Markdown file to write")
     parser.add_argument("--work", type=Path, default=Path("out/bench-fill"), help="folder of runs and results")

@@ -63,6 +63,7 @@ def write_bundle(
         parity=shipped.parity,
         skill=shipped.skill,
         calibration=run.calibration,
+        widening=run.tuning.widening if run.tuning else {},
         files={name: digest(content) for name, content in files.items()},
     )
     _replace_folder(folder, {**files, MANIFEST: manifest.to_json().encode()})

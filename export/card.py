@@ -75,7 +75,17 @@ def _tuned(tuning: Tuning, data: TrainingData) -> str:
     return f"""Tuned to one data set, "{data.title or "untitled"}", {data.frames} steps from {data.start:%Y-%m-%d} to
 {data.end:%Y-%m-%d}, in {tuning.minutes:.1f} minutes of processor time. Tuned from the bundle {tuning.name}
 {tuning.version}, sha256 {tuning.sha256}. RMSE over that of the stacked first guess, on hidden
-cells of a part of the data that was held out: {shown(tuning.before)} before and {shown(tuning.after)} after.{kept}"""
+cells of a part of the data that was held out: {shown(tuning.before)} before and {shown(tuning.after)} after.{kept}
+
+{_widened(tuning)}"""
+
+
+def _widened(tuning: Tuning) -> str:
+    factors = ", ".join(f"{name} {factor:.2f}" for name, factor in tuning.widening.items() if factor > 1)
+    if not factors:
+        return "A fill does not widen the standard deviations for cells that were learnt from."
+    return f"""The network is surer of itself on cells that it has learnt from than on others. A fill widens the
+standard deviations of these variables by a factor: {factors}."""
 
 
 def _learnt_from(run: Run) -> str:

@@ -127,7 +127,11 @@ class TrainingData(Frozen):
 
 
 class Manifest(Frozen):
-    """The content of manifest.json."""
+    """The content of manifest.json.
+
+    widening: of a general bundle that was tuned, the factor of the standard deviations of each variable of the tuning's
+    data in a fill; the network has learnt from the cells that a fill hides to calibrate them.
+    """
 
     schema_version: Literal[3] = SCHEMA_VERSION
     name: BundleName
@@ -144,11 +148,13 @@ class Manifest(Frozen):
     parity: Parity
     skill: tuple[Skill, ...]
     calibration: dict[str, Calibration] = Field(default_factory=dict)
+    widening: dict[str, Annotated[float, Field(ge=1)]] = Field(default_factory=dict)
     files: dict[Literal["encoder.onnx", "decoder.onnx", "MODEL_CARD.md", "weights.safetensors"], FileDigest]
 
     def to_json(self) -> str:
         """Return the text of manifest.json."""
-        return json.dumps(self.model_dump(mode="json"), indent=1) + "\n"
+        left_out = set() if self.widening else {"widening"}  # so that earlier releases read what has none
+        return json.dumps(self.model_dump(mode="json", exclude=left_out), indent=1) + "\n"
 
 
 @dataclass(frozen=True)

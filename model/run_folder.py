@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -39,6 +39,7 @@ class Tuning(Frozen):
     name, version, sha256: of the bundle that the tuning started from; sha256 is that of the manifest. minutes:
     processor time. step: the step whose weights were kept, 0 for those of the start. before, after: geometric mean over
     held-out windows of the network's RMSE over that of the stacked guess; null where the stacked guess is exact.
+    widening: factor of the standard deviations by variable, at least 1 (model/pretraining/learnt_cells.py).
     """
 
     name: str
@@ -48,6 +49,7 @@ class Tuning(Frozen):
     step: int
     before: float | None
     after: float | None
+    widening: dict[str, float] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from benchmarks.support.coverage_range import CoverageRange, Events, coverage_range, mean_events
 from benchmarks.support.fill_cases import Measures, figure, rows_of
 from benchmarks.support.fill_systems import MAX_RATIOS, MEANINGS, MIX, System
 from export.markdown import markdown_table
@@ -24,12 +25,16 @@ RATIO = "ratio to best: "  # the beginning of the rows that hold the ratios of a
 
 @dataclass(frozen=True)
 class Run:
-    """One run: its seed, the seconds of each command, the measures of the fill, and the fill's peak memory (MiB)."""
+    """One run: its seed, the seconds of each command, the measures of the fill, and the fill's peak memory (MiB).
+
+    events: by variable and kind of gap, the cells of each event and how many are in the 90 % interval.
+    """
 
     seed: int
     seconds: Mapping[str, float]
     scores: Measures
     peak_mib: float | None = None
+    events: Mapping[str, Events] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,11 @@ class CaseResult:
         """Return the mean RMSE of the runs of a system over that of the best method."""
         return self.mean(system, variable, kind) / self.best(variable, kind)[1]
 
+    def coverage(self, system: str, variable: str, kind: str) -> CoverageRange | None:
+        """Return the coverage of the 90 % interval of a system, mean over its runs, with its sampling range."""
+        found = mean_events([run.events for run in self.runs[system]], variable, kind)
+        return None if found is None else coverage_range(*found)
+
     def baseline(self, name: str, variable: str, kind: str, measure: str = "rmse") -> float | None:
         """Return one figure of a baseline, None where there is none."""
         return figure(self.baselines[name]["scores"], variable, kind, measure) if name in self.baselines else None
@@ -81,13 +91,18 @@ def report(cases: Sequence[CaseResult], systems: Sequence[System], where: str) -
         "The best method is the one of the smallest RMSE in `results.json` in the folder of the cases, chosen row "
         "by row with hindsight; where there is no such file, it is one of the baselines. [recipe.md](recipe.md) says "
         "what was tried.",
+        "Cells of one event are wrong together, so that few events leave the coverage of an interval to chance. An "
+        "event is a connected cloud or square, a run of lost frames, or an outage of a gauge. The range of a coverage "
+        "is that of 2000 resamples of whole events (5 to 95 %). The range of 0.90 is how far a row with as many events "
+        "would stray if its intervals were right; a single event has no range.",
         "## In all",
+        _overview(cases, systems),
     ]
     for system in systems:
         parts += [f"### {system.name}", _summary(cases, system.name)]
     for case in cases:
-        parts += [f"## {case.name}", _rmse_table(case), _measures_table(case), _seconds(case)]
-    return "\n\n".join(parts) + "\n"
+        parts += [f"## {case.name}", _rmse_table(case), _measures_table(case), _coverage_table(case), _seconds(case)]
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def _described(system: System) -> str:
@@ -100,6 +115,32 @@ def _described(system: System) -> str:
 def geometric_mean(values: Sequence[float]) -> float:
     """Return the geometric mean of positive numbers."""
     return math.exp(statistics.fmean(math.log(value) for value in values))
+
+
+def _overview(cases: Sequence[CaseResult], systems: Sequence[System]) -> str:
+    """Return a table of one line for each system: RMSE over that of the best method and of `stacked`, and coverage."""
+    heads = ["", "rows", "RMSE over best", "worst row", f"over `{STACKED}`", f"rows behind `{STACKED}`"]
+    heads += ["in 90 % interval", "rows that chance does not explain"]
+    rows = []
+    for name in (system.name for system in systems):
+        ratios = {(c.name, v, k): c.ratio(name, v, k) for c in cases for v, k in c.rows}
+        worst = max(ratios, key=lambda row: ratios[row])
+        stacked = _over_stacked(cases, name)
+        found = [of for c in cases for v, k in c.rows if (of := c.coverage(name, v, k)) is not None]
+        held = [of.coverage for of in found]
+        rows.append(
+            [
+                name,
+                str(len(ratios)),
+                f"{geometric_mean(list(ratios.values())):.3f}",
+                f"{ratios[worst]:.2f} ({' '.join(worst)})",
+                f"{geometric_mean(list(stacked.values())):.3f}" if stacked else "",
+                f"{sum(ratio > 1 for ratio in stacked.values())} of {len(stacked)}",
+                f"{statistics.fmean(held):.3f} ({min(held):.2f} to {max(held):.2f})" if held else "",
+                f"{sum(not of.by_chance for of in found)} of {len(found)}",
+            ]
+        )
+    return markdown_table(heads, rows)
 
 
 def _summary(cases: Sequence[CaseResult], system: str) -> str:
@@ -116,6 +157,7 @@ def _summary(cases: Sequence[CaseResult], system: str) -> str:
         lines.append(f"- Rows behind the mix of guesses, with the ratio: {behind}.")
     coverage, wet = (_outside(cases, system, *m) for m in (("coverage90", COVERAGE), ("wet_bias", WET_BIAS)))
     lines.append(f"- Coverage of the 90 % interval outside {COVERAGE}: {coverage}.")
+    lines.append(f"- The same, where chance with so few events does not explain it: {_not_by_chance(cases, system)}.")
     lines.append(f"- Wet-cell frequency bias outside {WET_BIAS}: {wet}.")
     lines.append(f"- CRPS not below kriging's: {', '.join(_not_sharper(cases, system)) or 'none'}.")
     for what in ("observed_changed", "unfilled"):
@@ -125,9 +167,13 @@ def _summary(cases: Sequence[CaseResult], system: str) -> str:
 
 
 def _behind_stacked(cases: Sequence[CaseResult], system: str) -> list[str]:
+    return [f"{' '.join(row)} {ratio:.2f}" for row, ratio in _over_stacked(cases, system).items() if ratio > 1]
+
+
+def _over_stacked(cases: Sequence[CaseResult], system: str) -> dict[tuple[str, str, str], float]:
+    """Return the ratio of a system's RMSE to that of the stacked guess, by case, variable and kind of gap."""
     pairs = ((c, v, k, c.baseline(STACKED, v, k)) for c in cases for v, k in c.rows)
-    ratios = ((c.name, v, k, c.mean(system, v, k) / other) for c, v, k, other in pairs if other)
-    return [f"{name} {v} {k} {ratio:.2f}" for name, v, k, ratio in ratios if ratio > 1]
+    return {(c.name, v, k): c.mean(system, v, k) / other for c, v, k, other in pairs if other}
 
 
 def _behind_mix(cases: Sequence[CaseResult], system: str) -> list[str]:
@@ -140,6 +186,13 @@ def _outside(cases: Sequence[CaseResult], system: str, measure: str, bounds: tup
     means = [(name, v, k, statistics.fmean(values)) for name, v, k, values in found if values]
     wrong = [f"{n} {v} {k} {m:.2f}" for n, v, k, m in means if not bounds[0] <= m <= bounds[1]]
     return f"{', '.join(wrong)} ({len(wrong)} of {len(means)} rows)" if wrong else f"none of {len(means)} rows"
+
+
+def _not_by_chance(cases: Sequence[CaseResult], system: str) -> str:
+    """Return the rows whose coverage is outside the range that 0.90 would have with as many events."""
+    found = [(c.name, v, k, of) for c in cases for v, k in c.rows if (of := c.coverage(system, v, k)) is not None]
+    wrong = [f"{name} {v} {k} {of.coverage:.2f}" for name, v, k, of in found if not of.by_chance]
+    return f"{', '.join(wrong) or 'none'} ({len(wrong)} of {len(found)} rows)"
 
 
 def _not_sharper(cases: Sequence[CaseResult], system: str) -> list[str]:
@@ -189,6 +242,20 @@ def _measures_table(case: CaseResult) -> str:
             values = [_mean_and_std(case.ours(system, v, k, m)) for m in measures]
             rows.append([f"{v} {k}", system, *values, _number(case.baseline(KRIGING, v, k, "crps"))])
     return markdown_table(heads, rows)
+
+
+def _coverage_table(case: CaseResult) -> str:
+    """Return the coverage of each row with its sampling range, and the range of 0.90 with as many events."""
+    heads = ["row", "system", "in 90 % interval", "its range", "events", "range of 0.90"]
+    rows = []
+    for v, k in case.rows:
+        for system in case.runs:
+            of = case.coverage(system, v, k)
+            if of is None:
+                continue
+            ranges = ["" if one is None else f"{one[0]:.2f} to {one[1]:.2f}" for one in (of.own, of.of_target)]
+            rows.append([f"{v} {k}", system, f"{of.coverage:.3f}", ranges[0], str(of.events), ranges[1]])
+    return markdown_table(heads, rows) if rows else ""
 
 
 def _seconds(case: CaseResult) -> str:

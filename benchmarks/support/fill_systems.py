@@ -61,7 +61,12 @@ PARTS = ("run", "bundle", "filled.nc")
 
 
 def chosen_systems(
-    words: str, minutes: float, seeds: int, general: str | None, untrained: str | None
+    words: str,
+    minutes: float,
+    seeds: int,
+    general: str | None,
+    untrained: str | None,
+    trained_seeds: int | None = None,
 ) -> tuple[System, ...]:
     """Return the systems named in `words`, with commas between, and the mix of guesses where `untrained` is given.
 
@@ -71,6 +76,7 @@ def chosen_systems(
         seeds: number of seeds of the systems that are trained.
         general: the bundle that fills zero-shot; None takes the default one.
         untrained: a general bundle whose network is not trained.
+        trained_seeds: number of seeds of training from nothing; None for as many as `seeds`.
 
     Raises:
         SystemExit: a name is unknown.
@@ -83,7 +89,7 @@ def chosen_systems(
     known = {
         ZERO_SHOT: System(ZERO_SHOT, bundle=general),
         TUNED: System(TUNED, TUNE_MINUTES, seeds=every),
-        TRAINED: System(TRAINED, minutes, seeds=every),
+        TRAINED: System(TRAINED, minutes, seeds=every if trained_seeds is None else tuple(range(trained_seeds))),
     }
     mix = () if untrained is None else (System(MIX, bundle=untrained),)
     return (*(known[name] for name in CHOICES if name in names), *mix)

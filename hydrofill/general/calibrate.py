@@ -180,12 +180,12 @@ def _usual(guesses: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class _HiddenFill:
-    """The hidden cells of one variable over all draws, arrays (n, ...).
+class HiddenFill:
+    """The network's predictions of the hidden cells of one variable over all draws, arrays (n, ...).
 
     truth, mean, std: values. guesses: (n, G). region, distance: classes. group: number of a group of cells that are
     wrong together, different in each draw. kind: code of the kind of gap. steps: how far a cell is from seen values in
-    time.
+    time. index: of the cell in the flattened variable of its draw.
     """
 
     truth: np.ndarray
@@ -197,41 +197,47 @@ class _HiddenFill:
     group: np.ndarray
     kind: np.ndarray
     steps: np.ndarray
+    index: np.ndarray
+
+    def blended(self, weight: np.ndarray) -> np.ndarray:
+        """Return the network's mean drawn towards the stacked guess by its weight in each region, (n,) float32."""
+        own = weight[self.region]
+        return np.asarray(own * self.mean + (1 - own) * self.guesses[:, STACKED], np.float32)
 
 
-def calibrate_record(check: SelfCheck, predict: Predictor, progress: Progress | None = None) -> RecordCalibration:
+def calibrate_record(
+    check: SelfCheck,
+    predict: Predictor,
+    progress: Progress | None = None,
+    widening: Mapping[str, float] | None = None,
+) -> RecordCalibration:
     """Let the network predict the hidden cells of a record, and return how its predictions are to be used.
 
     Args:
         check: the hidden cells, and the guesses of them.
         predict: the network.
         progress: called with (draws done, draws in all).
+        widening: by variable, a further factor of the standard deviations; 1 for others. A network that has learnt from
+            the hidden cells is less wrong there than elsewhere.
     """
     layout = check.layout
-    names = [spec.name for spec in layout.variables]
-    filled = [_fill_draw(draw, layout, predict, names) for draw in reported(check.draws, progress)]
+    hidden_cells = predict_hidden(check, predict, progress)
     weight = np.full((layout.token_types, len(REGIONS)), PRIOR_WEIGHT)
     kept, usual_error = np.ones((layout.token_types, NUM_DOUBLINGS)), np.ones(layout.token_types)
     calibration: dict[str, Calibration] = {}
     skill: dict[str, dict[str, ExpectedSkill]] = {}
     cells: dict[str, int] = {}
     for number, spec in enumerate(layout.variables):
-        parts = [
-            _cells_of(draw, made[spec.name], spec.name, i)
-            for i, (draw, made) in enumerate(zip(check.draws, filled, strict=True))
-            if spec.name in made
-        ]
-        hidden = _joined(parts)
+        hidden = hidden_cells[spec.name]
         cells[spec.name] = len(hidden.truth)
         skill[spec.name] = {}
-        factor = few_values_factor(check.observed[spec.name])
+        factor = few_values_factor(check.observed[spec.name]) * (widening or {}).get(spec.name, 1.0)
         usual_error[number] = _spread(check.scales[spec.name])
         if not len(hidden.truth):
             calibration[spec.name] = _widened(Calibration(), factor)
             continue
-        weight[number] = _weights(hidden)
-        own = weight[number][hidden.region]
-        mean = (own * hidden.mean + (1 - own) * hidden.guesses[:, STACKED]).astype(np.float32)
+        weight[number] = network_weights(hidden)
+        mean = hidden.blended(weight[number])
         if spec.lower is not None or spec.upper is not None:
             mean = np.clip(mean, spec.lower, spec.upper)
         kept[number] = _kept(hidden, mean)
@@ -240,6 +246,23 @@ def calibrate_record(check: SelfCheck, predict: Predictor, progress: Progress | 
         used = calibration[spec.name].apply(mean, hidden.std, hidden.distance)
         skill[spec.name] = _skill(hidden, *used)
     return RecordCalibration(weight, kept, usual_error, calibration, skill, cells)
+
+
+def predict_hidden(check: SelfCheck, predict: Predictor, progress: Progress | None = None) -> dict[str, HiddenFill]:
+    """Let the network predict the hidden cells of a record, by variable.
+
+    Args:
+        check: the hidden cells, and the guesses of them.
+        predict: the network.
+        progress: called with (draws done, draws in all).
+    """
+    names = [spec.name for spec in check.layout.variables]
+    filled = [_fill_draw(draw, check.layout, predict, names) for draw in reported(check.draws, progress)]
+    drawn = list(enumerate(zip(check.draws, filled, strict=True)))
+    return {
+        name: _joined([_hidden_of(draw, made[name], name, i) for i, (draw, made) in drawn if name in made])
+        for name in names
+    }
 
 
 def _spread(scale: Scale) -> float:
@@ -289,11 +312,11 @@ def _fill_draw(
     return {n: (made[n].mean, made[n].std) for n in hidden}
 
 
-def _cells_of(draw: Draw, made: tuple[np.ndarray, np.ndarray], name: str, number: int) -> _HiddenFill:
+def _hidden_of(draw: Draw, made: tuple[np.ndarray, np.ndarray], name: str, number: int) -> HiddenFill:
     mean, std = made
     at = (draw.codes[name] > 0) & ~np.isnan(mean)
     guesses = draw.guesses[name]
-    return _HiddenFill(
+    return HiddenFill(
         truth=draw.truth.variables[name].values[at],
         mean=mean[at],
         std=std[at],
@@ -303,6 +326,7 @@ def _cells_of(draw: Draw, made: tuple[np.ndarray, np.ndarray], name: str, number
         group=_groups(at) + number * at.size,
         kind=draw.codes[name][at],
         steps=_steps_in_time(guesses.distances[at]),
+        index=np.flatnonzero(at),
     )
 
 
@@ -317,14 +341,14 @@ def _groups(at: np.ndarray) -> np.ndarray:
     return np.asarray(np.ravel_multi_index([i // size * size for i, size in zip(index, sizes, strict=True)], at.shape))
 
 
-def _joined(parts: Sequence[_HiddenFill]) -> _HiddenFill:
-    names = _HiddenFill.__dataclass_fields__
+def _joined(parts: Sequence[HiddenFill]) -> HiddenFill:
+    names = HiddenFill.__dataclass_fields__
     if not parts:
-        return _HiddenFill(**{n: np.zeros((0, len(GENERAL_GUESSES)) if n == "guesses" else 0) for n in names})
-    return _HiddenFill(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in names})
+        return HiddenFill(**{n: np.zeros((0, len(GENERAL_GUESSES)) if n == "guesses" else 0) for n in names})
+    return HiddenFill(**{n: np.concatenate([getattr(p, n) for p in parts]) for n in names})
 
 
-def _weights(hidden: _HiddenFill) -> np.ndarray:
+def network_weights(hidden: HiddenFill) -> np.ndarray:
     """Return the weight of the network in each region, by least squares drawn towards PRIOR_WEIGHT, (regions,)."""
     weight = np.full(len(REGIONS), PRIOR_WEIGHT)
     for region in range(len(REGIONS)):
@@ -335,7 +359,7 @@ def _weights(hidden: _HiddenFill) -> np.ndarray:
     return weight
 
 
-def _kept(hidden: _HiddenFill, mean: np.ndarray) -> np.ndarray:
+def _kept(hidden: HiddenFill, mean: np.ndarray) -> np.ndarray:
     """Return how much of the difference of `mean` (n,) from the usual value helps where nothing is seen at the step.
 
     By the distance in time, (NUM_DOUBLINGS,): one at the shortest, and never more than at a shorter one. What was not
@@ -364,7 +388,7 @@ def _slope(step: np.ndarray, wanted: np.ndarray, group: np.ndarray, prior: float
     return (float(np.sum(step * wanted)) + prior * pull) / (size + pull)
 
 
-def _skill(hidden: _HiddenFill, mean: np.ndarray, std: np.ndarray) -> dict[str, ExpectedSkill]:
+def _skill(hidden: HiddenFill, mean: np.ndarray, std: np.ndarray) -> dict[str, ExpectedSkill]:
     found = {}
     for code in np.unique(hidden.kind):
         own = hidden.kind == code

@@ -205,7 +205,8 @@ class Model:
         self, check: SelfCheck, factors: Mapping[str, float], progress: Progress | None, cancellation: Cancellation
     ) -> Prepared:
         predict = LostWindows(OnnxPredictor(self.graphs, cancellation, check.context), check.context)
-        return Prepared(check.layout, factors, replace(check, draws=()), calibrate_record(check, predict, progress))
+        use = calibrate_record(check, predict, progress, self.manifest.widening)
+        return Prepared(check.layout, factors, replace(check, draws=()), use)
 
     def fill_part(
         self,

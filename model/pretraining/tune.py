@@ -1,15 +1,15 @@
 """Tune a general network to one data set: a short training on cells that are hidden in the data itself.
 
 The data's own gaps, moved in time, and drawn gaps hide observed cells (hydrofill/gaps/self_gaps.py). What is left is
-measured as the record of a fill. The last part of the data is held out: the network is checked on cells hidden there,
-and the weights of the best check are kept. A network is never worse on these cells than the one it started from.
+measured as the record of a fill. Blocks of time are held out: the network is checked on cells hidden there, and the
+weights of the best check are kept. A network is never worse on these cells than the one it started from.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,10 +27,11 @@ from model.data.cubes import LoadedCube
 from model.data.windows import Example
 from model.network.mae import CrossMAE
 from model.network.weights import WeightsError, read_network
+from model.pretraining.learnt_cells import widening
 from model.pretraining.pretrain import check_network, take_step
 from model.pretraining.record_store import PretrainingBatch, sorted_batches
 from model.pretraining.records import PretrainingRecord
-from model.pretraining.tuning_records import STREAM, HeldOut, check_batches, draw_seen, read_data
+from model.pretraining.tuning_records import STREAM, HeldOut, SeenPart, check_batches, draw_seen, read_data
 from model.run_folder import Tuning, save_tuning, save_weights, start_run
 from model.training.optimiser import start_state
 from model.training.train import describe
@@ -45,6 +46,8 @@ PREPARATION_SHARE = 0.4  # of the processor time, that making records may take
 FIXED_RECORDS = 2  # parts of the data to learn from where the number of steps is fixed
 MAX_RECORDS = 12  # parts of the data to learn from, about 30 MB each
 STEPS_PER_CHECK = 10
+MEASURED_PARTS = 4  # at most, of those learnt from, on which the widening is measured
+MEASURING_SHARE = 0.08  # of the processor time, that this may take
 MIN_GAIN = 0.002  # by which the best check must be better than the start, so that chance is not taken for skill
 
 
@@ -96,15 +99,17 @@ def tune(
     held_out = HeldOut.of(cube.shape, settings.held_out)
     yield TuningProgress(budget.used(0), "hide cells to check on", None)
     checks = check_batches(cube, held_out, seed)
-    records, number = draw_seen(cube, held_out, seed, 0), 1
-    while budget.has_room(number):
-        yield TuningProgress(budget.used(0), f"hide cells to learn from, {number}", None)
-        records += draw_seen(cube, held_out, seed, number)
-        number += 1
+    parts = [draw_seen(cube, held_out, seed, 0)]
+    while budget.has_room(len(parts)):
+        yield TuningProgress(budget.used(0), f"hide cells to learn from, {len(parts)}", None)
+        parts.append(draw_seen(cube, held_out, seed, len(parts)))
+    records = [record for part in parts for record in part.records]
     before = check_network(network, checks)
     best = yield from _train(network, settings, records, checks, budget, Best(before, 0, _copied(network)))
     network.load_state_dict(best.weights)
     save_weights(folder, network)
+    yield TuningProgress(1.0, "measure what was learnt by heart", best.check)
+    widened = _widened(start, network, parts) if best.step else start.manifest.widening
     used = Tuning(
         name=start.manifest.name,
         version=start.manifest.version,
@@ -113,8 +118,16 @@ def tune(
         step=best.step,
         before=_known(before),
         after=_known(best.check),
+        widening=widened,
     )
     save_tuning(folder, used)
+
+
+def _widened(start: Bundle, network: CrossMAE, parts: Sequence[SeenPart]) -> dict[str, float]:
+    """Return the widening of the tuned network, by variable; what a tuned start had learnt stays learnt."""
+    found = widening([part.learnt for part in parts[:MEASURED_PARTS]], read_start(start), network)
+    before = start.manifest.widening
+    return {name: before.get(name, 1.0) * found.get(name, 1.0) for name in {**before, **found}}
 
 
 def read_start(start: Bundle) -> CrossMAE:
@@ -183,10 +196,11 @@ def _train(
     batches = sorted_batches(rng, _windows(rng, records), settings.batch_size)
     state, first = start_state(network, settings), budget.used(0)
     check: float | None = best.check
-    while (used := budget.used(state.step)) < 1:
-        loss = take_step(state, next(batches), settings, (used - first) / (1 - first))
+    last = 1.0 if budget.steps else 1 - MEASURING_SHARE
+    while (used := budget.used(state.step)) < last:
+        loss = take_step(state, next(batches), settings, (used - first) / (last - first))
         state.step += 1
-        if state.step % STEPS_PER_CHECK == 0 or budget.used(state.step) >= 1:
+        if state.step % STEPS_PER_CHECK == 0 or budget.used(state.step) >= last:
             check = check_network(state.averaged, checks)
             best = best.or_better(check, state.step, state.averaged)
         yield TuningProgress(used, f"step {state.step}  loss {loss:.4f}", check)

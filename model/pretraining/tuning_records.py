@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -13,6 +14,7 @@ from hydrofill.errors import NothingObservedError
 from hydrofill.filling import FillOptions, prepare_fill
 from hydrofill.gaps.self_gaps import hide_observed
 from hydrofill.layout import GENERAL
+from model.pretraining.learnt_cells import LearntPart
 from model.pretraining.record_store import PretrainingBatch, stack_pretraining
 from model.pretraining.records import (
     MIN_VALUES,
@@ -27,6 +29,8 @@ MAX_READ_VALUES = 50_000_000  # of all variables together, 200 MB: of larger dat
 RECORD_VALUES = 60_000  # of all variables together in one record, which takes about three seconds to prepare
 CHECK_RECORDS = 3
 CHECK_WINDOWS = 16  # of each record of a check
+MAX_BLOCKS = 5  # of time that are held out
+MIN_BLOCK = 4  # steps of such a block, as far as the data have as many
 MIN_STEPS = 10  # of data whose last steps are held out; of shorter data a part of the grid is held out
 TOO_FEW = "too few values are observed to hide any"
 MAX_TRIES = 10  # draws of a record in which nothing can be scored, before the data is refused
@@ -56,62 +60,84 @@ def read_data(dataset: xr.Dataset) -> WaterCube:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The part of the data that is held out: all from index `cut` on along an axis of (T, H, W)."""
+    """The parts of the data that are held out: blocks [start, stop) along an axis of (T, H, W)."""
 
     axis: int
-    cut: int
+    blocks: tuple[tuple[int, int], ...]
 
     @classmethod
     def of(cls, shape: tuple[int, int, int], share: float) -> HeldOut:
-        """Return the last `share` of the steps, or of the longer axis of the grid where there are few steps.
+        """Return blocks of time that are spread over the record, or the end of the longer axis of a grid of few steps.
+
+        Together the blocks have `share` of the length.
 
         Raises:
             NothingObservedError: there is a single step of a single cell, or of gauges.
         """
         axis = 0 if shape[0] >= MIN_STEPS or max(shape[1:]) <= shape[0] else 1 + int(np.argmax(shape[1:]))
-        if shape[axis] < 2:
+        length = shape[axis]
+        if length < 2:
             raise NothingObservedError(TOO_FEW, got="a single step", expected="two steps at least")
-        return cls(axis, shape[axis] - max(1, round(share * shape[axis])))
+        size = max(1, round(share * length))
+        number = int(np.clip(size // MIN_BLOCK, 1, MAX_BLOCKS)) if axis == 0 else 1
+        ends = [round(length * (i + 1) / number) for i in range(number)]
+        return cls(axis, tuple((end - size // number, end) for end in ends))
 
-    def seen_shape(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-        """Return the shape (T, H, W) of what is not held out."""
-        steps, rows, columns = (self.cut if axis == self.axis else n for axis, n in enumerate(shape))
-        return steps, rows, columns
+    def at(self, index: np.ndarray) -> np.ndarray:
+        """Return which of these indices of the axis are held out, bool of the same shape."""
+        return np.any([(index >= start) & (index < stop) for start, stop in self.blocks], axis=0)
 
     def cells(self, part: WaterCube, start: int) -> dict[str, np.ndarray]:
         """Return the held-out cells of a part that begins at index `start` of the axis, bool by variable."""
-        first = max(self.cut - start, 0)
-        slices = [slice(first if axis == self.axis else 0, n) for axis, n in enumerate(part.shape)]
-        near = part.sites_in(slices[1], slices[2])
+        own = self.at(start + np.arange(part.shape[self.axis]))
         cells: dict[str, np.ndarray] = {}
         for name, variable in part.of_kind("grid", "series").items():
             cells[name] = np.zeros(variable.values.shape, bool)
-            cells[name][tuple(slices) if variable.kind == "grid" else (slices[0], near)] = True
+            if variable.kind == "grid":
+                np.moveaxis(cells[name], self.axis, 0)[own] = True
+            elif self.axis == 0:
+                cells[name][own] = True
+            else:
+                for index in np.flatnonzero(own):
+                    lines = [slice(None), slice(None)]
+                    lines[self.axis - 1] = slice(index, index + 1)
+                    cells[name][:, part.sites_in(*lines)] = True
         return cells
 
 
-def draw_seen(cube: WaterCube, held_out: HeldOut, seed: int, number: int) -> list[PretrainingRecord]:
-    """Draw a part of what is not held out with cells hidden, and return the records that can be learnt from.
+class SeenPart(NamedTuple):
+    """A part of the data: the records to learn from, and the hidden cells of its self-check with what is held out."""
+
+    records: list[PretrainingRecord]
+    learnt: LearntPart
+
+
+def draw_seen(cube: WaterCube, held_out: HeldOut, seed: int, number: int) -> SeenPart:
+    """Draw a part of the data with cells hidden, and return the records that can be learnt from.
 
     The hidden cells of the part's self-check are records too: their guesses are made already.
 
     Args:
         cube: the data.
-        held_out: what nothing is learnt from.
+        held_out: what nothing is learnt from; its hidden cells are missing in the truth of the records.
         seed: of the tuning.
         number: of the part; each has other kinds of gaps.
 
     Raises:
         NothingObservedError: no draw has a value to hide and another to see.
     """
-    rng, shape = np.random.default_rng((STREAM, seed, 1, number)), held_out.seen_shape(cube.shape)
+    rng = np.random.default_rng((STREAM, seed, 1, number))
     for turn in range(MAX_TRIES):
-        part = cube.window(*draw_slices(rng, shape, crop_size(rng, cube, shape, RECORD_VALUES)))
+        slices = draw_slices(rng, cube.shape, crop_size(rng, cube, cube.shape, RECORD_VALUES))
+        part = cube.window(*slices)
         measured = _measure(rng, part, number + turn, None)
-        found = [] if measured is None else [measured.record, *_records_of_self_check(measured)]
+        if measured is None:
+            continue
+        cells = held_out.cells(measured.record.truth, slices[held_out.axis].start)
+        found = [_without(record, cells) for record in (measured.record, *_records_of_self_check(measured))]
         usable = [record for record in found if record.example(rng) is not None]
         if usable:
-            return usable
+            return SeenPart(usable, LearntPart(measured.check, cells))
     raise NothingObservedError(TOO_FEW, got=sorted(cube.variables))
 
 
@@ -126,8 +152,8 @@ def check_batches(cube: WaterCube, held_out: HeldOut, seed: int) -> list[Pretrai
     for number in range(MAX_TRIES * CHECK_RECORDS):
         size = crop_size(rng, cube, cube.shape, RECORD_VALUES)
         slices = list(draw_slices(rng, cube.shape, size))
-        last = length - size[axis]
-        start = last if last <= held_out.cut else int(rng.integers(held_out.cut, last + 1))
+        middle = int(rng.choice(np.flatnonzero(held_out.at(np.arange(length)))))
+        start = int(np.clip(middle - size[axis] // 2, 0, length - size[axis]))
         slices[axis] = slice(start, start + size[axis])
         part = cube.window(*slices)
         measured = _measure(rng, part, number, held_out.cells(part, start))
@@ -154,6 +180,13 @@ def _measure(
     if only is not None:
         hidden = {name: cells & only[name] for name, cells in hidden.items()}
     return measure_record(part, hidden) if any(cells.any() for cells in hidden.values()) else None
+
+
+def _without(record: PretrainingRecord, cells: dict[str, np.ndarray]) -> PretrainingRecord:
+    """Return a record from which the hidden ones of these cells are not learnt: their truth is missing."""
+    variables = record.truth.variables
+    values = {n: np.where(h & cells[n], np.float32(np.nan), variables[n].values) for n, h in record.hidden.items()}
+    return replace(record, truth=record.truth.with_values(values))
 
 
 def _records_of_self_check(measured: MeasuredRecord) -> list[PretrainingRecord]:

@@ -135,6 +135,8 @@ def test_runs_of_one_case_have_folders_of_their_own() -> None:
     folders = [system.folder(seed, fingerprint("lez-daily")) for system in systems for seed in system.seeds]
     assert len(set(folders)) == len(folders)
     assert systems[0].folder(0, "a") != systems[0].folder(0, "b")
+    fewer = chosen_systems("trained,tuned", 5.0, 3, None, None, 1)
+    assert [len(system.seeds) for system in fewer] == [3, 1]
 
 
 def test_unknown_systems_are_refused() -> None:
@@ -172,7 +174,8 @@ def test_the_report_lists_missed_targets_of_each_system() -> None:
     trained = [
         Run(s, {"train": 60.0}, scored(r, coverage90=0.8, crps=0.3, wet_bias=1.0)) for s, r in ((0, 1.0), (1, 1.4))
     ]
-    zero_shot = [Run(0, {"fill": 5.0}, scored(1.08, coverage90=0.9, crps=0.1, wet_bias=1.2), 321.0)]
+    events = {"rain": {"cloud": {"cells": [3, 3, 3], "inside": [3, 2, 3]}}}
+    zero_shot = [Run(0, {"fill": 5.0}, scored(1.08, coverage90=0.9, crps=0.1, wet_bias=1.2), 321.0, events)]
     baselines = {
         "kriging": {"seconds": 2.0, "scores": scored(1.1, crps=0.2)},
         "stacked": {"seconds": 9.0, "scores": scored(0.8)},
@@ -197,6 +200,12 @@ def test_the_report_lists_missed_targets_of_each_system() -> None:
     assert "`unfilled`: 0" in trained_block
     assert "behind the mix" not in rest
     assert "| **zero-shot** | **1.08** |" in rest
+    lines = [line.split(" | ") for line in text.splitlines()]
+    assert ["| zero-shot", "1", "1.080", "1.08 (basin rain cloud)", "1.350", "1 of 1", "0.889 (0.89 to 0.89)"] in [
+        line[:7] for line in lines
+    ]
+    assert "with so few events does not explain it: none (0 of 1 rows)." in zero_block
+    assert "| rain cloud | zero-shot | 0.889 | 0.78 to 1.00 | 3 | 0.75 to 1.00 |" in rest
     assert "| **trained** | **1.2 ± 0.28** |" in rest
     assert "Peak memory of the fill, MiB: zero-shot 321." in rest
     assert "1 min a case, 2 seeds" in zero_block

@@ -17,11 +17,11 @@ from hydrofill.cube import WaterCube
 from hydrofill.errors import NothingObservedError
 from hydrofill.filling import FillOptions, prepare_fill
 from hydrofill.gaps.self_gaps import KINDS
-from hydrofill.general.calibrate import ExpectedSkill, few_values_factor
+from hydrofill.general.calibrate import ExpectedSkill, calibrate_record, few_values_factor
 from hydrofill.general.guesses import GENERAL_GUESSES, MEASURED_GUESSES
 from hydrofill.layout import GENERAL
 from hydrofill.reconstruct import FILLED, OBSERVED
-from tests.support.general_run import GeneralFill, fill_generally, gauge_cube, grid_cube, smooth_field
+from tests.support.general_run import GeneralFill, StackedPredictor, fill_generally, gauge_cube, grid_cube, smooth_field
 
 
 def with_gaps(rng: np.random.Generator, field: np.ndarray, missing: float = 0.3) -> np.ndarray:
@@ -289,3 +289,15 @@ def test_a_large_record_is_measured_on_parts_of_it(monkeypatch: pytest.MonkeyPat
     fill = fill_generally(cube)
     assert all(draw.truth.variables["field"].values.size <= 4000 for draw in fill.check.draws)
     check_whole(cube, fill)
+
+
+def test_a_widening_multiplies_the_standard_deviations_of_its_variable_alone(
+    record: WaterCube, filled: GeneralFill
+) -> None:
+    use = calibrate_record(filled.check, StackedPredictor(filled.check), widening={"rain": 1.5, "elsewhere": 3.0})
+    for name, factor in (("field", 1.0), ("rain", 1.5)):
+        before, after = filled.use.calibration[name], use.calibration[name]
+        for one, other in zip(before.stretch, after.stretch, strict=True):
+            assert other.factor == pytest.approx([factor * f for f in one.factor])
+        assert before.dry_below == after.dry_below
+    assert set(use.calibration) == {"field", "rain"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -13,8 +13,9 @@ import pytest
 import xarray as xr
 from typer.testing import CliRunner, Result
 
+from export.bundle import write_bundle
 from hydrofill import fill
-from hydrofill.bundle import MANIFEST, WEIGHTS, Bundle, find_bundle, read_bundle
+from hydrofill.bundle import MANIFEST, WEIGHTS, Bundle, Manifest, find_bundle, read_bundle
 from hydrofill.cube import WaterCube
 from hydrofill.errors import BundleError, ContractError
 from hydrofill.filling import FillOptions, prepare_fill
@@ -22,13 +23,14 @@ from hydrofill.general import self_check
 from hydrofill.layout import GENERAL
 from model.__main__ import _outcome as outcome
 from model.__main__ import cli
+from model.data.windows import Batch, Example
 from model.network.weights import WeightsError, read_network, weights_bytes
 from model.pretraining import tune as tuning
 from model.pretraining import tuning_records
 from model.pretraining.tune import Best, TuningProgress, tune
 from model.pretraining.tuning_records import HeldOut, check_batches, draw_seen, read_data
 from model.run_folder import Run, Tuning, read_run
-from tests.support.general_run import grid_cube, smooth_field
+from tests.support.general_run import grid_cube, smooth_field, tiny_general_run
 
 Exported = tuple[Bundle, Path]
 
@@ -99,6 +101,9 @@ def test_the_same_data_seed_and_steps_give_the_same_weights(
         name.split(".")[0] for name, value in weights_of(runs[0]).items() if (value != start[name].numpy()).any()
     }
     assert changed == {"head", "queries"}
+    assert set(runs[0].tuning.widening) == {"field", "flow"}
+    assert all(factor >= 1 for factor in runs[0].tuning.widening.values())
+    assert runs[0].tuning.widening == (runs[1].tuning or runs[0].tuning).widening
 
 
 @pytest.mark.slow
@@ -109,6 +114,7 @@ def test_a_tuning_that_does_not_help_keeps_the_weights_of_the_start(
     monkeypatch.setattr(tuning, "MIN_GAIN", 1.0)
     run = run_tune(general, tmp_path / "run", steps=3)
     assert run.tuning is not None and run.tuning.step == 0 and run.tuning.before == run.tuning.after
+    assert run.tuning.widening == {}
     assert general[0].weights is not None
     start = read_network(general[0].weights).state_dict()
     assert all(np.array_equal(value, start[name].numpy()) for name, value in weights_of(run).items())
@@ -154,22 +160,29 @@ def test_the_first_check_must_gain_and_later_ones_only_be_better(general: Export
 
 
 @pytest.mark.parametrize(
-    ("shape", "axis", "cut"),
-    [((100, 8, 9), 0, 80), ((10, 50, 50), 0, 8), ((1, 20, 30), 2, 24), ((3, 40, 30), 1, 32), ((2, 0, 0), 0, 1)],
+    ("shape", "axis", "blocks"),
+    [
+        ((100, 8, 9), 0, ((16, 20), (36, 40), (56, 60), (76, 80), (96, 100))),
+        ((1000, 0, 0), 0, ((160, 200), (360, 400), (560, 600), (760, 800), (960, 1000))),
+        ((45, 8, 9), 0, ((18, 22), (41, 45))),
+        ((10, 50, 50), 0, ((8, 10),)),
+        ((1, 20, 30), 2, ((24, 30),)),
+        ((3, 40, 30), 1, ((32, 40),)),
+        ((2, 0, 0), 0, ((1, 2),)),
+    ],
 )
-def test_the_last_share_of_the_longest_axis_that_serves_is_held_out(
-    shape: tuple[int, int, int], axis: int, cut: int
+def test_blocks_of_the_longest_axis_that_serves_are_held_out(
+    shape: tuple[int, int, int], axis: int, blocks: tuple[tuple[int, int], ...]
 ) -> None:
-    held_out = HeldOut.of(shape, 0.2)
-    assert (held_out.axis, held_out.cut) == (axis, cut)
-    assert held_out.seen_shape(shape)[axis] == cut
+    assert HeldOut.of(shape, 0.2) == HeldOut(axis, blocks)
 
 
-def test_held_out_cells_are_those_after_the_cut(dataset: xr.Dataset) -> None:
+def test_held_out_cells_are_those_of_the_blocks(dataset: xr.Dataset) -> None:
     cube = prepare_fill(dataset, GENERAL, FillOptions()).reading.cube
-    cells = HeldOut(0, 15).cells(cube.window(slice(10, 18), slice(0, 7), slice(0, 5)), 10)
-    assert all(c[5:].all() and not c[:5].any() for c in cells.values())
-    cells = HeldOut(1, 4).cells(cube, 0)
+    cells = HeldOut(0, ((2, 4), (15, 17))).cells(cube.window(slice(10, 18), slice(0, 7), slice(0, 5)), 10)
+    own = np.isin(np.arange(8), [5, 6])
+    assert all(c[own].all() and not c[~own].any() for c in cells.values())
+    cells = HeldOut(1, ((4, 7),)).cells(cube, 0)
     assert cells["pet"][:, 4:].all() and not cells["pet"][:, :4].any()
     near = cube.sites_in(slice(4, 7), slice(0, 5))
     np.testing.assert_array_equal(cells["river_flow"], np.broadcast_to(near, (20, 2)))
@@ -181,33 +194,39 @@ def unlike_values(shape: tuple[int, ...]) -> np.ndarray:
     return order / order.std()
 
 
-def values_of(parts: list[WaterCube]) -> set[float]:
-    return {float(v) for part in parts for v in part.variables["a"].values[part.variables["a"].valid]}
+def values_at(cube: WaterCube, held_out: HeldOut, *, inside: bool) -> set[float]:
+    """Return the values of the cells that are held out, or of all others."""
+    at = held_out.cells(cube, 0)["a"]
+    return set(cube.variables["a"].values[at if inside else ~at].tolist())
 
 
-@pytest.mark.parametrize("shape", [(30, 6, 6), (1, 20, 24)])
+def scored_values(examples: Iterable[Batch | Example]) -> set[float]:
+    return {v for example in examples for v in example.target[~np.isnan(example.target)].tolist()}
+
+
+@pytest.mark.parametrize("shape", [(60, 6, 6), (1, 20, 24)])
 def test_what_is_held_out_is_never_learnt_from(shape: tuple[int, int, int]) -> None:
-    cube = grid_cube({"a": unlike_values(shape)})
+    cube, rng = grid_cube({"a": unlike_values(shape)}), np.random.default_rng(0)
     held_out = HeldOut.of(shape, 0.2)
-    records = [record for n in range(2) for record in draw_seen(cube, held_out, 0, n)]
-    seen = values_of([cube.window(*(slice(0, n) for n in held_out.seen_shape(shape)))])
+    records = [record for n in range(2) for record in draw_seen(cube, held_out, 0, n).records]
+    drawn = [record.example(rng) for record in records for _ in range(6)]
+    learnt = scored_values(of[0] for of in drawn if of is not None)
     assert len(records) > 2  # with those of the self-checks
-    assert values_of([record.truth for record in records]) <= seen
+    assert len(learnt) > 50 and learnt <= values_at(cube, held_out, inside=False)
 
 
 def test_checks_score_cells_that_are_held_out_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tuning_records, "RECORD_VALUES", 600)
-    cube = grid_cube({"a": unlike_values((30, 6, 6))})
+    cube = grid_cube({"a": unlike_values((60, 6, 6))})
     held_out = HeldOut.of(cube.shape, 0.2)
-    batches = check_batches(cube, held_out, 0)
-    scored = np.concatenate([b.windows.target[~np.isnan(b.windows.target)] for b in batches])
-    assert len(scored) and set(scored.tolist()) <= set(cube.variables["a"].values[held_out.cut :].ravel().tolist())
+    scored = scored_values(batch.windows for batch in check_batches(cube, held_out, 0))
+    assert scored and scored <= values_at(cube, held_out, inside=True)
 
 
 def test_draws_of_series_alone_are_learnt_from_beside_those_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(self_check, "DRAWS", ((1, 4),))  # the grid counts as large, so that series have more draws
     cube = read_data(dataset_of())
-    records = draw_seen(cube, HeldOut.of(cube.shape, 0.2), 0, 0)
+    records = draw_seen(cube, HeldOut.of(cube.shape, 0.2), 0, 0).records
     hidden = {tuple(sorted(record.hidden)) for record in records}
     assert ("flow",) in hidden and ("field", "flow") in hidden
     assert all(record.example(np.random.default_rng(0)) is not None for record in records)
@@ -320,6 +339,45 @@ def test_the_command_goes_from_data_to_a_bundle_that_fills(
     assert not np.isnan(filled["field"].values).any()
     again = call(tmp_path / "data.nc", "--out", tmp_path / "mine", "--from", tmp_path / "mine", "--steps", 3)
     assert again.exit_code == 0, again.output  # an older bundle is replaced
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick")
+def test_a_second_tuning_keeps_the_widening_of_the_first(
+    general: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "widening", lambda parts, start, tuned: {"field": 1.5})
+    manifest = general[0].manifest.model_copy(update={"widening": {"field": 1.2, "other": 1.1}})
+    start = replace(general[0], manifest=manifest)
+    for gain, expected in ((-9.0, {"field": 1.8, "other": 1.1}), (1.0, {"field": 1.2, "other": 1.1})):
+        monkeypatch.setattr(tuning, "MIN_GAIN", gain)
+        run = run_tune((start, general[1]), tmp_path / f"gain {gain}", steps=3)
+        assert run.tuning is not None and run.tuning.widening == pytest.approx(expected)
+
+
+def test_a_bundle_hands_its_widening_to_the_fill(general: Exported, tmp_path: Path) -> None:
+    run = tiny_general_run(tmp_path / "run")
+    used = Tuning(name="general", version="1.0.0", sha256="0", minutes=1.0, step=40, before=0.9, after=0.85)
+    stds = {}
+    for factor in (1.0, 2.0):
+        tuned = replace(run, tuning=used.model_copy(update={"widening": {"flow": factor}}))
+        bundle = write_bundle(tuned, tmp_path / f"factor-{factor:g}", "1.0.0")
+        assert bundle.manifest.widening == {"flow": factor}
+        card = (tmp_path / f"factor-{factor:g}" / "MODEL_CARD.md").read_text()
+        assert ("by a factor: flow 2.00" in card) == (factor == 2.0)
+        filled = fill(dataset_of(), bundle=tmp_path / f"factor-{factor:g}")
+        stds[factor] = {name: filled[f"{name}_std"].values for name in ("field", "flow")}
+    np.testing.assert_array_equal(stds[2.0]["field"], stds[1.0]["field"])
+    np.testing.assert_allclose(stds[2.0]["flow"], 2 * stds[1.0]["flow"], rtol=1e-5)
+
+
+def test_a_manifest_names_a_widening_only_where_there_is_one(general: Exported) -> None:
+    manifest = general[0].manifest
+    assert "widening" not in json.loads(manifest.to_json())
+    widened = manifest.model_copy(update={"widening": {"flow": 1.25}})
+    assert Manifest.model_validate_json(widened.to_json()).widening == {"flow": 1.25}
+    with pytest.raises(ValueError, match="greater than or equal to 1"):
+        Manifest.model_validate_json(widened.to_json().replace("1.25", "0.8"))
 
 
 def test_the_command_says_what_was_gained() -> None:
