@@ -19,9 +19,11 @@ TESTED = (
     "cftime",
     "cf_xarray",
     "pint",
+    "dask",
+    "numcodecs",
 )
 # Training tools, and a second copy of the runtime as a C library; the Python module has its own copy. Tests of pint,
-# whose folder has a name of its own. Parts of the compiler and of scipy that nothing here loads.
+# whose folder has a name of its own. Parts of the compiler, of dask and of numpy that nothing here loads.
 UNUSED = (
     "pint/testsuite",
     "onnxruntime/quantization",
@@ -31,15 +33,14 @@ UNUSED = (
     "numba/cuda",
     "numba/np/ufunc/tbbpool*.so",
     "numba/np/ufunc/omppool*.so",
-    "scipy/cluster",
-    "scipy/datasets",
-    "scipy/differentiate",
-    "scipy/fftpack",
-    "scipy/interpolate",
-    "scipy/odr",
-    "scipy/signal",
-    "scipy/stats",
+    "dask/bag",
+    "dask/dataframe",
+    "numpy/distutils",
 )
+# xarray reads classic NetCDF by scipy.io, which loads these parts of scipy alone. None of them needs scipy's copies of
+# the libraries of linear algebra and of Fortran.
+KEPT_OF_SCIPY = ("_lib", "io", "sparse")
+UNUSED_OF_SCIPY = ("scipy/sparse/csgraph", "scipy/sparse/linalg", "scipy.libs")
 # rich highlights Python alone; the other lexers of pygments are never loaded.
 LEXERS, KEPT_LEXERS = "pygments/lexers/*.py", ("__init__.py", "_mapping.py", "python.py")
 SOURCES = ("*.pyi", "*.pyx", "*.pxd", "*.c", "*.h", "*.hpp", "*.a")
@@ -57,7 +58,7 @@ def trim(packages: Path) -> int:
     for path in packages.glob(LEXERS):
         if path.name not in KEPT_LEXERS:
             path.unlink()
-    for path in [found for pattern in UNUSED for found in packages.glob(pattern)]:
+    for path in unused(packages):
         if path.is_dir():
             shutil.rmtree(path)
         else:
@@ -65,6 +66,12 @@ def trim(packages: Path) -> int:
     for path in packages.rglob("*.so*"):
         drop_symbols(path)
     return before - size(packages)
+
+
+def unused(packages: Path) -> list[Path]:
+    """Return the files and folders that nothing loads."""
+    scipy = [p for p in packages.glob("scipy/*/") if p.is_dir() and p.name not in KEPT_OF_SCIPY]
+    return scipy + [found for pattern in UNUSED + UNUSED_OF_SCIPY for found in packages.glob(pattern)]
 
 
 def drop_symbols(library: Path) -> None:

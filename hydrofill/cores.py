@@ -63,7 +63,7 @@ def one_blas_thread() -> Iterator[None]:
 
 @cache
 def _blas() -> ThreadpoolController:
-    """Return the controller of the libraries of linear algebra; numpy's and scipy's are loaded first."""
-    import scipy.linalg  # noqa: F401
+    """Return the controller of the libraries of linear algebra; numpy's is loaded first."""
+    import numpy as np  # noqa: F401
 
     return ThreadpoolController()

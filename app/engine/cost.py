@@ -19,8 +19,8 @@ from itertools import product
 from operator import add
 
 import numpy as np
-from scipy.optimize import nnls
 
+from app.engine.least_squares import non_negative_weights
 from app.errors import TooLargeError
 from hydrofill.blocks import Block, Box, plan_blocks
 from hydrofill.cube import Sites, Variable, WaterCube
@@ -221,8 +221,7 @@ def _measure_general(model: Model) -> np.ndarray:
 
 def _weights(terms: np.ndarray, took_s: np.ndarray) -> np.ndarray:
     """Return non-negative weights (K,) whose sums of `terms` (n, K) are nearest to `took_s` (n,), relatively."""
-    weights, _ = nnls(terms / took_s[:, None], np.ones(len(took_s)))
-    return np.asarray(weights)
+    return non_negative_weights(terms / took_s[:, None], np.ones(len(took_s)))
 
 
 def _general_records() -> Iterator[WaterCube]:

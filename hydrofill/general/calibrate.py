@@ -11,16 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import stdtrit
 
 from hydrofill.calibration import Calibration, Stretch, distance_classes
-from hydrofill.conformal import COVERAGE, calibration_of
+from hydrofill.conformal import calibration_of
 from hydrofill.constants import Z90
 from hydrofill.cube import WaterCube
 from hydrofill.gaps.self_gaps import KINDS
 from hydrofill.general.context import Context
 from hydrofill.general.guesses import GENERAL_GUESSES, MEASURED_GUESSES, STACKED, Scale
 from hydrofill.general.self_check import Draw, SelfCheck
+from hydrofill.general.student import t90
 from hydrofill.guesses.first_guesses import DISTANCES, MAX_DISTANCE, REGIONS, Guesses, regions, usual_values
 from hydrofill.guesses.stacking import error_classes
 from hydrofill.layout import MAX_VARIABLES, Layout
@@ -280,7 +280,7 @@ def few_values_factor(number: int) -> float:
     """
     if number < 2:
         return 1.0
-    return float(stdtrit(number - 1, (1 + COVERAGE) / 2) / Z90 * np.sqrt((number + 1) / (number - 1)))
+    return float(t90(number - 1) / Z90 * np.sqrt((number + 1) / (number - 1)))
 
 
 def _widened(calibration: Calibration, factor: float) -> Calibration:

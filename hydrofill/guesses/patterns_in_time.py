@@ -12,7 +12,6 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from scipy import linalg
 
 from hydrofill.cancellation import checkpoint
 from hydrofill.guesses.eof import Eof, eof_fill
@@ -74,6 +73,8 @@ def plain_eofs(values: Floats, usual: Floats) -> Eof:
 
 def _smoothed(score: Doubles, known: npt.NDArray[np.bool_], trust: Floats) -> Doubles:
     """Return the expected score at each step, (T,), given the scores of the known steps."""
+    from hydrofill.guesses.kernels.tridiagonal import solve_tridiagonal
+
     variance = float(np.square(score[known]).mean())
     if variance <= 0 or len(score) < 2:
         return np.where(known, score, 0)
@@ -84,8 +85,9 @@ def _smoothed(score: Doubles, known: npt.NDArray[np.bool_], trust: Floats) -> Do
     diagonal = np.full(len(score), (1 + correlation**2) / scale)
     diagonal[[0, -1]] = 1 / scale
     observed = np.where(known, trust, 0) / noise
-    bands = np.stack([diagonal + observed, np.full(len(score), -correlation / scale)])
-    return np.asarray(linalg.solveh_banded(bands, observed * score, lower=True))
+    expected = np.empty(len(score))
+    solve_tridiagonal(diagonal + observed, np.full(len(score) - 1, -correlation / scale), observed * score, expected)
+    return expected
 
 
 def _memory(score: Doubles, known: npt.NDArray[np.bool_], variance: float) -> tuple[float, float]:

@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import ndimage
+from scipy import linalg, ndimage
 
 from hydrofill.guesses import interpolation
 from hydrofill.guesses.advection import _neighbours, _padded, _window, advected
 from hydrofill.guesses.arrays import exponent_above
 from hydrofill.guesses.compile import compile_kernels
 from hydrofill.guesses.first_guesses import guess, median_of_three
-from hydrofill.guesses.kernels import compiled, lattice, motion, records, small_systems, surfaces
+from hydrofill.guesses.kernels import compiled, lattice, motion, records, small_systems, surfaces, tridiagonal
 from hydrofill.guesses.kernels.installed_cache import InstalledCache
 from hydrofill.guesses.leading_vectors import MAX_EXACT, leading_vectors
 from hydrofill.guesses.similarity import MIN_DIFFERENCE, PRIOR_PAIRS, REACH, SHARPNESS, similar_neighbours
@@ -208,6 +208,18 @@ def test_small_systems_are_solved_and_inverted(rank: int, number: int, rng: np.r
     full = matrices + np.diag(diagonal) + own[:, None, None] * np.eye(rank)
     np.testing.assert_allclose(solutions, np.linalg.solve(full, right.T[..., None])[..., 0].T, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(inverses, np.linalg.inv(full)[:, *np.tril_indices(rank)].T, rtol=1e-4, atol=1e-5)
+
+
+@EVERY
+@given(st.integers(2, 400), st.floats(0, 0.999), st.floats(-12, 12), st.integers(0, 2**32 - 1))
+def test_a_tridiagonal_system_is_solved_as_by_scipy(n: int, tie: float, exponent: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    beside, right = -tie * rng.random(n - 1) * 10**exponent, rng.standard_normal(n)
+    diagonal = 10**exponent * (1 + tie**2) + rng.random(n) * 10**exponent * rng.integers(0, 2, n)
+    made = np.empty(n)
+    tridiagonal.solve_tridiagonal(diagonal, beside, right, made)
+    wanted = linalg.solveh_banded(np.stack([diagonal, np.append(beside, 0)]), right, lower=True)
+    close(made, wanted, rtol=1e-9)
 
 
 def test_leading_vectors_of_a_large_matrix_span_those_of_all_eigenvectors(rng: np.random.Generator) -> None:
