@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME] [OPTIONS]`: measure, and write docs/results/NAME.md; by default all but `device`."""
+"""`python -m benchmarks [NAME] [OPTIONS]`: measure, and write docs/results/NAME.md; by default EVERY."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from benchmarks.support.harness import RESULTS
 
 EVERY = ("speed", "model", "server")  # modules whose `main` takes options and returns a page of results
-BENCHMARKS = (*EVERY, "device")
+BENCHMARKS = (*EVERY, "archives", "device")
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run one benchmark with its options, or all but `device`."""
+    """Run one benchmark with its options, or those of EVERY."""
     named = bool(arguments) and arguments[0] in BENCHMARKS
     if arguments and not named:
         raise SystemExit(f"error: no benchmark is called {arguments[0]!r}; there are {', '.join(BENCHMARKS)}")
