@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME] [OPTIONS]`: measure, and write docs/results/NAME.md; by default EVERY."""
+"""`python -m benchmarks [NAME] [OPTIONS]`: measure, and write docs/results/NAME.md; by default those of EVERY."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BENCHMARKS = (*EVERY, "archives", "device")
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run one benchmark with its options, or those of EVERY."""
+    """Run one benchmark with its options, or all of EVERY."""
     named = bool(arguments) and arguments[0] in BENCHMARKS
     if arguments and not named:
         raise SystemExit(f"error: no benchmark is called {arguments[0]!r}; there are {', '.join(BENCHMARKS)}")

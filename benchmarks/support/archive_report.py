@@ -70,7 +70,11 @@ def size_section(rows: Sequence[Sized]) -> str:
         for row in rows
     ]
     notes = [_growth(name, [row for row in rows if row.what == name]) for name in (HYDROFILL, DINEOF)]
-    return "\n\n".join(["## Size", table_of(cells), *notes])
+    head = (
+        "Fills of simulated records of different sizes, each by `hydrofill fill` in processes of its own, and series "
+        "filled by DINEOF within a process, whose memory is that of all arrays."
+    )
+    return "\n\n".join(["## Size", head, table_of(cells), *notes])
 
 
 def _growth(name: str, rows: Sequence[Sized]) -> str:
@@ -128,7 +132,7 @@ def page_head(cases: Sequence[Case], absent: Sequence[str], repeats: int) -> str
         f"Written by `python -m benchmarks archives`. {machine()}; every library on one thread, hydrofill with "
         "`--workers 1`. Each fill is a process of its own, from file to file, with the start of the process; medians "
         f"of {repeats}. Values are all values of the gridded variables, observed ones included. Peak memory is that of "
-        "all processes of a fill together.",
+        "all processes of a fill together. hydrofill also writes a standard deviation and a flag for each value.",
         f"Files (steps, rows, columns): {sizes}.",
         "RMSE is over the withheld cells that a tool fills. The ratio to hydrofill is taken on the same cells: a tool "
         "that leaves cells missing, lost frames for instance, is compared on the easier ones. Speeds and ratios over "

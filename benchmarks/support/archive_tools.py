@@ -31,7 +31,7 @@ HYDROFILL = "hydrofill"
 FILES = ("{data}", "{filled}", "{names}")  # stand for the paths and the variables in a command
 WINDOW = 16  # observed cells that PyKrige estimates a cell from
 MAX_KRIGED = 2000  # observed cells of a frame that PyKrige gets: PyKrige forms all their pairs, whatever the window
-FRAMES_KRIGED = 3
+FRAMES_KRIGED = 8
 
 
 @dataclass(frozen=True)
@@ -128,9 +128,9 @@ def _pyinterp(frame: Floats) -> Floats:
         by_mesh = False
     if by_mesh:
         x, y = (pyinterp.Axis(np.arange(n, dtype=np.float64)) for n in turned.shape)
-        _, filled = pyinterp.fill.gauss_seidel(pyinterp.Grid2D(x, y, turned))
+        _, filled = pyinterp.fill.gauss_seidel(pyinterp.Grid2D(x, y, turned), num_threads=1)
         return np.asarray(filled).T
-    pyinterp.fill.gauss_seidel(turned, is_periodic=False)
+    pyinterp.fill.gauss_seidel(turned, is_periodic=False, num_threads=1)
     return turned.T
 
 

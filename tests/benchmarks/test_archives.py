@@ -15,7 +15,7 @@ import xarray as xr
 
 from benchmarks import archives
 from benchmarks.archives import bench_case, run_tool
-from benchmarks.support import archive_tools, measured_command
+from benchmarks.support import archive_tools, dineof_steps, measured_command
 from benchmarks.support.archive_cases import (
     SIMULATED,
     Case,
@@ -198,6 +198,13 @@ def test_the_table_of_tools_compares_each_with_the_first(case: Case, tmp_path: P
     text = tool_section([scored, bad])
     assert f"| copying | 1 of 1 | {float(f'{case.num_values / 2:.3g}'):,.0f} | 50 | 1.5 | 25.0 % |" in text
     assert "| failing | 0 of 1 |" in text and "failed: no such grid" in text and "sst 3 (2)" in text
+
+
+def test_long_series_are_measured_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dineof_steps, "REPEATS", 1)
+    short, long = dineof_steps.measure([100, 400])
+    assert short["seconds"] > 0 and long["seconds"] > 0
+    assert short["arrays_mib"] < long["arrays_mib"] < 5 * short["arrays_mib"]
 
 
 @pytest.mark.slow
