@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 from scipy.signal import lfilter
+from threadpoolctl import threadpool_limits
 
 from benchmarks.support.harness import in_turns
 from model.baselines.dineof import dineof
@@ -27,7 +28,8 @@ def measure(numbers: Sequence[int]) -> list[dict[str, float]]:
     """Fill series of so many steps in turns, and return median seconds and the largest MiB that all arrays take."""
     records = {str(steps): series(steps) for steps in numbers}
     works = {name: partial(dineof, record, square_root=False) for name, record in records.items()}
-    rounds = in_turns(works, REPEATS)
+    with threadpool_limits(1):  # on a busy machine, more threads of linear algebra wait for each other
+        rounds = in_turns(works, REPEATS)
     return [
         {"seconds": statistics.median(rounds[name]), "arrays_mib": _arrays_mib(record)}
         for name, record in records.items()
