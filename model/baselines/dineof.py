@@ -30,6 +30,8 @@ CONVERGED = 1e-3  # of the standard deviation: a smaller change of the gaps ends
 PATIENCE = 3  # numbers of modes without a smaller error, after which no more are tried
 WITHHELD = 0.03  # share of the observed values that choose the number of modes
 MIN_FRAMES = 3  # that values are withheld from: a single frame may be unlike all others
+MAX_PRODUCTS = 1000  # rows or columns, whichever are fewer, up to which all their products are formed: 8 MB
+MORE_VECTORS, POWERS = 10, 8  # vectors beside those wanted, and products with each, where there are more rows
 FILTER_STEPS = 3
 # Diffusions of the record in time that are tried, each 0 (none) to 0.5 a step: without, frames stay independent; with,
 # a short record borrows from neighbouring steps.
@@ -135,9 +137,9 @@ def _iterate(record: Singles, seen: Cells, modes: int, strength: float) -> Singl
         return record
     enough = (CONVERGED * float(np.std(record[seen]))) ** 2
     wide = record.shape[0] <= record.shape[1]
-    basis, filter_in_time = _leading(record if wide else record.T, modes), _filter(len(record), strength)
+    basis = _leading(record if wide else record.T, modes)
     for _ in range(MAX_ROUNDS):
-        smooth = record if filter_in_time is None else filter_in_time @ record
+        smooth = filtered_in_time(record, strength)
         sides = smooth if wide else smooth.T
         basis, _ = np.linalg.qr(sides @ (sides.T @ basis))  # one step on from the last round's modes
         projected = basis @ (basis.T @ sides)
@@ -149,21 +151,39 @@ def _iterate(record: Singles, seen: Cells, modes: int, strength: float) -> Singl
 
 
 def _leading(sides: Singles, modes: int) -> Singles:
-    """Return (n, modes): left singular vectors of the (n, m) matrix with the largest values, n <= m."""
+    """Return (n, modes): left singular vectors of the (n, m) matrix with the largest values, n <= m.
+
+    All n x n products of the rows are formed only where n <= MAX_PRODUCTS. More rows are multiplied with random
+    vectors again and again, whose cost is linear in n x m; the vectors found are as near as the rounds need to begin.
+
+    Source: Halko, Martinsson and Tropp 2011, SIAM Review 53:217, algorithms 4.4 and 5.3.
+    """
     n = len(sides)
-    _, vectors = eigh((sides @ sides.T).astype(np.float64), subset_by_index=(n - modes, n - 1))
-    return np.asarray(vectors, np.float32)
+    if n <= MAX_PRODUCTS:
+        _, vectors = eigh((sides @ sides.T).astype(np.float64), subset_by_index=(n - modes, n - 1))
+        return np.asarray(vectors, np.float32)
+    basis = np.random.default_rng(0).standard_normal((n, modes + MORE_VECTORS), np.float32)
+    for _ in range(POWERS):
+        basis, _ = np.linalg.qr(sides @ (sides.T @ basis))
+    small, _, _ = np.linalg.svd(basis.T @ sides, full_matrices=False)
+    return np.asarray(basis @ small[:, :modes], np.float32)
 
 
-def _filter(steps: int, strength: float) -> Singles | None:
-    """Return (T, T): FILTER_STEPS steps of diffusion in time, with closed ends; None without diffusion."""
-    if strength == 0 or steps < 2:
-        return None
-    once = np.eye(steps)
-    flow = strength * np.diff(once, axis=0)
-    once[:-1] += flow
-    once[1:] -= flow
-    return np.linalg.matrix_power(once, FILTER_STEPS).astype(np.float32)
+def filtered_in_time(record: Singles, strength: float) -> Singles:
+    """Return (T, N) after FILTER_STEPS steps of diffusion in time, with closed ends; the record itself without any.
+
+    Each step moves `strength` times the difference of two neighbours from one to the other, so that the cost is linear
+    in T, and each cell's sum stays.
+    """
+    if strength == 0 or len(record) < 2:
+        return record
+    smooth = record.copy()
+    for _ in range(FILTER_STEPS):
+        flow = np.diff(smooth, axis=0)
+        flow *= np.float32(strength)
+        smooth[:-1] += flow
+        smooth[1:] -= flow
+    return smooth
 
 
 def _mean_square(errors: Singles) -> float:

@@ -15,12 +15,13 @@ from hydrofill.guesses.interpolation import biharmonic, harmonic
 Floats = npt.NDArray[np.floating[Any]]
 
 NEAREST = 16  # observed cells that a gap is interpolated from
+MAX_GAPS = 20_000  # whose neighbours are held at once: 10 MB with 16 neighbours, and 46 MB of systems to krige
 POWER = 2.0  # of the distance. Source: Shepard 1968
 
 
 @dataclass(frozen=True, eq=False)
 class Near:
-    """A frame's missing cells and the K observed cells nearest to each.
+    """At most MAX_GAPS missing cells of a frame and the K observed cells nearest to each.
 
     frame: its number. missing: (M, 2) rows and columns. places: (M, K, 2) rows and columns of the neighbours. distance:
     (M, K) in cells. values: (M, K) float64 of the neighbours.
@@ -34,14 +35,19 @@ class Near:
 
 
 def nearest_cells(values: Floats, number: int = NEAREST) -> Iterator[Near]:
-    """Yield by frame the `number` observed cells nearest to each missing cell of (T, H, W); skip empty frames."""
+    """Yield the `number` observed cells nearest to each missing cell of (T, H, W); skip empty frames.
+
+    Each frame's missing cells come in parts, so that a large frame takes no more memory than a small one.
+    """
     seen = ~np.isnan(values)
     for frame in np.flatnonzero(seen.any(axis=(1, 2)) & ~seen.all(axis=(1, 2))):
         there, missing = np.argwhere(seen[frame]), np.argwhere(~seen[frame])
         k = min(number, len(there))
-        distance, index = KDTree(there).query(missing, k=np.arange(1, k + 1))
-        known = values[frame][seen[frame]].astype(np.float64)
-        yield Near(int(frame), missing, there[index], np.asarray(distance), known[index])
+        tree, known = KDTree(there), values[frame][seen[frame]].astype(np.float64)
+        for first in range(0, len(missing), MAX_GAPS):
+            part = missing[first : first + MAX_GAPS]
+            distance, index = tree.query(part, k=np.arange(1, k + 1))
+            yield Near(int(frame), part, there[index], np.asarray(distance), known[index])
 
 
 def inverse_distance(values: Floats) -> Floats:

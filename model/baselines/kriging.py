@@ -16,7 +16,6 @@ Floats = npt.NDArray[np.floating[Any]]
 Doubles = npt.NDArray[np.float64]
 
 JITTER = 1e-9  # of the variance, added to the diagonal: two cells that always agree make the system singular
-MAX_SYSTEMS = 20_000  # solved at once: 46 MB with 16 neighbours
 
 
 def kriging(values: Floats) -> BaselineFill:
@@ -31,13 +30,10 @@ def kriging(values: Floats) -> BaselineFill:
     stretch = np.sqrt(roughness(values))
     filled, std = values.copy(), np.where(np.isnan(values), np.nan, 0.0).astype(values.dtype)
     for near in nearest_cells(values):
-        cells = tuple(near.missing.T)
-        for first in range(0, len(near.missing), MAX_SYSTEMS):
-            part = slice(first, first + MAX_SYSTEMS)
-            at = tuple(index[part] for index in cells)
-            mean, variance = _solve(near, part, variogram)
-            filled[near.frame][at] = mean
-            std[near.frame][at] = np.sqrt(variance) * stretch[near.frame]
+        at = tuple(near.missing.T)
+        mean, variance = _solve(near, variogram)
+        filled[near.frame][at] = mean
+        std[near.frame][at] = np.sqrt(variance) * stretch[near.frame]
     return BaselineFill(filled, std)
 
 
@@ -49,9 +45,9 @@ def kriging_of_anomalies(values: Floats) -> BaselineFill:
     return BaselineFill(np.where(seen, values, kriged.values + usual).astype(values.dtype), kriged.std)
 
 
-def _solve(near: Near, part: slice, variogram: Variogram) -> tuple[Doubles, Doubles]:
-    """Return kriged means (M,) and variances (M,) of the missing cells in `part`."""
-    places = near.places[part].astype(np.float64)
+def _solve(near: Near, variogram: Variogram) -> tuple[Doubles, Doubles]:
+    """Return kriged means (M,) and variances (M,) of the missing cells."""
+    places = near.places.astype(np.float64)
     between = np.sqrt(((places[:, :, None] - places[:, None]) ** 2).sum(axis=-1))  # (M, K, K)
     n, k = between.shape[:2]
     total = variogram.nugget + variogram.sill
@@ -59,7 +55,7 @@ def _solve(near: Near, part: slice, variogram: Variogram) -> tuple[Doubles, Doub
     system[:, :k, :k] = variogram.covariance(between) + JITTER * total * np.eye(k)
     system[:, k, k] = 0.0
     right = np.ones((n, k + 1))
-    right[:, :k] = variogram.covariance(near.distance[part])
+    right[:, :k] = variogram.covariance(near.distance)
     weight = np.linalg.solve(system, right[..., None])[..., 0]  # (M, K + 1), the multiplier last
-    mean = (weight[:, :k] * near.values[part]).sum(axis=1)
+    mean = (weight[:, :k] * near.values).sum(axis=1)
     return mean, np.maximum(total - (weight * right).sum(axis=1), 0.0)

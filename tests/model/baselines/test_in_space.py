@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from hydrofill.gaps.masks import clouds
+from model.baselines import in_space as in_space_module
 from model.baselines import kriging as kriging_module
 from model.baselines import stacked as stacked_module
-from model.baselines.dineof import choose_withheld, dineof
 from model.baselines.in_space import biharmonic_in_space, harmonic_in_space, inverse_distance, nearest_cells
 from model.baselines.kriging import kriging, kriging_of_anomalies
 from model.baselines.stacked import StackedUnavailableError, stacked
@@ -37,6 +37,17 @@ def test_nearest_observed_cells_are_those_a_plain_search_finds(rng: np.random.Ge
     there = np.argwhere(~np.isnan(field[0]))
     for cell, distance in zip(near.missing, near.distance, strict=True):
         np.testing.assert_allclose(distance, np.sort(np.hypot(*(there - cell).T))[:3])
+
+
+def test_neighbours_found_in_parts_are_those_found_at_once(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    field = rng.random((2, 9, 8), np.float32)
+    field[rng.random(field.shape) < 0.5] = NAN
+    whole = kriging(field)
+    monkeypatch.setattr(in_space_module, "MAX_GAPS", 5)
+    assert max(len(near.missing) for near in nearest_cells(field)) == 5
+    np.testing.assert_allclose(kriging(field).values, whole.values, rtol=1e-6)
 
 
 @pytest.mark.parametrize("method", [harmonic_in_space, biharmonic_in_space, lambda v: kriging(v).values])
@@ -102,53 +113,11 @@ def test_kriging_of_anomalies_uses_each_cells_mean(rng: np.random.Generator) -> 
     assert errors[1] < 0.5 * errors[0]
 
 
-def low_rank(rng: np.random.Generator, steps: int = 60, side: int = 9) -> np.ndarray:
-    return (rng.normal(size=(steps, 2)) @ rng.normal(size=(2, side * side))).reshape(steps, side, side) + 3.0
-
-
-def test_dineof_recovers_a_record_of_two_modes(rng: np.random.Generator) -> None:
-    truth = low_rank(rng).astype(np.float32)
-    hidden = clouds(rng, truth.shape, 0.35)
-    gappy = np.where(hidden, np.float32(NAN), truth)
-    at = hidden & (~np.isnan(gappy)).any(axis=(1, 2), keepdims=True)
-    error = np.sqrt(np.mean((dineof(gappy, square_root=False) - truth)[at] ** 2))
-    assert error < 0.1 * truth.std()
-
-
-def test_dineof_of_noise_is_the_mean(rng: np.random.Generator) -> None:
-    noise = rng.normal(size=(40, 8, 8)).astype(np.float32)
-    hidden = clouds(rng, noise.shape, 0.3)
-    filled = dineof(np.where(hidden, np.float32(NAN), noise), square_root=False)
-    assert np.sqrt(np.mean((filled - noise)[hidden] ** 2)) < 1.15
-
-
-def test_dineof_puts_the_cells_means_into_empty_frames(rng: np.random.Generator) -> None:
-    gappy = low_rank(rng).astype(np.float32)
-    gappy[10] = NAN
-    np.testing.assert_allclose(dineof(gappy)[10], np.nanmean(gappy, axis=0), rtol=1e-4)
-
-
-def test_dineof_of_square_roots_is_never_negative(rng: np.random.Generator) -> None:
-    rain = np.maximum(low_rank(rng) - 3, 0).astype(np.float32)
-    gappy = np.where(clouds(rng, rain.shape, 0.3), np.float32(NAN), rain)
-    assert dineof(gappy).min() >= 0
-
-
-def test_cells_withheld_for_the_choice_of_modes_leave_something_of_each_frame_and_cell(
-    rng: np.random.Generator,
-) -> None:
-    seen = ~clouds(rng, (30, 6, 7), 0.5).reshape(30, -1)
-    withheld = choose_withheld(rng, seen)
-    kept = seen & ~withheld
-    assert withheld.any() and not (withheld & ~seen).any()
-    np.testing.assert_array_equal(kept.any(axis=0), seen.any(axis=0))
-    np.testing.assert_array_equal(kept.any(axis=1), seen.any(axis=1))
-
-
 @pytest.mark.slow
 def test_stacked_is_better_than_its_best_surface(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stacked_module, "TREES", 80)
-    truth = (low_rank(rng) + rng.normal(0, 0.05, (60, 9, 9))).astype(np.float32)
+    modes = (rng.normal(size=(60, 2)) @ rng.normal(size=(2, 81))).reshape(60, 9, 9) + 3.0
+    truth = (modes + rng.normal(0, 0.05, modes.shape)).astype(np.float32)
     gappy = np.where(clouds(rng, truth.shape, 0.35), np.float32(NAN), truth)
     at = np.isnan(gappy) & (~np.isnan(gappy)).any(axis=(1, 2), keepdims=True)
     error = np.sqrt(np.mean((stacked(gappy) - truth)[at] ** 2))
