@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -111,11 +112,28 @@ def fill_in_processes(job: Job, numbers: Sequence[int], workers: int) -> Iterato
     context = get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, _start, (job, os.getpid()))
     try:
-        yield from _in_turn(lambda number: pool.submit(_fill_started, number), numbers, workers * AHEAD)
+        yield from _in_turn(lambda number: _submit(pool, number), numbers, workers * AHEAD)
     except BrokenProcessPool as error:
         raise WorkersLostError("a worker process ended; the complete blocks are kept, go on with --resume") from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _submit(pool: ProcessPoolExecutor, number: int) -> Future[DoneBlock]:
+    """Hand a block to a process, perhaps a new one, which does not run the script that called.
+
+    A new process runs the main module again unless the module has no file: a script without the usual guard would then
+    start a fill in each process.
+    """
+    main = sys.modules["__main__"]
+    kept = {name: getattr(main, name) for name in ("__file__", "__spec__") if hasattr(main, name)}
+    try:
+        for name in kept:
+            setattr(main, name, None)
+        return pool.submit(_fill_started, number)
+    finally:
+        for name, value in kept.items():
+            setattr(main, name, value)
 
 
 def _start(job: Job, parent: int) -> None:

@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -319,6 +321,26 @@ def test_a_record_of_one_block_is_filled_as_in_memory(
     found = opened(tmp_path / "out.nc")
     for name in PARTS_OF_FILL:
         assert found[name].values.tobytes() == expected[name].values.tobytes()
+
+
+UNGUARDED = """
+import hydrofill, hydrofill.blocks as blocks, sys
+blocks.BLOCK_VALUES, blocks.MIN_TILE_CELLS = 60_000, 15
+hydrofill.fill_archive(sys.argv[1], sys.argv[2], workers=2)
+print("once")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["file", "standard input"])
+def test_a_script_without_a_guard_is_run_once(folder: Path, tmp_path: Path, by: str) -> None:
+    script, target = tmp_path / "script.py", tmp_path / "out.nc"
+    script.write_text(UNGUARDED)
+    command = [sys.executable, str(script) if by == "file" else "-", str(folder / "in.nc"), str(target)]
+    given = None if by == "file" else UNGUARDED
+    done = subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=300)
+    assert (done.returncode, done.stdout) == (0, "once\n"), done.stderr
+    assert not opened(target)["level"].isnull().any()
 
 
 def test_too_little_memory_is_refused_with_what_is_needed(folder: Path, tmp_path: Path) -> None:
