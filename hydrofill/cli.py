@@ -121,23 +121,30 @@ def fill(
 
 @cli.command()
 def inspect(
-    source: Annotated[Path, typer.Argument(metavar="FILE.nc", help="NetCDF file.")],
+    source: Annotated[
+        str, typer.Argument(metavar="IN", help="NetCDF file, pattern of NetCDF files ('rain_*.nc'), or Zarr store.")
+    ],
     bundle: Annotated[
         str | None,
         typer.Option(metavar="BUNDLE", help="Folder or name of the bundle that would fill. [default: general]"),
     ] = None,
 ) -> None:
-    """Print what `fill` would read in a file, and why, without filling anything."""
-    if not source.is_file():
-        refuse(f"{source}: no such file")
+    """Print what `fill` would read in a file or an archive, and why, without filling anything."""
+    from hydrofill.archives.inputs import find_input
+    from hydrofill.paths import FileRefusedError
+
+    try:
+        given = find_input(source)
+    except FileRefusedError as error:
+        refuse(error)
     from hydrofill.api import inspect as inspect_dataset
-    from hydrofill.cf.netcdf import open_netcdf
+    from hydrofill.archives.opening import open_input
     from hydrofill.errors import ContractError
 
     try:
-        with open_netcdf(source) as dataset:
+        with open_input(given) as dataset:
             found = inspect_dataset(dataset, bundle=bundle)
-    except (ContractError, OSError) as error:
+    except (ContractError, FileRefusedError, OSError) as error:
         refuse(error)
     _print_inspection(source, found.bundle, found.axes, found.variables)
 
@@ -258,7 +265,7 @@ def _print_summaries(summaries: list[Summary]) -> None:
 
 
 def _print_inspection(
-    source: Path, bundle: str, axes: Mapping[str, str], variables: tuple[InspectedVariable, ...]
+    source: str, bundle: str, axes: Mapping[str, str], variables: tuple[InspectedVariable, ...]
 ) -> None:
     from rich.console import Console
     from rich.table import Table

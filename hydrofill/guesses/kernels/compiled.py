@@ -34,4 +34,4 @@ def compiled(signature: str) -> Callable[[Callable[..., Any]], Any]:
 
 def inlined(function: Callable[..., Any]) -> Any:
     """Return a function that only kernels call; the function is compiled as a part of each of them."""
-    return njit(**{**OPTIONS, "no_cpython_wrapper": True})(function)
+    return njit(**{**OPTIONS, "no_cpython_wrapper": True, "forceinline": True})(function)

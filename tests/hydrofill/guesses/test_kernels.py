@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -405,3 +406,26 @@ def test_every_module_of_kernels_is_compiled_ahead() -> None:
 def test_the_library_loads_without_the_compiler() -> None:
     code = "import sys, hydrofill.api, hydrofill.cli; sys.exit('numba' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
+
+
+GUESS = """
+import hashlib, numpy as np
+from hydrofill.guesses.first_guesses import guess
+rng = np.random.default_rng(0)
+field = np.cumsum(rng.normal(size=(40, 20, 24)), axis=0).astype(np.float32)
+field[rng.random(field.shape) < 0.3] = np.nan
+made = guess(field)
+print(hashlib.sha256(made.values.tobytes() + made.distances.tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.slow
+def test_kernels_give_the_same_bits_when_compiled_and_when_loaded(tmp_path: Path) -> None:
+    """A function that is not compiled into its kernels can be another one in the process that compiles."""
+    bits = set()
+    for _ in range(2):
+        command, kept = [sys.executable, "-c", GUESS], {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+        done = subprocess.run(command, env=kept, capture_output=True, text=True, check=True)
+        bits.add(done.stdout)
+    assert list(tmp_path.rglob("*.nbc"))
+    assert len(bits) == 1
