@@ -98,7 +98,7 @@ async def send_request(
 
 async def making_guesses(model: Model, engine: Engine, after_s: float) -> tuple[Job, asyncio.Future[Any]]:
     """A large job that has been computing first guesses for some time, and the request that awaits it."""
-    cube, names = read_dataset(sample(3000, 8, 8), GUESSING).cube, ["precipitation"]
+    cube, names = read_dataset(sample(3000, 20, 20), GUESSING).cube, ["precipitation"]
     job = Job(lambda: None, predicted_s=100.0)
     request = asyncio.ensure_future(engine.reconstruct(model, cube, names, None, job))
     await until(lambda: engine._running)
