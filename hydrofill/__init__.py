@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from hydrofill.errors import (
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from hydrofill.api import fill, fill_archive, inspect, open_bundle
 
 __version__ = "0.1.0"
+
+# ONNX Runtime keeps and may send notes of its use, unless this is set before it is loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "BundleError",

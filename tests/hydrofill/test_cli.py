@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -129,3 +130,15 @@ def test_a_provider_that_is_not_there_is_refused_in_one_line(tmp_path: Path) -> 
     assert "CUDAExecutionProvider" in result.stderr
     result = CliRunner().invoke(cli, arguments[:-2], env={"HYDROFILL_PROVIDER": "cuda"})
     assert result.exit_code == 2
+
+
+@pytest.mark.slow
+def test_a_fill_leaves_nothing_in_the_home_of_the_user(tmp_path: Path) -> None:
+    home, target = tmp_path / "home", tmp_path / "filled.nc"
+    home.mkdir()
+    own = {**os.environ, "HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+    own.pop("ORT_DISABLE_TELEMETRY", None)  # as hydrofill set it in this process
+    command = [sys.executable, "-m", "hydrofill.cli", "fill", str(SAMPLE), str(target), "--variables", "river_flow"]
+    subprocess.run(command, env=own, capture_output=True, check=True, timeout=300)
+    left = [path.relative_to(home) for path in home.rglob("*") if path.is_file()]
+    assert [path for path in left if path.suffix not in (".nbi", ".nbc")] == []
