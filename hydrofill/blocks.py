@@ -53,6 +53,11 @@ class Block:
     core: Box
     around: Box
 
+    def values_read(self, num_grids: int, num_series_sites: int) -> int:
+        """Return how many values the block reads of a record; see `plan_blocks` for the arguments."""
+        steps, rows, columns = self.around.shape
+        return steps * (rows * columns * num_grids + num_series_sites)
+
     def weights(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the weights of the core's steps, rows and columns, float64: at each cell those of all blocks are 1."""
         overlaps = (OVERLAP_STEPS, OVERLAP_CELLS, OVERLAP_CELLS)

@@ -10,7 +10,7 @@ import numpy as np
 from hydrofill.blocks import Block, Box
 from hydrofill.cube import WaterCube
 from hydrofill.guesses.interpolation import gap_lengths
-from hydrofill.reconstruct import FILLED, OBSERVED, OUTSIDE, REFUSED, FilledVariable
+from hydrofill.reconstruct import FILLED, OBSERVED, OUTSIDE, FilledVariable
 from hydrofill.survey import Source, Survey, read_part
 
 
@@ -172,16 +172,6 @@ def requested_in_core(
         core[at] = gaps[at]
         requested[name] = core
     return requested
-
-
-def unfilled(part: WaterCube, name: str) -> FilledVariable:
-    """Return the fill of a variable of which no gap is filled."""
-    valid = part.variables[name].valid
-    return FilledVariable(
-        np.full(valid.shape, np.nan, np.float32),
-        np.where(valid, np.float32(0), np.float32(np.nan)),
-        np.where(valid, OBSERVED, np.where(part.inside(name), REFUSED, OUTSIDE)),
-    )
 
 
 def _core_index(block: Block, axes: WaterCube, ndim: int) -> tuple[slice | np.ndarray, ...]:

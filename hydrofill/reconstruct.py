@@ -276,16 +276,22 @@ def _finish(
     if calibration is not None and len(mean):
         mean, std = calibration.apply(mean, std, distance_classes(valid).reshape(-1)[mixture.cells])
     predicted = ~np.isnan(mean)
-    filled = FilledVariable(
-        np.full(valid.shape, np.nan, np.float32),
-        np.where(valid, np.float32(0), np.float32(np.nan)),
-        np.where(valid, OBSERVED, np.where(cube.inside(name), REFUSED, OUTSIDE)),
-    )
+    filled = unfilled(cube, name)
     cells = mixture.cells[predicted]
     np.put(filled.mean, cells, np.clip(mean[predicted], spec.lower, spec.upper))
     np.put(filled.std, cells, std[predicted])
     np.put(filled.flag, cells, FILLED)
     return filled
+
+
+def unfilled(cube: WaterCube, name: str) -> FilledVariable:
+    """Return the fill of a variable of which no gap is filled."""
+    valid = cube.variables[name].valid
+    return FilledVariable(
+        np.full(valid.shape, np.nan, np.float32),
+        np.where(valid, np.float32(0), np.float32(np.nan)),
+        np.where(valid, OBSERVED, np.where(cube.inside(name), REFUSED, OUTSIDE)),
+    )
 
 
 def _too_long(gaps: np.ndarray, max_gap: int | None) -> np.ndarray:

@@ -22,11 +22,11 @@ import numpy as np
 
 from app.engine.least_squares import non_negative_weights
 from app.errors import TooLargeError
-from hydrofill.blocks import Block, Box, plan_blocks
+from hydrofill.blocks import Box
 from hydrofill.cube import Sites, Variable, WaterCube
 from hydrofill.general.layout import compose_layout
 from hydrofill.general.self_check import MIN_DRAWS, SOURCE_DRAWS, hide_parts
-from hydrofill.inference.model import WARM_UP_START, Model, example_cube
+from hydrofill.inference.model import WARM_UP_START, Model, blocks_of, example_cube
 from hydrofill.layout import Layout, Patch
 from hydrofill.reconstruct import (
     count_overlapping_slices,
@@ -88,18 +88,12 @@ def count_load(cube: WaterCube, layout: Layout, names: Sequence[str], max_gap: i
     load = _count_fill(cube, own, requested)
     if not (layout.general and load.queries):
         return load
-    check, blocks = _count_check(cube, own), _blocks(cube, own)
+    check, blocks = _count_check(cube, own), blocks_of(cube, own)
     if len(blocks) == 1:
         return load + check
     read, filled = (_times_read([getattr(b, box) for b in blocks], cube) for box in ("around", "core"))
     draws = SOURCE_DRAWS / MIN_DRAWS
     return load.times(filled, read) + check.times(draws, draws)
-
-
-def _blocks(cube: WaterCube, layout: Layout) -> Sequence[Block]:
-    """Return the blocks in which a general bundle fills a cube."""
-    grids = sum(spec.kind == "grid" for spec in layout.variables)
-    return plan_blocks(cube.shape, grids, (len(layout.variables) - grids) * len(cube.sites))
 
 
 def _times_read(boxes: Sequence[Box], cube: WaterCube) -> float:

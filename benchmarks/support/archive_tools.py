@@ -1,4 +1,4 @@
-"""What fills a file instead of hydrofill: commands, and `python -m benchmarks.support.archive_tools TOOL IN OUT A,B`.
+"""Fill a file by other tools: commands, and `python -m benchmarks.support.archive_tools TOOL IN OUT A,B`.
 
 Each tool reads and writes NetCDF files in a process of its own and has the parameters that it has by default. Packages
 are imported only by the tool that needs them: `pip install hydrofill[compare]`, and CDO from the system's packages.

@@ -57,7 +57,7 @@ class Summary:
 class Step(NamedTuple):
     """Progress of a fill: what is being done, parts done and in all, and cells of filled variables in a part."""
 
-    doing: Literal["survey", "measure", "fill", "write"]
+    doing: Literal["survey", "measure", "fill"]
     done: int
     total: int
     cells: int
@@ -65,7 +65,7 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True)
 class ArchiveOptions:
-    """How an archive is filled; nothing here changes a value that is filled, but `skip_bad`.
+    """Options of the fill of an archive; of these `skip_bad` alone can change a value that is filled.
 
     memory: bytes that all processes together may use; None for no limit. workers: number of processes; None for one
     for each core that fits into the memory. scheduler: address of a Dask scheduler, "dask://local" for a local
@@ -120,24 +120,20 @@ def fill_archive(
             opened = _open_large(given, dataset, bundle, how)
             if opened is None:
                 return _fill_in_memory(dataset, target, bundle, options, how, progress)
-            return _fill_by_block(given, dataset, opened, target, bundle, options, how, progress)
+            return _fill_by_block(given, dataset, *opened, target, bundle, options, how, progress)
         except ContractError as error:  # an error about the whole file names no variable
             raise error.at(error.where or given.name) from error
 
 
-def _open_large(given: Input, dataset: xr.Dataset, bundle: Bundle, how: ArchiveOptions) -> DatasetSource | None:
-    """Return the dataset as a source of several blocks; None if it is one block, or has no time axis."""
-    layout = None if bundle.manifest.layout.general else bundle.manifest.layout
+def _open_large(
+    given: Input, dataset: xr.Dataset, bundle: Bundle, how: ArchiveOptions
+) -> tuple[DatasetSource, Sequence[Block]] | None:
+    """Return the dataset as a source, and its blocks; None if it is one block, or has no time axis."""
     if not any(d.axis == "time" for d in recognise(dataset).values()):
         return None
-    source = DatasetSource.of(dataset, given.name, layout, skip_bad=how.skip_bad)
-    return source if len(_blocks_of(source)) > 1 else None
-
-
-def _blocks_of(source: DatasetSource) -> tuple[Block, ...]:
-    variables = source.first.cube
-    series = len(variables.of_kind("series")) * len(variables.sites)
-    return plan_blocks(source.axes.shape, len(variables.of_kind("grid")), series)
+    source = DatasetSource.of(dataset, given.name, bundle.manifest.layout, skip_bad=how.skip_bad)
+    blocks = plan_blocks(source.axes.shape, *source.counts)
+    return (source, blocks) if len(blocks) > 1 else None
 
 
 def _fill_in_memory(
@@ -170,6 +166,7 @@ def _fill_by_block(
     given: Input,
     dataset: xr.Dataset,
     source: DatasetSource,
+    blocks: Sequence[Block],
     target: str,
     bundle: Bundle,
     options: FillOptions,
@@ -180,16 +177,15 @@ def _fill_by_block(
     from hydrofill.inference.graphs import Runtime
     from hydrofill.inference.model import Outcome, load_model
 
-    blocks = _blocks_of(source)
-    largest = max(_values_read(source, block) for block in blocks)
+    largest = max(block.values_read(*source.counts) for block in blocks)
     workers = workers_within(how.memory, largest, how.workers or usable_cores())
     ahead = ahead_values(how.memory, largest, workers, len(source.first.cube.variables))
     source = replace(source, ahead_values=ahead)
     parts = _open_parts(given, source, target, bundle, options, how)
     model = load_model(bundle, Runtime(how.provider, how.threads or 1))
-    found = _surveyed(source, parts, _reporter(progress, "survey", 0))
+    found = _surveyed(source, parts, _reporter(progress, "survey"))
     names = _names(found, source, model, options.variables)
-    prepared = model.prepare(source, found, _reporter(progress, "measure", 0))
+    prepared = model.prepare(source, found, _reporter(progress, "measure"))
     complete = parts.done_blocks()
     job = Job(
         uuid.uuid4().hex,
@@ -294,19 +290,11 @@ def _names(found: Survey, source: DatasetSource, model: Model, wanted: Sequence[
     return [name for name in known if name in found.variables and (not wanted or name in wanted)]
 
 
-def _values_read(source: DatasetSource, block: Block) -> int:
-    steps, rows, columns = block.around.shape
-    variables = source.first.cube
-    series = len(variables.of_kind("series")) * len(variables.sites)
-    return steps * (rows * columns * len(variables.of_kind("grid")) + series)
-
-
-def _reporter(
-    progress: Callable[[Step], None] | None, doing: Literal["survey", "measure"], cells: int
-) -> Progress | None:
+def _reporter(progress: Callable[[Step], None] | None, doing: Literal["survey", "measure"]) -> Progress | None:
+    """Return the progress of a pass over the archive that fills no cell."""
     if progress is None:
         return None
-    return lambda done, total: progress(Step(doing, done, total, cells))
+    return lambda done, total: progress(Step(doing, done, total, 0))
 
 
 def _summary(name: str, filled: FilledVariable) -> Summary:

@@ -19,7 +19,7 @@ Format = Literal["netcdf", "zarr"]
 
 @dataclass(frozen=True)
 class Input:
-    """What is to be filled: NetCDF files, in the order of their names, or one Zarr store."""
+    """Files or store to fill: NetCDF files, in the order of their names, or one Zarr store."""
 
     format: Format
     paths: tuple[str, ...]

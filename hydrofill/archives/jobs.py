@@ -68,9 +68,8 @@ class _Worker:
         self._opened = ExitStack()
         dataset = self._opened.enter_context(open_input(job.given))
         self.model = model or load_model(job.bundle, Runtime(job.provider, job.threads))
-        layout = None if self.model.layout.general else self.model.layout
         self.source = DatasetSource.of(
-            dataset, job.given.name, layout, skip_bad=job.skip_bad, ahead_values=job.ahead_values
+            dataset, job.given.name, self.model.layout, skip_bad=job.skip_bad, ahead_values=job.ahead_values
         )
 
     def fill(self, number: int) -> DoneBlock:

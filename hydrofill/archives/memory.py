@@ -1,4 +1,4 @@
-"""How much memory a fill of an archive needs, and how many workers fit into the memory given."""
+"""Estimate the memory that a fill of an archive needs, and the workers that fit into the memory given."""
 
 from __future__ import annotations
 

@@ -46,16 +46,17 @@ class DatasetSource:
         cls,
         dataset: xr.Dataset,
         name: str,
-        layout: Layout | None = None,
+        bundle: Layout,
         *,
         skip_bad: bool = False,
         ahead_values: int = 0,
     ) -> DatasetSource:
-        """Read the axes of a dataset.
+        """Read the axes of a dataset, for a bundle with this layout.
 
         Raises:
             ContractError: the dataset cannot be used; names the variable, what was found and what was expected.
         """
+        layout = None if bundle.general else bundle
         dimensions = recognise(dataset)
         used = dimensions_of(dataset, dimensions, choose_variables(dataset, layout, dimensions).values())
         time, coordinate = find_time(dataset, used)
@@ -74,6 +75,12 @@ class DatasetSource:
     def grid_units(self) -> str:
         """Units of the grid's coordinates, "" where unknown."""
         return self.first.grid_units
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Number of gridded variables, and number of values of series in each step; see `plan_blocks`."""
+        variables = self.first.cube
+        return len(variables.of_kind("grid")), len(variables.of_kind("series")) * len(variables.sites)
 
     def read(self, box: Box) -> WaterCube:
         """Return a part of the record, with the sites whose nearest cell is in the part.

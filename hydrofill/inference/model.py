@@ -29,7 +29,7 @@ from hydrofill.general.self_check import SelfCheck, check_record, check_source
 from hydrofill.inference.graphs import Graphs, Runtime
 from hydrofill.inference.predictor import OnnxPredictor
 from hydrofill.layout import Layout, VariableSpec
-from hydrofill.pieces import Piece, cut_piece, mix_pieces, requested_in_core, unfilled
+from hydrofill.pieces import Piece, cut_piece, mix_pieces, requested_in_core
 from hydrofill.progress import Progress, reported, stage
 from hydrofill.reconstruct import (
     FILLED,
@@ -37,6 +37,7 @@ from hydrofill.reconstruct import (
     reconstruct,
     requested_cells,
     select_variables,
+    unfilled,
 )
 from hydrofill.survey import CubeSource, Source, Survey, read_part, survey
 
@@ -63,7 +64,7 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What is needed to fill any part of a record.
+    """Settings and measurements that fill any part of a record.
 
     layout: of the record, in the units in which it is filled. factors: by variable, what values are multiplied by
     before they are filled. check, use: what a general network measured on the record; None for a network of named
@@ -81,7 +82,7 @@ class Prepared:
 
     @property
     def summary(self) -> str | None:
-        """How the fill was calibrated, in words; None for a network of named variables."""
+        """The calibration of the fill in words; None for a network of named variables."""
         return None if self.use is None else self.use.summary
 
 
@@ -127,17 +128,8 @@ class Model:
         """
         if self.layout.general:
             return self._run_general(cube, names, max_gap, progress, cancellation or Cancellation())
-        predictor = OnnxPredictor(self.graphs, cancellation or Cancellation())
-        filled = reconstruct(
-            cube,
-            self.layout,
-            predictor,
-            names=names,
-            max_gap=max_gap,
-            calibration=self.manifest.calibration,
-            progress=progress,
-        )
-        return Outcome(filled, predictor.encode_s, predictor.decode_s)
+        prepared = Prepared(self.layout, {}, None, None)
+        return self.fill_part(prepared, cube, names, max_gap=max_gap, progress=progress, cancellation=cancellation)
 
     def _run_general(
         self,
@@ -156,8 +148,7 @@ class Model:
         if not any(wanted.any() for wanted in requested_cells(cube, names, max_gap).values()):
             flagged = reconstruct(cube, layout, OnnxPredictor(self.graphs, cancellation), names=names, max_gap=max_gap)
             return Outcome(flagged, 0.0, 0.0)
-        grids = [s for s in layout.variables if s.kind == "grid"]
-        blocks = plan_blocks(cube.shape, len(grids), (len(layout.variables) - len(grids)) * len(cube.sites))
+        blocks = blocks_of(cube, layout)
         checking, calibrating, filling = (stage(progress, share) for share in STAGES)
         if len(blocks) > 1:
             source = CubeSource(cube)
@@ -212,7 +203,7 @@ class Model:
         self,
         prepared: Prepared,
         part: WaterCube,
-        names: Sequence[str],
+        names: Sequence[str] | None,
         *,
         max_gap: int | None = None,
         only: Mapping[str, np.ndarray] | None = None,
@@ -308,6 +299,12 @@ class Model:
             for name, of_name in pieces.items()
         }
         return Outcome(filled, encode_s, decode_s, prepared.summary)
+
+
+def blocks_of(cube: WaterCube, layout: Layout) -> tuple[Block, ...]:
+    """Return the blocks in which a general bundle fills a cube with this layout."""
+    grids = sum(spec.kind == "grid" for spec in layout.variables)
+    return plan_blocks(cube.shape, grids, (len(layout.variables) - grids) * len(cube.sites))
 
 
 def load_model(bundle: Bundle, runtime: Runtime) -> Model:
