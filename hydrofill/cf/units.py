@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from threading import Lock
 from tokenize import TokenError
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pint
-from pint.facets.plain import PlainQuantity
 
 from hydrofill.errors import UnitsError
+
+if TYPE_CHECKING:  # slow to import, and most fills convert nothing
+    import pint
+    from pint.facets.plain import PlainQuantity
 
 # The accepted form of units. pint evaluates a text as arithmetic, and `9**9**9 mm` would take minutes.
 NUMBER = r"(?!0*\.?0*(?![0-9.]))[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,2})?"  # not zero: a unit may be divided by it
@@ -29,10 +31,8 @@ TERM = rf"(?:{FACTOR}|\(\s*{PRODUCT}\s*\)(?:{POWER})?)"
 UNIT = re.compile(rf"\s*(?:{TERM}(?:{BETWEEN}{TERM})*)?\s*")
 MAX_UNITS_LENGTH = 80
 WATER_DENSITY = "1000 kg m-3"  # fresh water at 4 degC; CF uses it to equate lwe rates with mass fluxes
-
-
-# What pint raises for a text of the accepted form that is not a unit.
-UNIT_ERRORS = (pint.PintError, ValueError, TypeError, AttributeError, ArithmeticError, AssertionError, TokenError)
+# What pint raises, beside its own errors, for a text of the accepted form that is not a unit.
+UNIT_ERRORS = (ValueError, TypeError, AttributeError, ArithmeticError, AssertionError, TokenError)
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,8 @@ def _load_registry() -> pint.UnitRegistry[Any]:
     logger = logging.getLogger("pint.util")
     level = logger.level
     logger.setLevel(logging.ERROR)
+    import pint
+
     with warnings.catch_warnings(action="ignore"):
         from cf_xarray.units import units  # udunits spellings such as `m3 s-1` and `degrees_north`; slow to import
     logger.setLevel(level)
@@ -103,10 +105,12 @@ def conversion(units: str, wanted: str, where: str) -> Conversion:
             "the units are not valid", where=where, got=repr(units[:MAX_UNITS_LENGTH]), expected=repr(wanted)
         )
     registry = _registry()
+    from pint import PintError
+
     try:
         with registry.context("water"):
             at_zero, at_one = (registry.Quantity(x, _parse(units)).to(_parse(wanted)).magnitude for x in (0.0, 1.0))
-    except UNIT_ERRORS as error:
+    except (PintError, *UNIT_ERRORS) as error:
         raise UnitsError(
             "the units cannot be converted", where=where, got=repr(units), expected=repr(wanted)
         ) from error
