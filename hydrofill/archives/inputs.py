@@ -19,10 +19,14 @@ Format = Literal["netcdf", "zarr"]
 
 @dataclass(frozen=True)
 class Input:
-    """Files or store to fill: NetCDF files, in the order of their names, or one Zarr store."""
+    """Files or store to fill: NetCDF files, in the order of their names, or one Zarr store.
+
+    group: the group that holds the data; "" for the root, or else the only group with data.
+    """
 
     format: Format
     paths: tuple[str, ...]
+    group: str = ""
 
     @property
     def name(self) -> str:
@@ -32,7 +36,7 @@ class Input:
 
     def identity(self) -> str:
         """Return a sha256 of the names, sizes and times of change of all files; of a remote store, of its name."""
-        content = hashlib.sha256()
+        content = hashlib.sha256(self.group.encode())
         for path in self.paths:
             content.update(path.encode())
             for file in _files_of(Path(path)) if "://" not in path else ():
