@@ -37,7 +37,8 @@ from app.schemas import (
     Static,
     TimingMs,
 )
-from hydrofill.cf.axes import Dimension
+from hydrofill.cf.axes import PLANE, Dimension, stored_coordinate
+from hydrofill.cf.dataset import dimensions_of
 from hydrofill.cf.variables import ordered_dims
 from hydrofill.cube import DIMS, Kind
 from hydrofill.errors import CoordinateError, StructureError, UnknownVariableError, UnreadableError
@@ -157,7 +158,7 @@ def encode(reply: Reply) -> bytes:
     y_name, x_name = ("lat", "lon") if geographic else ("y", "x")
     stored = {
         (d.axis, axis): stored_coordinate(dataset, d, axis)
-        for d in dimensions.values()
+        for d in dimensions_of(dataset, dimensions, reply.reading.source.values())
         for axis in PLANE
         if d.axis in (axis, "site")
     }

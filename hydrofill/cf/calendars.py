@@ -118,6 +118,18 @@ def date_text(time: np.datetime64, calendar: str) -> str:
         return str(cftime.num2date(us, AXIS_UNITS, calendar).isoformat())
 
 
+def with_dates(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a dataset whose time coordinates are dates, so that files can be joined; other calendars stay numbers."""
+    dates = {}
+    for name, variable in dataset.variables.items():
+        if name in dataset.coords and variable.dims == (name,) and holds_times(variable) and variable.dtype.kind != "M":
+            times = read_times(variable, str(name))
+            if times.calendar in (STANDARD, "proleptic_gregorian"):
+                attrs = {key: value for key, value in variable.attrs.items() if key not in ("units", "calendar")}
+                dates[name] = xr.Variable(variable.dims, times.elapsed, attrs)
+    return dataset.assign_coords(dates)
+
+
 def counted_like(variable: xr.Variable, other: xr.Variable, where: str) -> xr.Variable:
     """Return times as numbers of the units and since the date of another variable; both hold such numbers.
 

@@ -105,8 +105,7 @@ def _engine_for(first: bytes) -> Engine:
         )
     if first.startswith(HDF4_MAGIC):
         raise UnreadableError(
-            "is an HDF4 file, not NetCDF",
-            expected="the same data as NetCDF-4, made by such as: gdal_translate -of netCDF",
+            "is HDF4, not NetCDF", expected="NetCDF-4, made by such as: gdal_translate -of netCDF IN OUT"
         )
     raise UnreadableError("the content is not NetCDF", got=f"first bytes {first!r}", expected="NetCDF-4 or classic")
 
