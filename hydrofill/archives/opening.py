@@ -11,7 +11,7 @@ import xarray as xr
 from hydrofill.archives.inputs import Input
 from hydrofill.cf.calendars import counted_like, holds_times
 from hydrofill.cf.groups import ROOT, choose_group, groups_around
-from hydrofill.cf.netcdf import decode_lazily, engine_of, open_netcdf
+from hydrofill.cf.netcdf import AS_STORED, decode_lazily, engine_of, open_netcdf
 from hydrofill.errors import ContractError, StructureError, UnreadableError
 from hydrofill.paths import FileRefusedError
 
@@ -46,7 +46,7 @@ def _open_store(path: str, group: str) -> Iterator[xr.Dataset]:
         try:
             groups = {ROOT: opened.enter_context(xr.open_zarr(path, chunks=None, decode_cf=False))}
             if group or not groups[ROOT].data_vars:
-                groups = dict(xr.open_groups(path, engine="zarr", chunks=None, decode_cf=False))
+                groups = dict(xr.open_groups(path, engine="zarr", chunks=None, **AS_STORED))
         except Exception as error:  # stores and file systems raise anything
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             raise UnreadableError("the Zarr store cannot be read", where=path, got=reason) from error

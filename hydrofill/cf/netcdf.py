@@ -28,6 +28,9 @@ HDF4_MAGIC = b"\x0e\x03\x13\x01"
 KEPT_ENCODING = ("dtype", "_FillValue", "missing_value", "scale_factor", "add_offset", "units", "calendar")
 PACKING = frozenset({"_FillValue", "scale_factor", "add_offset"})
 TEXT_ATTRIBUTES = ("standard_name", "long_name", "units", "axis", "cf_role", "history")
+# What xarray decodes by itself; its open_groups takes no notice of decode_cf=False.
+DECODERS = ("mask_and_scale", "decode_times", "decode_timedelta", "concat_characters", "decode_coords")
+AS_STORED: Mapping[str, Any] = dict.fromkeys(DECODERS, False)
 PLAIN = (str, int, float, np.number, np.ndarray, list)
 
 
@@ -64,15 +67,17 @@ def open_netcdf(source: Path, group: str = "") -> Iterator[xr.Dataset]:
         yield decode_lazily(choose_group(groups, group))
 
 
-def open_groups(source: Path | io.BytesIO, engine: Engine) -> dict[str, xr.Dataset]:
+def open_groups(
+    source: Path | io.BytesIO, engine: Engine, *, chunks: dict[str, int] | None = None, cache: bool = True
+) -> dict[str, xr.Dataset]:
     """Open a file as it is stored; return the datasets of its groups by path. Only NetCDF-4 has other groups than `/`.
 
     Dimensions without names, as files of HDF5 have that were not made for NetCDF, are called phony_dim_0, phony_dim_1
     and so on.
     """
     if engine == "h5netcdf":
-        return dict(xr.open_groups(source, engine=engine, decode_cf=False, phony_dims="access"))
-    return {ROOT: xr.open_dataset(source, engine=engine, decode_cf=False)}
+        return dict(xr.open_groups(source, engine=engine, chunks=chunks, cache=cache, phony_dims="access", **AS_STORED))
+    return {ROOT: xr.open_dataset(source, engine=engine, decode_cf=False, chunks=chunks, cache=cache)}
 
 
 def decode_lazily(raw: xr.Dataset) -> xr.Dataset:
@@ -104,9 +109,7 @@ def _engine_for(first: bytes) -> Engine:
             expected="the same file as NetCDF-4, made by: nccopy -k nc4 IN OUT",
         )
     if first.startswith(HDF4_MAGIC):
-        raise UnreadableError(
-            "is HDF4, not NetCDF", expected="NetCDF-4, made by such as: gdal_translate -of netCDF IN OUT"
-        )
+        raise UnreadableError("is HDF4, not NetCDF", expected="NetCDF-4, such as of: gdal_translate -of netCDF IN OUT")
     raise UnreadableError("the content is not NetCDF", got=f"first bytes {first!r}", expected="NetCDF-4 or classic")
 
 
@@ -130,8 +133,10 @@ def _load(content: Path | io.BytesIO, engine: Engine) -> xr.Dataset:
     """Read the file as it is stored."""
     try:
         groups = open_groups(content, engine)
-        for dataset in groups.values():
-            with dataset:
+        with ExitStack() as opened:
+            for dataset in groups.values():
+                opened.enter_context(dataset)
+            for dataset in groups.values():
                 dataset.load()
     except Exception as error:  # damaged files make the libraries raise anything
         raise UnreadableError("the NetCDF file cannot be read; it may be damaged") from error

@@ -12,7 +12,7 @@ import xarray as xr
 from hydrofill.cf.axes import Dimension, coordinate_units, one_of, recognise
 from hydrofill.cf.calendars import with_dates
 from hydrofill.cf.groups import choose_group
-from hydrofill.cf.netcdf import decode_lazily, engine_of, open_groups
+from hydrofill.cf.netcdf import AS_STORED, decode_lazily, engine_of, open_groups
 from hydrofill.errors import ContractError, CoordinateError, StructureError, UnreadableError
 from model.data.site_tables import TABLES, read_tables
 
@@ -83,7 +83,7 @@ def _open(path: Path, by_chunks: bool) -> xr.Dataset:
     try:
         chunks: dict[str, int] | None = {} if by_chunks else None
         if path.is_dir():
-            groups = dict(xr.open_groups(path, engine="zarr", chunks=chunks, cache=False, decode_cf=False))
+            groups = dict(xr.open_groups(path, engine="zarr", chunks=chunks, cache=False, **AS_STORED))
         else:
             groups = open_groups(path, engine_of(path), chunks=chunks, cache=False)
         dataset = decode_lazily(choose_group(groups))
