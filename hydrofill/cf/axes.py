@@ -236,8 +236,27 @@ def find_time(dataset: xr.Dataset, dimensions: Iterable[Dimension]) -> tuple[str
     """
     time = one_of(dimensions, "time")
     if time is None or time.coordinate is None:
+        check_names_of_dimensions(dataset)
         raise CoordinateError("the dataset has no time coordinate", where="time", got=sorted(map(str, dataset.sizes)))
     return time.name, time.coordinate
+
+
+def check_names_of_dimensions(dataset: xr.Dataset) -> None:
+    """Check that no variable has dimensions without names, as plain HDF5 files have.
+
+    Raises:
+        StructureError: a variable has; names the largest one.
+    """
+    by_size = sorted(dataset.data_vars.items(), key=lambda item: -item[1].size)
+    for name, variable in by_size:
+        nameless = [size for dim, size in variable.sizes.items() if str(dim).startswith("phony_dim_")]
+        if variable.ndim > 1 and nameless:
+            raise StructureError(
+                "the file does not say which dimension is time, y or x: it is HDF5 without dimension scales",
+                where=str(name),
+                got=f"dimensions without names, of length {', '.join(map(str, variable.shape))}",
+                expected="dimension scales such as time, lat and lon with units, as NetCDF-4 files have",
+            )
 
 
 def _coordinates_on(dataset: xr.Dataset, dim: str) -> list[tuple[str, Axis]]:

@@ -12,6 +12,7 @@ import xarray as xr
 
 from hydrofill.cf.axes import (
     Dimension,
+    check_names_of_dimensions,
     coordinate_units,
     coordinate_values,
     find_time,
@@ -127,26 +128,12 @@ def choose_variables(dataset: xr.Dataset, layout: Layout | None, dimensions: Map
     """
     chosen = match_variables(dataset, layout) if layout else _all_readable(dataset, dimensions)
     if not chosen:
-        _check_names_of_dimensions(dataset)
+        check_names_of_dimensions(dataset)
         expected = f"some of {[s.name for s in layout.variables]}" if layout else "dimensions such as (time, y, x)"
         raise UnknownVariableError(
             "the dataset has no variable that can be used", got=sorted(map(str, dataset.data_vars)), expected=expected
         )
     return chosen
-
-
-def _check_names_of_dimensions(dataset: xr.Dataset) -> None:
-    """Raise StructureError if a variable has dimensions without names, as plain HDF5 files have."""
-    by_size = sorted(dataset.data_vars.items(), key=lambda item: -item[1].size)
-    for name, variable in by_size:
-        nameless = [size for dim, size in variable.sizes.items() if str(dim).startswith("phony_dim_")]
-        if variable.ndim > 1 and nameless:
-            raise StructureError(
-                "the file does not say which dimension is time, y or x: it is HDF5 without dimension scales",
-                where=str(name),
-                got=f"dimensions without names, of length {', '.join(map(str, variable.shape))}",
-                expected="dimension scales such as time, lat and lon with units, as NetCDF-4 files have",
-            )
 
 
 def write_fill(
