@@ -104,13 +104,17 @@ def _engine_for(first: bytes) -> Engine:
     if first.startswith(CDF5_MAGIC):
         if find_spec("netCDF4") is not None:
             return "netcdf4"
-        raise UnreadableError(
-            "is classic NetCDF with 64-bit sizes (CDF5), which only the package netCDF4 reads, and it is not installed",
-            expected="the same file as NetCDF-4, made by: nccopy -k nc4 IN OUT",
+        raise cdf5_error(
+            "is classic NetCDF with 64-bit sizes (CDF5); to read it, the package netCDF4 must be installed"
         )
     if first.startswith(HDF4_MAGIC):
         raise UnreadableError("is HDF4, not NetCDF", expected="NetCDF-4, such as of: gdal_translate -of netCDF IN OUT")
     raise UnreadableError("the content is not NetCDF", got=f"first bytes {first!r}", expected="NetCDF-4 or classic")
+
+
+def cdf5_error(problem: str) -> UnreadableError:
+    """Return the error for a file with 64-bit sizes that is not read, with the command that converts it."""
+    return UnreadableError(problem, expected="the same file as NetCDF-4, made by: nccopy -k nc4 IN OUT")
 
 
 def netcdf_bytes(dataset: xr.Dataset) -> bytes:
