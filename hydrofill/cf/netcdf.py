@@ -104,9 +104,7 @@ def _engine_for(first: bytes) -> Engine:
     if first.startswith(CDF5_MAGIC):
         if find_spec("netCDF4") is not None:
             return "netcdf4"
-        raise cdf5_error(
-            "is classic NetCDF with 64-bit sizes (CDF5); to read it, the package netCDF4 must be installed"
-        )
+        raise cdf5_error("is classic NetCDF with 64-bit sizes (CDF5), which takes the package netCDF4 to read")
     if first.startswith(HDF4_MAGIC):
         raise UnreadableError("is HDF4, not NetCDF", expected="NetCDF-4, such as of: gdal_translate -of netCDF IN OUT")
     raise UnreadableError("the content is not NetCDF", got=f"first bytes {first!r}", expected="NetCDF-4 or classic")
