@@ -79,6 +79,8 @@ def as_tree(dataset: xr.Dataset) -> xr.DataTree | None:
 
 def _with_data(groups: Mapping[str, xr.Dataset]) -> str:
     """Return the path of the group that holds data."""
+    if len(groups) == 1:
+        return ROOT
     for holds_data in (_holds_fields, _holds_arrays):
         found = [path for path, dataset in groups.items() if holds_data(dataset.assign(_inherited(groups, path)))]
         if ROOT in found:
@@ -107,8 +109,11 @@ def _inherited(groups: Mapping[str, xr.Dataset], path: str) -> dict[str, xr.Vari
 
 def _holds_fields(dataset: xr.Dataset) -> bool:
     """Return whether a dataset that is not decoded has a field or a series."""
-    decoded = xr.decode_cf(dataset, decode_times=False, mask_and_scale=False, decode_timedelta=False)
-    found = classify(decoded, recognise(decoded)).values()
+    try:
+        decoded = xr.decode_cf(dataset, decode_times=False, mask_and_scale=False)
+        found = classify(decoded, recognise(decoded)).values()
+    except Exception:  # noqa: BLE001 (xarray's decoders raise anything on metadata that makes no sense)
+        return False
     return any(classification.kind in ("grid", "series", "static_grid") for classification in found)
 
 
