@@ -36,11 +36,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class EncodedReply:
-    """The content of a response."""
+    """The content of a response, and the variables that were left out because all their values are missing."""
 
     content: bytes
     media_type: str
     timing: TimingMs
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +132,7 @@ class Service:
                 timing,
                 outcome.calibration,
             )
-            answer = EncodedReply(writing.encode(reply), writing.media_type, timing)
+            answer = EncodedReply(writing.encode(reply), writing.media_type, timing, tuple(fill.left_out))
             self.metrics.observe_encode(writing.media_type, time.perf_counter() - began)
             return answer
 

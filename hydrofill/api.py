@@ -103,6 +103,7 @@ def fill_archive(
     resume: bool = False,
     overwrite: bool = False,
     skip_bad: bool = False,
+    group: str = "",
     progress: Callable[[Step], None] | None = None,
 ) -> list[Summary]:
     """Fill the gaps of files or of a store on disk, of any size, block by block.
@@ -122,6 +123,7 @@ def fill_archive(
         resume: whether a fill that was interrupted goes on.
         overwrite: whether an output that exists is replaced.
         skip_bad: whether chunks that cannot be read are filled like gaps; else the first of them is an error.
+        group: the group of the files that holds the data; by default the root, or else the only group with data.
         progress: called after each part.
 
     Returns:
@@ -141,7 +143,7 @@ def fill_archive(
 
     options = _options(variables, max_gap, uncertainty, only_gaps)
     limit = parse_bytes(memory) if isinstance(memory, str) else memory
-    how = ArchiveOptions(limit, workers, scheduler, resume, overwrite, skip_bad)
+    how = ArchiveOptions(limit, workers, scheduler, resume, overwrite, skip_bad, group=group)
     known = read_bundle(find_bundle(bundle))
     return fill_blocks(os.fspath(source), os.fspath(target), known, options, how, progress)
 

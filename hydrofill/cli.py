@@ -33,6 +33,10 @@ class Provider(StrEnum):
     cuda = "cuda"
 
 
+Group = Annotated[
+    str, typer.Option(metavar="NAME", help="Group of the file. [default: the root, or the only group with data]")
+]
+
 cli = typer.Typer(
     help="Fill the gaps of gridded and gauged water data, with an uncertainty for every filled value.",
     no_args_is_help=True,
@@ -70,6 +74,7 @@ def fill(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a fill that was interrupted.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
+    group: Group = "",
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Fill chunks that cannot be read like gaps. [default: end]")
     ] = False,
@@ -94,7 +99,7 @@ def fill(
 
     names = tuple(name.strip() for name in variables.split(",")) if variables is not None else ()
     try:
-        check_target(find_input(source), target, overwrite)
+        check_target(find_input(source, group), target, overwrite)
         limit = None if memory is None else parse_bytes(memory)
     except (FileRefusedError, ValueError) as error:
         refuse(error)
@@ -103,7 +108,7 @@ def fill(
     from hydrofill.errors import ContractError, ProviderError, WorkersLostError
     from hydrofill.filling import FillOptions
 
-    how = ArchiveOptions(limit, workers, scheduler, resume, overwrite, skip_bad, provider.value, threads)
+    how = ArchiveOptions(limit, workers, scheduler, resume, overwrite, skip_bad, provider.value, threads, group)
     try:
         known = read_bundle(find_bundle(bundle))
         with _archive_progress(Path(source).name) as show:
@@ -115,7 +120,9 @@ def fill(
     except KeyboardInterrupt:
         typer.echo("interrupted; --resume goes on where a large archive was", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    _print_summaries(summaries)
+    _print_summaries([s for s in summaries if s.observed])
+    for empty in (s for s in summaries if not s.observed):
+        typer.echo(f"warning: {empty.name} is left out: all its values are missing", err=True)
     typer.echo(f"{target} written with {known.manifest.name} {known.manifest.version}")
 
 
@@ -128,13 +135,14 @@ def inspect(
         str | None,
         typer.Option(metavar="BUNDLE", help="Folder or name of the bundle that would fill. [default: general]"),
     ] = None,
+    group: Group = "",
 ) -> None:
     """Print what `fill` would read in a file or an archive, and why, without filling anything."""
     from hydrofill.archives.inputs import find_input
     from hydrofill.paths import FileRefusedError
 
     try:
-        given = find_input(source)
+        given = find_input(source, group)
     except FileRefusedError as error:
         refuse(error)
     from hydrofill.api import inspect as inspect_dataset

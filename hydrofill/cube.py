@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from hydrofill.constants import CALENDAR_YEAR_DAYS, DAY_S, STANDARD
 from hydrofill.errors import CoordinateError, StructureError, ValueRangeError
 
 Kind = Literal["grid", "series", "static_grid", "static_site"]
@@ -63,9 +64,11 @@ def no_sites() -> Sites:
 class WaterCube:
     """Gridded, series and static variables on one time axis, one grid and one set of sites.
 
-    time: (T,) datetime64[ns], increasing. y: (H,), x: (W,) float64, monotonic; empty without a grid. domain: for each
+    time: (T,) datetime64, increasing: dates, or in other calendars than the standard one elapsed time as
+    `hydrofill.cf.calendars` counts it. y: (H,), x: (W,) float64, monotonic; empty without a grid. domain: for each
     variable, (H, W) or (N,) bool, True at the cells or sites where the variable has values. The domain of a variable
     that is not named is every cell or site with a value at any time.
+    calendar: a key of CALENDAR_YEAR_DAYS.
 
     Raises:
         StructureError: a shape or type does not match the coordinates; names the variable.
@@ -79,6 +82,7 @@ class WaterCube:
     sites: Sites = field(default_factory=no_sites)
     variables: Mapping[str, Variable] = field(default_factory=dict)
     domain: Mapping[str, np.ndarray] = field(default_factory=dict)
+    calendar: str = STANDARD
 
     def __post_init__(self) -> None:
         _check_time(self.time)
@@ -104,6 +108,11 @@ class WaterCube:
     def shape(self) -> tuple[int, int, int]:
         """Numbers of time steps, rows and columns, (T, H, W)."""
         return len(self.time), len(self.y), len(self.x)
+
+    @property
+    def year_s(self) -> float:
+        """Mean length of a year in the calendar, in seconds."""
+        return CALENDAR_YEAR_DAYS[self.calendar] * DAY_S
 
     def of_kind(self, *kinds: Kind) -> dict[str, Variable]:
         """Return the variables of these kinds, in the cube's order."""
@@ -136,6 +145,7 @@ class WaterCube:
             "static_site": (taken,),
         }
         return WaterCube(
+            calendar=self.calendar,
             time=self.time[time],
             y=self.y[y],
             x=self.x[x],

@@ -56,6 +56,12 @@ class PreparedFill:
     options: FillOptions
     added_time: bool = False
 
+    @property
+    def left_out(self) -> list[str]:
+        """The variables that are not filled because all their values are missing."""
+        known = self.reading.cube.of_kind("grid", "series")
+        return [name for name, v in known.items() if name not in self.names and not v.valid.any()]
+
     def write(self, filled: Mapping[str, FilledVariable], provenance: Mapping[str, str]) -> xr.Dataset:
         """Return the dataset with its gaps filled, with flags, standard deviations and provenance."""
         options = self.options
@@ -63,11 +69,16 @@ class PreparedFill:
             self.dataset,
             self.reading,
             filled,
-            provenance,
+            {**provenance, **said_of_empty(self.left_out)},
             uncertainty=options.uncertainty,
             only_gaps=options.only_gaps,
         )
         return written.isel({TIME: 0}, drop=True) if self.added_time else written
+
+
+def said_of_empty(names: Sequence[str]) -> dict[str, str]:
+    """Return a global attribute that names the variables without any value; nothing without such variables."""
+    return {"hydrofill_left_out": f"all values are missing: {', '.join(names)}"} if names else {}
 
 
 def prepare_fill(dataset: xr.Dataset, layout: Layout, options: FillOptions) -> PreparedFill:

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from hydrofill.cf.axes import Dimension, recognise
+from hydrofill.cf.calendars import date_text, holds_times, read_times
 from hydrofill.cf.variables import Classification, classify, match_variables, ordered_dims, unit_conversion
 from hydrofill.cube import DIMS
 from hydrofill.errors import ContractError
@@ -111,11 +112,9 @@ def _describe(
     longest: int | None = None
     lowest: float | str | None = None
     highest: float | str | None = None
-    if variable.dtype.kind == "M" and variable.size:
-        lowest, highest = (
-            str(np.datetime_as_string(t, unit="s")) for t in (variable.values.min(), variable.values.max())
-        )
-    if variable.dtype.kind in "fiu" and variable.size:
+    if holds_times(variable) and variable.size:
+        lowest, highest = _first_and_last(variable, name)
+    elif variable.dtype.kind in "fiu" and variable.size:
         values = variable.values
         present = ~np.isnan(values)  # an integer is never missing
         missing = 1.0 - float(present.mean())
@@ -127,6 +126,18 @@ def _describe(
     dims = tuple((str(dim), size) for dim, size in variable.sizes.items())
     units = str(variable.attrs.get("units", variable.encoding.get("units", "")))
     return InspectedVariable(name, dims, units, missing, longest, lowest, highest, taken_as, reason)
+
+
+def _first_and_last(variable: xr.Variable, name: str) -> tuple[str, str] | tuple[None, None]:
+    """Return the first and the last of the dates of a variable; None if they cannot be read."""
+    try:
+        times = read_times(variable, name)
+    except ContractError:
+        return None, None
+    known = times.elapsed[~np.isnat(times.elapsed)]
+    if not known.size:
+        return None, None
+    return date_text(known.min(), times.calendar), date_text(known.max(), times.calendar)
 
 
 def _longest_run(present: np.ndarray) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hydrofill.constants import DAY_S, YEAR_S
+from hydrofill.constants import DAY_S
 from hydrofill.cube import WaterCube
 from hydrofill.guesses.time_axis import seconds_since_1970
 from hydrofill.layout import Layout, VariableSpec
@@ -40,7 +40,7 @@ class WindowPlaces:
         """Return the axes of `window` in the units of `layout`."""
         place = layout.place
         seconds = seconds_since_1970(window.time)
-        turns = 2 * np.pi * np.stack([seconds / YEAR_S, seconds / DAY_S], axis=1)  # (T, 2)
+        turns = 2 * np.pi * np.stack([seconds / window.year_s, seconds / DAY_S], axis=1)  # (T, 2)
         phases = np.stack([np.sin(turns), np.cos(turns)], axis=2).reshape(-1, 4)
         return cls(
             layout,

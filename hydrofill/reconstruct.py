@@ -194,7 +194,10 @@ class GuessedRecord:
         guessed = names if layout.guesses else ()
         if guesser is not None:
             return cls(cube, time, guesser(cube.window(time, slice(None), slice(None)), guessed))
-        made = {n: guess_variable(cube.variables[n].values[time], layout.spec(n), cube.time[time]) for n in guessed}
+        made = {
+            n: guess_variable(cube.variables[n].values[time], layout.spec(n), cube.time[time], cube.year_s)
+            for n in guessed
+        }
         return cls(cube, time, made)
 
     def tokenise(self, layout: Layout, window: CubeWindow, requested: Mapping[str, np.ndarray]) -> Tokenised | None:

@@ -132,7 +132,7 @@ def tokenise(
         cells = cut_patches(wanted, spec, layout, False)
         patch = np.flatnonzero(cells.any(axis=1))
         if layout.guesses and len(patch):
-            made = known[spec.name] if known is not None else guess_variable(seen, spec, window.time)
+            made = known[spec.name] if known is not None else guess_variable(seen, spec, window.time, window.year_s)
             guesses = _cut_guesses(made, spec, layout, patch)
         else:
             guesses = np.zeros((len(patch), layout.cells(spec), 0), np.float32)

@@ -37,7 +37,8 @@ from app.schemas import (
     Static,
     TimingMs,
 )
-from hydrofill.cf.axes import Dimension
+from hydrofill.cf.axes import PLANE, Dimension, stored_coordinate
+from hydrofill.cf.dataset import dimensions_of
 from hydrofill.cf.variables import ordered_dims
 from hydrofill.cube import DIMS, Kind
 from hydrofill.errors import CoordinateError, StructureError, UnknownVariableError, UnreadableError
@@ -155,11 +156,19 @@ def encode(reply: Reply) -> bytes:
             )
     geographic = any(d.axis in ("y", "x") and d.name in ("lat", "lon") for d in dimensions.values())
     y_name, x_name = ("lat", "lon") if geographic else ("y", "x")
-    places = zip(cube.sites.ids, cube.sites.y, cube.sites.x, strict=True)
+    stored = {
+        (d.axis, axis): stored_coordinate(dataset, d, axis)
+        for d in dimensions_of(dataset, dimensions, reply.reading.source.values())
+        for axis in PLANE
+        if d.axis in (axis, "site")
+    }
+    places = zip(cube.sites.ids, *(stored.get(("site", axis), ()) for axis in PLANE), strict=True)
     has_grid = len(cube.y) > 0 and len(cube.x) > 0
-    grid: dict[str, Any] = {y_name: cube.y.tolist(), x_name: cube.x.tolist()} if has_grid else {}
+    grid: dict[str, Any] = {}
+    if has_grid:
+        grid = {name: stored[axis, axis].tolist() for name, axis in zip((y_name, x_name), PLANE, strict=True)}
     document = ReconstructReply(
-        time=write_times(cube.time),
+        time=write_times(cube.time, cube.calendar),
         sites=[Site(str(i), **{y_name: float(y), x_name: float(x)}) for i, y, x in places],
         bundle=BundleUsed(reply.bundle, reply.version, reply.sha256),
         timing_ms=TimingMs(**{stage: round(ms, 3) for stage, ms in msgspec.structs.asdict(reply.timing).items()}),

@@ -9,7 +9,7 @@ import xarray as xr
 from app.codecs.base import Codec, Reply, VariableId
 from app.codecs.sandbox.classic_check import check_classic
 from app.codecs.sandbox.hdf5_check import check_hdf5
-from hydrofill.cf.netcdf import CLASSIC_MAGIC, HDF5_MAGIC, netcdf_bytes, read_netcdf
+from hydrofill.cf.netcdf import CDF5_MAGIC, CLASSIC_MAGIC, HDF5_MAGIC, cdf5_error, netcdf_bytes, read_netcdf
 from hydrofill.layout import Layout
 
 MEDIA_TYPE = "application/x-netcdf"
@@ -48,6 +48,8 @@ def decode(body: bytes, max_decoded_bytes: int | None) -> NetcdfBody:
         check_hdf5(body, max_decoded_bytes)
     elif body.startswith(CLASSIC_MAGIC):
         check_classic(body, max_decoded_bytes)
+    elif body.startswith(CDF5_MAGIC):  # no check can read its header, and netCDF4 would read it without any
+        raise cdf5_error("classic NetCDF with 64-bit sizes (CDF5) is not taken by the server")
     return NetcdfBody(read_netcdf(body))
 
 

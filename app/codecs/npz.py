@@ -29,7 +29,7 @@ from app.codecs.build_dataset import (
     check_any_name,
     check_grid,
 )
-from app.codecs.times import read_times
+from app.codecs.times import as_dates, read_times
 from app.errors import TooLargeError
 from hydrofill.cf.axes import check_times
 from hydrofill.cube import DIMS, Kind
@@ -193,7 +193,12 @@ def encode(reply: Reply) -> bytes:
     Texts `V_expected_skill` and `hydrofill_calibration` are as the attributes in NetCDF.
     """
     arrays: dict[str, np.ndarray] = {}
+    cube, dimensions = reply.reading.cube, reply.reading.dimensions.values()
+    time = next((d.coordinate for d in dimensions if d.axis == "time"), None)
     for name, variable in reply.dataset.variables.items():
+        if name == time:
+            arrays[str(name)] = as_dates(cube.time, cube.calendar)
+            continue
         values = variable.values
         arrays[str(name)] = values.astype(str) if values.dtype.kind in "OS" else values
         if "units" in variable.attrs:

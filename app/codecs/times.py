@@ -8,14 +8,16 @@ from datetime import UTC, datetime
 import numpy as np
 
 from hydrofill.cf.axes import check_times
+from hydrofill.cf.calendars import date_text
+from hydrofill.constants import STANDARD
 from hydrofill.errors import CoordinateError
 
 
 def read_times(texts: Sequence[str]) -> np.ndarray:
-    """Convert ISO 8601 texts to datetime64[ns] in UTC; a text without a time zone is taken as UTC.
+    """Convert ISO 8601 texts to datetime64[us] in UTC; a text without a time zone is taken as UTC.
 
     Raises:
-        CoordinateError: there is no time, or a time is not ISO 8601 or outside the range of 64-bit nanoseconds; names
+        CoordinateError: there is no time, or a time is not ISO 8601 or outside the range of years; names
             its index.
     """
     times = np.empty(len(texts), "datetime64[us]")
@@ -31,7 +33,17 @@ def read_times(texts: Sequence[str]) -> np.ndarray:
     return check_times(times)
 
 
-def write_times(times: np.ndarray) -> list[str]:
-    """Convert datetime64[ns] to ISO 8601 texts in UTC; with fractions of a second if any time has them."""
+def as_dates(times: np.ndarray, calendar: str) -> np.ndarray:
+    """Return the times of a cube as datetime64[us], or as texts such as 2001-02-30T00:00:00 in other calendars."""
+    if calendar in (STANDARD, "proleptic_gregorian"):
+        return times
+    return np.array([date_text(time, calendar) for time in times])
+
+
+def write_times(times: np.ndarray, calendar: str = STANDARD) -> list[str]:
+    """Convert the times of a cube to ISO 8601 texts in UTC; with fractions of a second if any time has them."""
+    dates = as_dates(times, calendar)
+    if dates.dtype.kind == "U":
+        return [f"{text}Z" for text in dates]
     whole = (times == times.astype("datetime64[s]")).all()
-    return [f"{text}Z" for text in np.datetime_as_string(times, unit="s" if whole else "ns")]
+    return [f"{text}Z" for text in np.datetime_as_string(times, unit="s" if whole else "us")]

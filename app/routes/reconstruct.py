@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import quote
 
 import msgspec
 from fastapi import APIRouter, Query
@@ -21,6 +22,8 @@ from hydrofill.cancellation import Cancellation
 from hydrofill.filling import FillOptions
 
 router = APIRouter()
+
+LEFT_OUT = "Hydrofill-Left-Out"  # header with the names of variables without any value, percent-encoded
 
 BODY_STATUSES = (400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504)  # errors of any route with a body
 
@@ -79,6 +82,8 @@ async def reconstruct(
     """Fill each gap, with a standard deviation and a flag, or refuse it. Observed values stay bit-identical."""
     answer = await fill_body(request, service, client, query.bundle, query.options())
     headers = {"Server-Timing": _server_timing(answer.timing)}
+    if answer.left_out:
+        headers[LEFT_OUT] = ", ".join(quote(name) for name in answer.left_out)
     return BoundedResponse(answer.content, answer.media_type, service.settings.reply_timeout_s, headers)
 
 

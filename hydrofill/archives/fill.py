@@ -31,7 +31,7 @@ from hydrofill.cf.axes import recognise
 from hydrofill.cf.netcdf import kept_encoding
 from hydrofill.cores import usable_cores
 from hydrofill.errors import ContractError, NothingObservedError, UnknownVariableError
-from hydrofill.filling import FillOptions, prepare_fill
+from hydrofill.filling import FillOptions, prepare_fill, said_of_empty
 from hydrofill.paths import FileRefusedError
 from hydrofill.progress import Progress
 from hydrofill.reconstruct import FILLED, FLAG_MEANINGS, OBSERVED, OUTSIDE, REFUSED, FilledVariable
@@ -45,7 +45,7 @@ PARTS = ".parts"  # ending of the folder of parts beside the output
 
 @dataclass(frozen=True)
 class Summary:
-    """Number of cells of one variable for each flag."""
+    """Number of cells of one variable for each flag; all are 0 for a variable without any value, which is left out."""
 
     name: str
     observed: int
@@ -70,7 +70,8 @@ class ArchiveOptions:
     memory: bytes that all processes together may use; None for no limit. workers: number of processes; None for one
     for each core that fits into the memory. scheduler: address of a Dask scheduler, "dask://local" for a local
     cluster, None for none. resume: go on with a fill that was interrupted. overwrite: replace an output that exists.
-    skip_bad: fill chunks that cannot be read like gaps. provider, threads: what runs the graphs.
+    skip_bad: fill chunks that cannot be read like gaps. provider, threads: what runs the graphs. group: the group of
+    the files that holds the data; "" for the root, or else the only group with data.
     """
 
     memory: int | None = None
@@ -81,6 +82,7 @@ class ArchiveOptions:
     skip_bad: bool = False
     provider: Literal["cpu", "cuda"] = "cpu"
     threads: int | None = None
+    group: str = ""
 
 
 def fill_archive(
@@ -113,7 +115,7 @@ def fill_archive(
 
     options, how = options or FillOptions(), how or ArchiveOptions()
     check_provider(Runtime(how.provider, how.threads or 1))
-    given = find_input(source)
+    given = find_input(source, how.group)
     check_target(given, target, how.overwrite)
     with open_input(given) as dataset:
         try:
@@ -159,7 +161,8 @@ def _fill_in_memory(
     for variable in written.variables.values():
         variable.encoding = kept_encoding(variable.encoding)
     write_dataset(written, target)
-    return [_summary(name, filled) for name, filled in outcome.filled.items()]
+    empty = [_of_counts(name, [0] * len(FLAG_MEANINGS)) for name in prepared.left_out]
+    return [*(_summary(name, filled) for name, filled in outcome.filled.items()), *empty]
 
 
 def _fill_by_block(
@@ -209,12 +212,14 @@ def _fill_by_block(
         complete[done.number] = done
         if progress is not None:
             progress(Step("fill", len(complete), len(blocks), cells))
-    provenance = model.provenance(Outcome({}, 0.0, 0.0, prepared.summary))
+    empty = [name for name in source.first.cube.of_kind("grid", "series") if name not in found.variables]
+    provenance = model.provenance(Outcome({}, 0.0, 0.0, prepared.summary)) | said_of_empty(empty)
     archive = FilledArchive(source, parts, blocks, {n: prepared.attributes(n) for n in names}, provenance)
     filled = archive.dataset(dataset, format_of(target), uncertainty=options.uncertainty, only_gaps=options.only_gaps)
     write_dataset(filled, target)
     shutil.rmtree(parts.folder)
-    return [_summed(name, list(complete.values())) for name in names]
+    left_out = [_of_counts(name, [0] * len(FLAG_MEANINGS)) for name in empty]
+    return [*(_summed(name, list(complete.values())) for name in names), *left_out]
 
 
 def _fill_left(job: Job, left: Sequence[int], model: Model, scheduler: str | None, workers: int) -> Iterator[DoneBlock]:

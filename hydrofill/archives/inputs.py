@@ -19,10 +19,14 @@ Format = Literal["netcdf", "zarr"]
 
 @dataclass(frozen=True)
 class Input:
-    """Files or store to fill: NetCDF files, in the order of their names, or one Zarr store."""
+    """Files or store to fill: NetCDF files, in the order of their names, or one Zarr store.
+
+    group: the group that holds the data; "" for the root, or else the only group with data.
+    """
 
     format: Format
     paths: tuple[str, ...]
+    group: str = ""
 
     @property
     def name(self) -> str:
@@ -32,7 +36,7 @@ class Input:
 
     def identity(self) -> str:
         """Return a sha256 of the names, sizes and times of change of all files; of a remote store, of its name."""
-        content = hashlib.sha256()
+        content = hashlib.sha256(self.group.encode())
         for path in self.paths:
             content.update(path.encode())
             for file in _files_of(Path(path)) if "://" not in path else ():
@@ -55,28 +59,30 @@ def is_store(path: str) -> bool:
     return path.rstrip("/").endswith(".zarr") or "://" in path or any((Path(path) / m).is_file() for m in ZARR_MARKERS)
 
 
-def find_input(source: str) -> Input:
+def find_input(source: str, group: str = "") -> Input:
     """Return the files or the store that `source` names: a path, a pattern such as "rain_*.nc", or a URL of a store.
+
+    The group of the files that holds the data need not be named if it is the root or the only one with data.
 
     Raises:
         FileRefusedError: there is no such file or store, or it is neither NetCDF nor Zarr.
     """
     if "://" in source:
-        return Input("zarr", (source,))
+        return Input("zarr", (source,), group)
     if not Path(source).exists():
         found = sorted(glob.glob(source)) if WILDCARDS & set(source) else []  # noqa: PTH207 (may be absolute)
         if not found:
             raise FileRefusedError(f"{source}: no such file")
         if stores := [path for path in found if Path(path).is_dir()]:
             raise FileRefusedError(f"{stores[0]}: is a folder; a pattern is of NetCDF files")
-        return Input("netcdf", tuple(found))
+        return Input("netcdf", tuple(found), group)
     if Path(source).is_dir():
         if not is_store(source):
             raise FileRefusedError(f"{source}: is a folder without a Zarr store; name its files as '{source}/*.nc'")
-        return Input("zarr", (source,))
+        return Input("zarr", (source,), group)
     if not Path(source).is_file():
         raise FileRefusedError(f"{source}: is not a regular file")
-    return Input("netcdf", (source,))
+    return Input("netcdf", (source,), group)
 
 
 def format_of(target: str) -> Format:

@@ -9,7 +9,9 @@ from pathlib import Path
 import xarray as xr
 
 from hydrofill.archives.inputs import Input
-from hydrofill.cf.netcdf import decode_lazily, engine_of, open_netcdf
+from hydrofill.cf.calendars import counted_like, holds_times
+from hydrofill.cf.groups import ROOT, choose_group, groups_around
+from hydrofill.cf.netcdf import AS_STORED, decode_lazily, engine_of, open_netcdf
 from hydrofill.errors import ContractError, StructureError, UnreadableError
 from hydrofill.paths import FileRefusedError
 
@@ -26,11 +28,11 @@ def open_input(given: Input) -> Iterator[xr.Dataset]:
     with ExitStack() as opened:
         try:
             if given.format == "zarr":
-                dataset = opened.enter_context(_open_store(given.paths[0]))
+                dataset = opened.enter_context(_open_store(given.paths[0], given.group))
             elif len(given.paths) == 1:
-                dataset = opened.enter_context(open_netcdf(Path(given.paths[0])))
+                dataset = opened.enter_context(open_netcdf(Path(given.paths[0]), given.group))
             else:
-                dataset = opened.enter_context(_open_files(given.paths))
+                dataset = opened.enter_context(_open_files(given.paths, given.group))
         except OSError as error:
             raise FileRefusedError(f"{given.name}: {error.strerror or error}") from error
         except ContractError as error:  # an error about the whole file names no variable
@@ -39,38 +41,60 @@ def open_input(given: Input) -> Iterator[xr.Dataset]:
 
 
 @contextmanager
-def _open_store(path: str) -> Iterator[xr.Dataset]:
-    try:
-        raw = xr.open_zarr(path, chunks=None, decode_cf=False)
-    except Exception as error:  # stores and file systems raise anything
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UnreadableError("the Zarr store cannot be read", where=path, got=reason) from error
-    with raw:
-        yield decode_lazily(raw)
+def _open_store(path: str, group: str) -> Iterator[xr.Dataset]:
+    with ExitStack() as opened:
+        try:
+            groups = {ROOT: opened.enter_context(xr.open_zarr(path, chunks=None, decode_cf=False))}
+            if group or not groups[ROOT].data_vars:
+                groups = dict(xr.open_groups(path, engine="zarr", chunks=None, **AS_STORED))
+        except Exception as error:  # stores and file systems raise anything
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise UnreadableError("the Zarr store cannot be read", where=path, got=reason) from error
+        for dataset in groups.values():
+            opened.enter_context(dataset)
+        yield decode_lazily(choose_group(groups, group))
 
 
 @contextmanager
-def _open_files(paths: tuple[str, ...]) -> Iterator[xr.Dataset]:
-    """Open files that follow each other in time as one dataset."""
+def _open_files(paths: tuple[str, ...], group: str) -> Iterator[xr.Dataset]:
+    """Open files that follow each other in time as one dataset; the rest of the first file is kept."""
     engines = {engine_of(Path(path)) for path in paths}
     if len(engines) > 1:
         raise StructureError("some files are NetCDF-4 and others classic; fill them one by one", got=len(paths))
-    try:
-        joined = xr.open_mfdataset(
-            paths,
-            engine=engines.pop(),
-            combine="by_coords",
-            data_vars="minimal",
-            coords="minimal",
-            compat="override",
-            join="exact",
-            combine_attrs="override",
-            decode_timedelta=False,
-        )
-    except ContractError:
-        raise
-    except Exception as error:  # xarray raises anything on files that do not fit together
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise StructureError("the files cannot be joined along time", got=reason) from error
-    with joined:
-        yield joined
+    with open_netcdf(Path(paths[0]), group) as first:
+        around = groups_around(first)
+        try:
+            joined = xr.open_mfdataset(
+                paths,
+                engine=engines.pop(),
+                combine="by_coords",
+                data_vars="minimal",
+                coords="minimal",
+                compat="override",
+                join="exact",
+                combine_attrs="override",
+                decode_times=False,
+                group=None if around is None else around.path,
+                preprocess=lambda part: _like(first, part),
+            )
+        except ContractError:
+            raise
+        except Exception as error:  # xarray raises anything on files that do not fit together
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise StructureError("the files cannot be joined along time", got=reason) from error
+        with joined:
+            joined.encoding |= first.encoding
+            yield joined
+
+
+def _like(first: xr.Dataset, part: xr.Dataset) -> xr.Dataset:
+    """Return a file with the times of its coordinates counted as those of the first file are."""
+    inherited = groups_around(first)
+    above = {n: first[n] for n in (inherited.inherited if inherited else ()) if set(first[n].dims) <= set(part.dims)}
+    part = part.assign_coords(above)
+    times = {
+        name: counted_like(variable, first.variables[name], str(name))
+        for name, variable in part.variables.items()
+        if name in part.coords and name in first.variables and holds_times(variable)
+    }
+    return part.assign_coords(times)

@@ -18,6 +18,7 @@ from hydrofill.archives.parts import Parts
 from hydrofill.archives.reading import DatasetSource
 from hydrofill.blocks import Block
 from hydrofill.cf.dataset import as_in_dataset, filled_values, filled_variables, with_filled
+from hydrofill.cf.groups import as_tree
 from hydrofill.cf.netcdf import kept_encoding
 from hydrofill.cf.variables import ordered_dims
 from hydrofill.paths import written_whole
@@ -118,17 +119,19 @@ def write_dataset(dataset: xr.Dataset, target: str) -> None:
         OSError: the output cannot be written.
     """
     dataset = dataset.copy()
+    tree = as_tree(dataset)
     dataset.encoding = {}
+    out = dataset if tree is None else tree
     with dask.config.set(scheduler="synchronous"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"zarr\..*")  # of what version 3 does not specify yet: texts
         if "://" in target:
-            dataset.to_zarr(target, mode="w")
+            out.to_zarr(target, mode="w")
             return
         with written_whole(Path(target)) as partial:
             if format_of(target) == "zarr":
-                dataset.to_zarr(str(partial), mode="w")
+                out.to_zarr(str(partial), mode="w")
             else:
-                dataset.to_netcdf(partial, engine="h5netcdf")
+                out.to_netcdf(partial, engine="h5netcdf")
 
 
 def storage(variable: xr.Variable, target: Format) -> dict[str, Any]:

@@ -11,7 +11,8 @@ import numpy as np
 import xarray as xr
 
 from hydrofill.blocks import Box
-from hydrofill.cf.axes import Dimension, find_time, recognise, time_values
+from hydrofill.cf.axes import Dimension, find_time, plane_coordinates, recognise, time_values
+from hydrofill.cf.calendars import date_text
 from hydrofill.cf.dataset import Reading, choose_variables, dimensions_of, read_dataset
 from hydrofill.cf.domains import with_whole_maps
 from hydrofill.cube import WaterCube
@@ -63,7 +64,7 @@ class DatasetSource:
         chosen = _needed(dataset, dimensions, layout)
         first = read_dataset(_loaded(chosen.isel({time: slice(0, 1)})), layout, dimensions)
         times = time_values(dataset, coordinate)
-        record = replace(first.cube, time=times, variables={}, domain={})
+        record = replace(first.cube, time=times.elapsed, variables={}, domain={})
         return cls(chosen, name, layout, used, first, record, skip_bad, ahead_values)
 
     @property
@@ -95,13 +96,14 @@ class DatasetSource:
             name: replace(v, values=v.values[..., sites]) if v.kind in ("series", "static_site") else v
             for name, v in read.variables.items()
         }
-        part = WaterCube(
-            self.record.time[box.time],
-            self.record.y[box.y],
-            self.record.x[box.x],
-            self.record.sites.take(sites),
-            variables,
-            read.domain,
+        part = replace(
+            self.record,
+            time=self.record.time[box.time],
+            y=self.record.y[box.y],
+            x=self.record.x[box.x],
+            sites=self.record.sites.take(sites),
+            variables=variables,
+            domain=read.domain,
         )
         return with_whole_maps(part) if len(self.record.time) == 1 else part
 
@@ -177,7 +179,7 @@ class DatasetSource:
         at = {str(dim): starts.get(str(dim), 0) + cut.start for dim, cut in zip(array.dims, cells, strict=True)}
         chunk = ", ".join(f"{dim} from {start}" for dim, start in at.items())
         time = next(d.name for d in self.used if d.axis == "time")
-        when = f", time {np.datetime_as_string(self.record.time[at[time]], unit='s')}" if time in at else ""
+        when = f", time {date_text(self.record.time[at[time]], self.record.calendar)}" if time in at else ""
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         return UnreadableError(
             f"a chunk of {self.name} cannot be read; with skip_bad it is filled like a gap",
@@ -189,7 +191,7 @@ class DatasetSource:
 def _needed(dataset: xr.Dataset, dimensions: Mapping[str, Dimension], layout: Layout | None) -> xr.Dataset:
     """Return the dataset without what a fill does not read: other variables of two and more dimensions."""
     sources = set(choose_variables(dataset, layout, dimensions).values())
-    needed = sources | {f"{source}_domain" for source in sources}
+    needed = sources | {f"{source}_domain" for source in sources} | set(plane_coordinates(dataset).values())
     return dataset.drop_vars([n for n, v in dataset.variables.items() if v.ndim > 1 and str(n) not in needed])
 
 

@@ -10,6 +10,8 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
+from hydrofill.cf.calendars import Times, as_microseconds, date_text, holds_times, read_times
+from hydrofill.cf.longitudes import are_longitudes, near, side_by_side, unwrapped
 from hydrofill.errors import CoordinateError, StructureError
 
 Axis = Literal["time", "y", "x", "site"]
@@ -37,7 +39,6 @@ USUAL_NAMES: tuple[tuple[str, Axis], ...] = (
 SITE_NAMES = re.compile(
     r"^(n_?)?(site|station|gauge|gage|basin|catchment|location|point)s?(_?(id|code))?$", re.IGNORECASE
 )
-FIRST_YEAR, LAST_YEAR = 1678, 2261  # the whole years that 64-bit nanoseconds can represent
 
 
 @dataclass(frozen=True)
@@ -61,22 +62,73 @@ def recognise(dataset: xr.Dataset) -> dict[str, Dimension]:
             axis = min(axes, key=["time", "y", "x"].index)
             found[dim] = Dimension(dim, axis, axes[axis])
         elif (guess := curvilinear.get(dim) or _axis_by_name(dim)) is not None:
-            found[dim] = Dimension(dim, guess, dim if dim in dataset.variables else None)
+            found[dim] = Dimension(dim, guess, dim if _has_own_coordinate(dataset, dim) else None)
     return found
 
 
 def coordinate_values(dataset: xr.Dataset, dimension: Dimension) -> np.ndarray:
     """Return the coordinate of a grid axis as float64; cell numbers if the dataset has no coordinate.
 
+    Longitudes continue beyond a cut at Greenwich or at the date line. A two-dimensional coordinate counts if it varies
+    along this dimension alone.
+
     Raises:
-        CoordinateError: the coordinate is not numeric.
+        CoordinateError: the coordinate is not numeric, not finite or not monotonic; names it.
     """
     if dimension.coordinate is None:
-        return np.arange(dataset.sizes[dimension.name], dtype=np.float64)
-    values = dataset.variables[dimension.coordinate].values
-    if not np.issubdtype(values.dtype, np.number):
-        raise CoordinateError("the coordinate is not numeric", where=dimension.coordinate, got=values.dtype)
-    return values.astype(np.float64)
+        found = _profile(dataset, dimension)
+        return np.arange(dataset.sizes[dimension.name], dtype=np.float64) if found is None else found
+    variable, name = dataset.variables[dimension.coordinate], dimension.coordinate
+    if not np.issubdtype(variable.dtype, np.number):
+        raise CoordinateError("the coordinate is not numeric", where=name, got=variable.dtype)
+    values = variable.values.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise CoordinateError("the coordinate is not finite", where=name, got=values[~np.isfinite(values)][0])
+    if not _is_monotonic(values) and are_longitudes(variable, name):
+        values = unwrapped(values)
+    if not _is_monotonic(values):
+        steps = np.sign(np.diff(variable.values.astype(np.float64)))
+        turn = int(np.argmax(steps != steps[0])) if steps[0] else 0
+        raise CoordinateError(
+            "must be strictly monotonic",
+            where=name,
+            got=f"{variable.values[turn + 1]:g} after {variable.values[turn]:g}",
+            expected="values that only increase or only decrease; sort the data and leave out repeated ones",
+        )
+    return values
+
+
+def stored_coordinate(dataset: xr.Dataset, dimension: Dimension, axis: Axis) -> np.ndarray:
+    """Return the coordinate along a dimension on an axis as it is stored, (n,) float64; its numbers without one."""
+    for name, on_axis in _coordinates_on(dataset, dimension.name):
+        if on_axis == axis and np.issubdtype(dataset.variables[name].dtype, np.number):
+            return dataset.variables[name].values.astype(np.float64)
+    return np.arange(dataset.sizes[dimension.name], dtype=np.float64)
+
+
+def _is_monotonic(values: np.ndarray) -> bool:
+    steps = np.diff(values)
+    return bool((steps > 0).all() or (steps < 0).all())
+
+
+def _profile(dataset: xr.Dataset, dimension: Dimension) -> np.ndarray | None:
+    """Return the two-dimensional coordinate of a grid axis along it, if it varies along this dimension alone."""
+    name = plane_coordinates(dataset).get(dimension.axis)
+    if name is None or dimension.name not in dataset.variables[name].dims:
+        return None
+    variable = dataset.variables[name]
+    values = variable.values.astype(np.float64)
+    other = 1 - variable.dims.index(dimension.name)
+    along: np.ndarray = np.asarray(values.take(0, axis=other))
+    if not (np.isfinite(values).all() and (np.ptp(values, axis=other) == 0).all()):
+        return None
+    along = along if _is_monotonic(along) or not are_longitudes(variable, name) else unwrapped(along)
+    return along if _is_monotonic(along) else None
+
+
+def plane_coordinates(dataset: xr.Dataset) -> dict[Axis, str]:
+    """Return the names of the two-dimensional y and x coordinates of a curvilinear grid, by axis."""
+    return {axis: name for name, axis, _ in _plane(dataset)}
 
 
 def coordinate_units(dataset: xr.Dataset, dimension: Dimension) -> str:
@@ -87,68 +139,73 @@ def coordinate_units(dataset: xr.Dataset, dimension: Dimension) -> str:
     return "degrees" if UNITS.match(units) else units
 
 
-def time_values(dataset: xr.Dataset, name: str) -> np.ndarray:
-    """Return the time axis as datetime64[ns], (T,).
+def time_values(dataset: xr.Dataset, name: str) -> Times:
+    """Return the time axis, (T,), and its calendar.
 
     Raises:
-        CoordinateError: the variable is not a CF time axis, a time is outside the supported range of years, or a date
-            does not exist in the standard calendar.
+        CoordinateError: the variable is not a CF time axis, a time is missing or outside the supported range of years,
+            or times do not increase.
     """
-    times = dataset.variables[name]
-    if np.issubdtype(times.dtype, np.datetime64):
-        return check_times(times.values, name)
-    if times.dtype == object and len(times):
-        try:
-            dates = np.array([np.datetime64(t.isoformat()) for t in times.values], dtype="datetime64[us]")
-        except (AttributeError, ValueError) as error:
-            raise CoordinateError("has dates that do not exist in the standard calendar", where=name) from error
-        return check_times(dates, name)
-    raise CoordinateError(
-        "is not a CF time axis",
-        where=name,
-        got=times.dtype,
-        expected="numbers with units such as 'days since 2000-01-01'",
-    )
+    times = read_times(dataset.variables[name], name)
+    check_times(times.elapsed, name)
+    if np.isnat(times.elapsed).any():
+        missing = int(np.argmax(np.isnat(times.elapsed)))
+        raise CoordinateError("has a missing time", where=name, got=f"none at step {missing}")
+    late = np.diff(times.elapsed) <= np.timedelta64(0)
+    if late.any():
+        at = int(np.argmax(late))
+        before, after = (date_text(t, times.calendar) for t in times.elapsed[at : at + 2])
+        raise CoordinateError(
+            "must increase",
+            where=name,
+            got=f"{after} after {before}",
+            expected="each time once, in order; sort the data and leave out repeated times",
+        )
+    return times
 
 
 def check_times(times: np.ndarray, where: str = "time") -> np.ndarray:
-    """Return `times`, (T,) datetime64 of any unit, as datetime64[ns].
+    """Return `times`, (T,) datetime64 of any unit, as datetime64[us].
 
     Raises:
         CoordinateError: there is no time, or a time is outside the supported range of years; names its number.
     """
     if len(times) == 0:
         raise CoordinateError("must have at least one time", where=where)
-    missing = np.isnat(times)
-    check_years(np.where(missing, FIRST_YEAR, times.astype("datetime64[Y]").astype(np.int64) + 1970), where)
-    return times.astype("datetime64[ns]")
+    return as_microseconds(times, where)
 
 
-def check_years(years: np.ndarray, where: str) -> None:
-    """Raise CoordinateError if a year, (T,) int, cannot be represented in 64-bit nanoseconds; names its number."""
-    outside = (years < FIRST_YEAR) | (years > LAST_YEAR)
-    if outside.any():
-        number = int(np.argmax(outside))
-        raise CoordinateError(
-            "is outside the supported range of years",
-            where=f"{where}/{number}",
-            got=f"year {years[number]}",
-            expected=f"years {FIRST_YEAR} to {LAST_YEAR}",
-        )
+def site_place(dataset: xr.Dataset, dim: str, axis: Literal["y", "x"], grid: np.ndarray) -> np.ndarray:
+    """Return the coordinate of each site along one grid axis, (N,) float64; longitudes near those of the grid.
 
-
-def site_place(dataset: xr.Dataset, dim: str, axis: Literal["y", "x"]) -> np.ndarray:
-    """Return the coordinate of each site along one grid axis, (N,) float64.
+    Args:
+        dataset: with the sites.
+        dim: the dimension of the sites.
+        axis: the axis of the grid.
+        grid: the coordinate of the grid's cells along the axis; empty without a grid.
 
     Raises:
         CoordinateError: the dataset has no such coordinate along `dim`.
     """
     for name, on_axis in _coordinates_on(dataset, dim):
-        if on_axis == axis and np.issubdtype(dataset.variables[name].dtype, np.number):
-            return dataset.variables[name].values.astype(np.float64)
+        variable = dataset.variables[name]
+        if on_axis == axis and np.issubdtype(variable.dtype, np.number):
+            place = variable.values.astype(np.float64)
+            if not np.isfinite(place).all() or not are_longitudes(variable, name):
+                return place
+            return near(place, grid) if len(grid) else side_by_side(place)
     raise CoordinateError(
         f"the sites have no {axis} coordinate", where=dim, expected=f"a coordinate such as site_{axis}({dim})"
     )
+
+
+def has_longitudes(dataset: xr.Dataset, x: Dimension | None, site: Dimension | None) -> bool:
+    """Return whether the x axis of the grid, or of the sites where there is no grid, is of longitudes."""
+    if x is not None:
+        name = x.coordinate or plane_coordinates(dataset).get("x")
+        return name is not None and are_longitudes(dataset.variables[name], name)
+    on_sites = _coordinates_on(dataset, site.name) if site is not None else []
+    return any(axis == "x" and are_longitudes(dataset.variables[name], name) for name, axis in on_sites)
 
 
 def site_names(dataset: xr.Dataset, dimension: Dimension) -> np.ndarray:
@@ -179,8 +236,27 @@ def find_time(dataset: xr.Dataset, dimensions: Iterable[Dimension]) -> tuple[str
     """
     time = one_of(dimensions, "time")
     if time is None or time.coordinate is None:
+        check_names_of_dimensions(dataset)
         raise CoordinateError("the dataset has no time coordinate", where="time", got=sorted(map(str, dataset.sizes)))
     return time.name, time.coordinate
+
+
+def check_names_of_dimensions(dataset: xr.Dataset) -> None:
+    """Check that no variable has dimensions without names, as plain HDF5 files have.
+
+    Raises:
+        StructureError: a variable has; names the largest one.
+    """
+    by_size = sorted(dataset.data_vars.items(), key=lambda item: -item[1].size)
+    for name, variable in by_size:
+        nameless = [size for dim, size in variable.sizes.items() if str(dim).startswith("phony_dim_")]
+        if variable.ndim > 1 and nameless:
+            raise StructureError(
+                "the file does not say which dimension is time, y or x: it is HDF5 without dimension scales",
+                where=str(name),
+                got=f"dimensions without names, of length {', '.join(map(str, variable.shape))}",
+                expected="dimension scales such as time, lat and lon with units, as NetCDF-4 files have",
+            )
 
 
 def _coordinates_on(dataset: xr.Dataset, dim: str) -> list[tuple[str, Axis]]:
@@ -192,14 +268,28 @@ def _coordinates_on(dataset: xr.Dataset, dim: str) -> list[tuple[str, Axis]]:
 
 
 def _curvilinear(dataset: xr.Dataset) -> dict[str, Axis]:
-    """Return the dimensions of two-dimensional y and x coordinates; the first is the y axis, the second the x axis.
+    """Return the dimensions of two-dimensional y and x coordinates; the first is the y axis, the second the x axis."""
+    return {str(dim): axis for _, _, dims in _plane(dataset) for dim, axis in zip(dims, PLANE, strict=True)}
+
+
+def _plane(dataset: xr.Dataset) -> list[tuple[str, Axis, tuple[str, ...]]]:
+    """Return name, axis and dimensions of each two-dimensional y or x coordinate.
 
     Two-dimensional bounds of a one-dimensional coordinate do not count.
     """
     straight = {dim for dim in map(str, dataset.sizes) if _coordinates_on(dataset, dim)}
-    plane = [(n, v.dims) for n, v in dataset.variables.items() if v.ndim == 2 and straight.isdisjoint(v.dims)]
-    grids = [dims for n, dims in plane if _axis_of(dataset, str(n), coordinate=n in dataset.coords) in ("y", "x")]
-    return {str(dim): axis for dims in grids for dim, axis in zip(dims, PLANE, strict=True)}
+    found = []
+    for name, variable in dataset.variables.items():
+        if variable.ndim == 2 and straight.isdisjoint(variable.dims):
+            axis = _axis_of(dataset, str(name), coordinate=name in dataset.coords)
+            if axis in PLANE:
+                found.append((str(name), axis, tuple(map(str, variable.dims))))
+    return found
+
+
+def _has_own_coordinate(dataset: xr.Dataset, dim: str) -> bool:
+    """Return whether a dimension has a coordinate of its name; a two-dimensional one of that name does not count."""
+    return dim in dataset.variables and dataset.variables[dim].dims == (dim,)
 
 
 def _axis_of(dataset: xr.Dataset, name: str, coordinate: bool) -> Axis | None:
@@ -211,7 +301,7 @@ def _axis_of(dataset: xr.Dataset, name: str, coordinate: bool) -> Axis | None:
         return AXIS_ATTRIBUTE[letter]
     if side := UNITS.match(str(attrs.get("units", ""))):
         return "y" if side["side"].lower().startswith("n") else "x"
-    if np.issubdtype(dataset.variables[name].dtype, np.datetime64):
+    if holds_times(dataset.variables[name]):
         return "time" if coordinate else None
     return _axis_by_name(name) if coordinate else None
 
@@ -235,7 +325,7 @@ def _site_role(dataset: xr.Dataset, dim: str) -> str | None:
 def _site_ids(dataset: xr.Dataset, dim: str) -> str | None:
     if (role := _site_role(dataset, dim)) is not None:
         return role
-    if dim in dataset.variables:
+    if _has_own_coordinate(dataset, dim):
         return dim
     texts = [str(n) for n, v in dataset.variables.items() if v.dims == (dim,) and v.dtype.kind in "OUS"]
     return texts[0] if texts else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -12,9 +12,11 @@ import xarray as xr
 
 from hydrofill.cf.axes import (
     Dimension,
+    check_names_of_dimensions,
     coordinate_units,
     coordinate_values,
     find_time,
+    has_longitudes,
     one_of,
     recognise,
     site_names,
@@ -22,6 +24,7 @@ from hydrofill.cf.axes import (
     time_values,
 )
 from hydrofill.cf.domains import read_domains, with_mask_domain, with_model_domain
+from hydrofill.cf.longitudes import turns_towards
 from hydrofill.cf.units import Conversion
 from hydrofill.cf.variables import classify, kind_of, match_variables, ordered_dims, unit_conversion
 from hydrofill.cube import DIMS, Sites, Variable, WaterCube, no_sites
@@ -87,21 +90,34 @@ def read_dataset(
     for name, source in chosen.items():
         spec = layout.spec(name) if layout else None
         variables[name], converted[name] = _read_variable(dataset.variables[source], source, dimensions, name, spec)
+    times = time_values(dataset, time_coordinate)
+    rows, columns = (coordinate_values(dataset, d) if d else NO_GRID for d in (y, x))
     cube = WaterCube(
-        time=time_values(dataset, time_coordinate),
-        y=coordinate_values(dataset, y) if y else NO_GRID,
-        x=coordinate_values(dataset, x) if x else NO_GRID,
-        sites=_read_sites(dataset, site) if site else no_sites(),
+        time=times.elapsed,
+        y=rows,
+        x=columns,
+        sites=_read_sites(dataset, site, rows, columns) if site else no_sites(),
         variables=variables,
         domain=read_domains(dataset, dimensions, chosen),
+        calendar=times.calendar,
     )
     cube = with_mask_domain(cube)
-    grid_units = next((coordinate_units(dataset, d) for d in (y, x) if d), "")
+    axis = y or x
+    grid_units = coordinate_units(dataset, axis) if axis else ""
     if layout:
-        check_step(cube, layout.place)
-        _check_grid_units(grid_units, layout.place)
+        check_step(cube, layout.place, time_coordinate)
+        _check_grid_units(grid_units, layout.place, (axis.coordinate or axis.name) if axis else "")
+        cube = _turned_towards(cube, layout.place) if has_longitudes(dataset, x, site) else cube
         cube = with_model_domain(cube, layout)
     return Reading(cube, dimensions, chosen, converted, grid_units)
+
+
+def _turned_towards(cube: WaterCube, place: Place) -> WaterCube:
+    """Return the cube with its longitudes in the range of the model's, which may be -180 to 180 or 0 to 360."""
+    turns = turns_towards(
+        np.concatenate([cube.x, cube.sites.x]), place.x_origin + place.x_spacing * (place.columns - 1) / 2
+    )
+    return replace(cube, x=cube.x + turns, sites=replace(cube.sites, x=cube.sites.x + turns)) if turns else cube
 
 
 def choose_variables(dataset: xr.Dataset, layout: Layout | None, dimensions: Mapping[str, Dimension]) -> dict[str, str]:
@@ -112,6 +128,7 @@ def choose_variables(dataset: xr.Dataset, layout: Layout | None, dimensions: Map
     """
     chosen = match_variables(dataset, layout) if layout else _all_readable(dataset, dimensions)
     if not chosen:
+        check_names_of_dimensions(dataset)
         expected = f"some of {[s.name for s in layout.variables]}" if layout else "dimensions such as (time, y, x)"
         raise UnknownVariableError(
             "the dataset has no variable that can be used", got=sorted(map(str, dataset.data_vars)), expected=expected
@@ -262,11 +279,11 @@ def _read_variable(
     return read, change
 
 
-def _read_sites(dataset: xr.Dataset, dimension: Dimension) -> Sites:
+def _read_sites(dataset: xr.Dataset, dimension: Dimension, rows: np.ndarray, columns: np.ndarray) -> Sites:
     return Sites(
         ids=site_names(dataset, dimension),
-        y=site_place(dataset, dimension.name, "y"),
-        x=site_place(dataset, dimension.name, "x"),
+        y=site_place(dataset, dimension.name, "y", rows),
+        x=site_place(dataset, dimension.name, "x", columns),
     )
 
 
@@ -276,8 +293,8 @@ def has_step(cube: WaterCube, place: Place) -> bool:
     return step is None or abs(step / place.step_s - 1) <= STEP_TOLERANCE
 
 
-def check_step(cube: WaterCube, place: Place) -> None:
-    """Check that the median time step is the model's.
+def check_step(cube: WaterCube, place: Place, where: str = "time") -> None:
+    """Check that the median time step is the model's; `where` is the name of the time coordinate.
 
     Raises:
         CoordinateError: the time steps differ by more than STEP_TOLERANCE.
@@ -285,15 +302,15 @@ def check_step(cube: WaterCube, place: Place) -> None:
     if not has_step(cube, place):
         step = typical_step_s(cube.time)
         raise CoordinateError(
-            "the time step differs from the model's", where="time", got=f"{step:g} s", expected=f"{place.step_s:g} s"
+            "the time step differs from the model's", where=where, got=f"{step:g} s", expected=f"{place.step_s:g} s"
         )
 
 
-def _check_grid_units(grid_units: str, place: Place) -> None:
+def _check_grid_units(grid_units: str, place: Place, where: str) -> None:
     if grid_units and place.units and grid_units != place.units:
         raise UnitsError(
             "the units of the grid's coordinates differ from the model's",
-            where="y",
+            where=where,
             got=grid_units,
             expected=place.units,
         )

@@ -81,7 +81,7 @@ def with_model_domain(cube: WaterCube, layout: Layout) -> WaterCube:
         known = on_row[:, None] & on_column[None, :]
         observed = cube.variables[name].valid.any(axis=0)
         domains[name] = np.where(known, inside[row][:, column], observed) | observed
-    return WaterCube(cube.time, cube.y, cube.x, cube.sites, cube.variables, domains)
+    return replace(cube, domain=domains)
 
 
 def _cell_numbers(axis: np.ndarray, origin: float, spacing: float, number: int) -> tuple[np.ndarray, np.ndarray]:

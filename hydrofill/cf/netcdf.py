@@ -8,23 +8,29 @@ from __future__ import annotations
 
 import io
 from collections.abc import Hashable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 
-from hydrofill.cf.axes import FIRST_YEAR, check_times, check_years
-from hydrofill.errors import CoordinateError, StructureError, UnreadableError
+from hydrofill.cf.groups import ROOT, as_tree, choose_group, groups_around
+from hydrofill.errors import StructureError, UnreadableError
 
-Engine = Literal["h5netcdf", "scipy"]
+Engine = Literal["h5netcdf", "scipy", "netcdf4"]
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 CLASSIC_MAGIC = (b"CDF\x01", b"CDF\x02")
+CDF5_MAGIC = b"CDF\x05"  # classic with 64-bit sizes, as PnetCDF writes it
+HDF4_MAGIC = b"\x0e\x03\x13\x01"
 # Parts of a variable's encoding that are kept when it is written: how numbers are stored, not how they are compressed.
 KEPT_ENCODING = ("dtype", "_FillValue", "missing_value", "scale_factor", "add_offset", "units", "calendar")
 PACKING = frozenset({"_FillValue", "scale_factor", "add_offset"})
 TEXT_ATTRIBUTES = ("standard_name", "long_name", "units", "axis", "cf_role", "history")
+# What xarray decodes by itself; its open_groups takes no notice of decode_cf=False.
+DECODERS = ("mask_and_scale", "decode_times", "decode_timedelta", "concat_characters", "decode_coords")
+AS_STORED: Mapping[str, Any] = dict.fromkeys(DECODERS, False)
 PLAIN = (str, int, float, np.number, np.ndarray, list)
 
 
@@ -42,7 +48,7 @@ def read_netcdf(source: Path | bytes) -> xr.Dataset:
 
 
 @contextmanager
-def open_netcdf(source: Path) -> Iterator[xr.Dataset]:
+def open_netcdf(source: Path, group: str = "") -> Iterator[xr.Dataset]:
     """Open a NetCDF file, decoded by CF; values are read from the file when they are used.
 
     Raises:
@@ -52,11 +58,26 @@ def open_netcdf(source: Path) -> Iterator[xr.Dataset]:
     """
     engine = engine_of(source)
     try:
-        raw = xr.open_dataset(source, engine=engine, decode_cf=False)
+        groups = open_groups(source, engine)
     except Exception as error:  # damaged files make the libraries raise anything
         raise UnreadableError("the NetCDF file cannot be read; it may be damaged", where=source.name) from error
-    with raw:
-        yield decode_lazily(raw)
+    with ExitStack() as opened:
+        for dataset in groups.values():
+            opened.enter_context(dataset)
+        yield decode_lazily(choose_group(groups, group))
+
+
+def open_groups(
+    source: Path | io.BytesIO, engine: Engine, *, chunks: dict[str, int] | None = None, cache: bool = True
+) -> dict[str, xr.Dataset]:
+    """Open a file as it is stored; return the datasets of its groups by path. Only NetCDF-4 has other groups than `/`.
+
+    Dimensions without names, as files of HDF5 have that were not made for NetCDF, are called phony_dim_0, phony_dim_1
+    and so on.
+    """
+    if engine == "h5netcdf":
+        return dict(xr.open_groups(source, engine=engine, chunks=chunks, cache=cache, phony_dims="access", **AS_STORED))
+    return {ROOT: xr.open_dataset(source, engine=engine, decode_cf=False, chunks=chunks, cache=cache)}
 
 
 def decode_lazily(raw: xr.Dataset) -> xr.Dataset:
@@ -80,7 +101,18 @@ def _engine_for(first: bytes) -> Engine:
         return "h5netcdf"
     if first.startswith(CLASSIC_MAGIC):
         return "scipy"
+    if first.startswith(CDF5_MAGIC):
+        if find_spec("netCDF4") is not None:
+            return "netcdf4"
+        raise cdf5_error("is classic NetCDF with 64-bit sizes (CDF5), which takes the package netCDF4 to read")
+    if first.startswith(HDF4_MAGIC):
+        raise UnreadableError("is HDF4, not NetCDF", expected="NetCDF-4, such as of: gdal_translate -of netCDF IN OUT")
     raise UnreadableError("the content is not NetCDF", got=f"first bytes {first!r}", expected="NetCDF-4 or classic")
+
+
+def cdf5_error(problem: str) -> UnreadableError:
+    """Return the error for a file with 64-bit sizes that is not read, with the command that converts it."""
+    return UnreadableError(problem, expected="the same file as NetCDF-4, made by: nccopy -k nc4 IN OUT")
 
 
 def netcdf_bytes(dataset: xr.Dataset) -> bytes:
@@ -91,31 +123,39 @@ def netcdf_bytes(dataset: xr.Dataset) -> bytes:
 def write_netcdf(dataset: xr.Dataset) -> io.BytesIO:
     """Return `dataset` as `netcdf_bytes` does, in a buffer that can be written without another copy."""
     out = dataset.copy()
-    out.encoding = {}
     for variable in out.variables.values():
         variable.encoding = kept_encoding(variable.encoding)
-    content = io.BytesIO()
-    out.to_netcdf(content, engine="h5netcdf")
+    content, tree = io.BytesIO(), as_tree(out)
+    out.encoding = {}
+    (out if tree is None else tree).to_netcdf(content, engine="h5netcdf")
     return content
 
 
 def _load(content: Path | io.BytesIO, engine: Engine) -> xr.Dataset:
     """Read the file as it is stored."""
     try:
-        with xr.open_dataset(content, engine=engine, decode_cf=False) as dataset:
-            dataset.load()
+        groups = open_groups(content, engine)
+        with ExitStack() as opened:
+            for dataset in groups.values():
+                opened.enter_context(dataset)
+            for dataset in groups.values():
+                dataset.load()
     except Exception as error:  # damaged files make the libraries raise anything
         raise UnreadableError("the NetCDF file cannot be read; it may be damaged") from error
-    check_writable(dataset)
-    return dataset
+    chosen = choose_group(groups)
+    check_writable(chosen)
+    return chosen
 
 
 def check_writable(dataset: xr.Dataset) -> None:
-    """Turn attributes that must be text into text, in place.
+    """Turn attributes that must be text into text, in place; those of other groups of the file too.
 
     Raises:
         StructureError: a name or an attribute cannot be written to a NetCDF file.
     """
+    groups = groups_around(dataset)
+    for other in groups.others.values() if groups else ():
+        check_writable(other)
     owners = [("", dataset.attrs), *((str(name), v.attrs) for name, v in dataset.variables.items())]
     keys = [str(key) for _, attrs in owners for key in attrs]
     for name in (*map(str, dataset.variables), *map(str, dataset.sizes), *keys):
@@ -162,42 +202,29 @@ def _decode_cf(raw: xr.Dataset) -> xr.Dataset:
 
 
 def _with_texts(dataset: xr.Dataset) -> xr.Dataset:
-    """Return a decoded dataset with valid texts; checks its dates."""
+    """Return a decoded dataset with valid texts."""
     for name, variable in dataset.variables.items():
         if variable.dtype.kind in "OU" and all(isinstance(value, str) for value in variable.values.flat):
             texts = [_text(value, str(name)) for value in variable.values.flat]
             dataset[name] = variable.copy(data=np.array(texts, dtype=object).reshape(variable.shape))
-        elif name in dataset.sizes and variable.dtype.kind in "MO" and variable.size > 0:
-            _check_dates(variable.values, str(name))
     return dataset
 
 
 def _decode(raw: xr.Dataset, load: bool) -> xr.Dataset:
     """Decode `raw` by CF; with `load`, read all values."""
     try:
-        dataset = xr.decode_cf(raw, decode_timedelta=False)
+        dataset = xr.decode_cf(raw, decode_times=False)
         return dataset.load() if load else dataset
     except Exception as error:  # xarray's decoders raise anything on metadata that makes no sense
         name = _undecodable(raw)
-        units = "" if name is None else str(raw[name].attrs.get("units", ""))
-        if " since " in units:
-            raise CoordinateError("the times cannot be decoded", where=str(name), got=repr(units)) from error
         raise StructureError("the attributes cannot be decoded", where="" if name is None else str(name)) from error
-
-
-def _check_dates(dates: np.ndarray, where: str) -> None:
-    """Raise CoordinateError if a date is outside the supported range of years; xarray decodes such dates as objects."""
-    if dates.dtype.kind == "M":
-        check_times(dates, where)
-    else:
-        check_years(np.array([getattr(date, "year", FIRST_YEAR) for date in dates.flat]), where)
 
 
 def _undecodable(raw: xr.Dataset) -> Hashable | None:
     """Return the name of the first variable that cannot be decoded; None if each can be decoded by itself."""
     for name, variable in raw.variables.items():
         try:
-            xr.conventions.decode_cf_variable(name, variable, decode_timedelta=False).load()
+            xr.conventions.decode_cf_variable(name, variable, decode_times=False).load()
         except Exception:  # noqa: BLE001 (any error means that the variable cannot be decoded)
             return name
     return None

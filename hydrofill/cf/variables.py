@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from hydrofill.cf.axes import Axis, Dimension
+from hydrofill.cf.calendars import holds_times
 from hydrofill.cf.units import Conversion, conversion
 from hydrofill.cube import DIMS, Kind
 from hydrofill.layout import Layout, VariableSpec
@@ -68,6 +69,8 @@ def _classify(dataset: xr.Dataset, name: str, dimensions: Mapping[str, Dimension
         return Classification("companion", f"belongs to {main}")
     if "flag_values" in variable.attrs or "flag_masks" in variable.attrs:
         return Classification("flags", "has flag_values or flag_masks; flags are never filled")
+    if holds_times(variable):
+        return Classification("left out", "holds times")
     if not (np.issubdtype(variable.dtype, np.floating) or np.issubdtype(variable.dtype, np.integer)):
         return Classification("left out", f"is not numeric ({variable.dtype})")
     kind = kind_of(variable, name, dimensions)

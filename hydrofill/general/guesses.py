@@ -52,7 +52,7 @@ def measured_guesses(record: WaterCube, layout: Layout, names: Sequence[str]) ->
     values = {spec.name: np.ascontiguousarray(record.variables[spec.name].values) for spec in layout.variables}
     for name in names:
         spec = layout.spec(name)
-        guesses = guess_variable(values[name], spec, record.time)
+        guesses = guess_variable(values[name], spec, record.time, record.year_s)
         others = [OtherVariable(values[s.name], s) for s in layout.variables if s.name != name]
         extra = extra_guesses(values[name], spec, seconds, others, guesses)
         made[name] = Guesses(np.concatenate([guesses.values, extra], axis=-1), guesses.distances)

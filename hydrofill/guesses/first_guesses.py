@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hydrofill.cancellation import checkpoint
+from hydrofill.constants import YEAR_S
 from hydrofill.guesses.arrays import contiguous
 from hydrofill.guesses.eof import eof_fills
 from hydrofill.guesses.interpolation import (
@@ -95,18 +96,21 @@ def regions(distances: Floats) -> npt.NDArray[np.int64]:
     return np.where(empty, 2, inner.astype(np.int64))
 
 
-def guess_variable(seen: Floats, spec: VariableSpec, time: np.ndarray) -> Guesses:
+def guess_variable(seen: Floats, spec: VariableSpec, time: np.ndarray, year_s: float = YEAR_S) -> Guesses:
     """Return first guesses of every cell of a record of one variable.
 
     Args:
         seen: (T, H, W) or (T, N) in the variable's units, NaN where nothing is seen.
         spec: the variable.
         time: (T,) datetime64, increasing.
+        year_s: length of a year in the calendar of the record.
     """
-    return guess(seen, square_root=spec.transform == "sqrt", seconds=seconds_since_1970(time))
+    return guess(seen, square_root=spec.transform == "sqrt", seconds=seconds_since_1970(time), year_s=year_s)
 
 
-def guess(visible: Floats, *, square_root: bool = False, seconds: Seconds | None = None) -> Guesses:
+def guess(
+    visible: Floats, *, square_root: bool = False, seconds: Seconds | None = None, year_s: float = YEAR_S
+) -> Guesses:
     """Return first guesses of every cell of `visible`.
 
     Args:
@@ -114,19 +118,21 @@ def guess(visible: Floats, *, square_root: bool = False, seconds: Seconds | None
         square_root: whether similarity and patterns are found in the square roots of the values.
         seconds: (T,) the time of each step, increasing. None if the times are unknown: the steps then count as even,
             and there is no seasonal cycle.
+        year_s: length of a year in the calendar of the record.
     """
     visible = contiguous(visible)  # sums round differently in another order of memory
     if seconds is None:
-        return _guess_even(visible, square_root, None)
+        return _guess_even(visible, square_root, None, year_s)
     frames = even_steps(seconds)
     even = on_even_axis(visible, frames)
     if even is visible:
-        return _guess_even(visible, square_root, seconds)
-    return _guess_even(even, square_root, np.interp(np.arange(len(even)), frames, seconds)).part((frames,))
+        return _guess_even(visible, square_root, seconds, year_s)
+    placed = np.interp(np.arange(len(even)), frames, seconds)
+    return _guess_even(even, square_root, placed, year_s).part((frames,))
 
 
 @np.errstate(invalid="ignore", divide="ignore", over="ignore")  # by matrix products, as in eof_fill
-def _guess_even(visible: Floats, square_root: bool, seconds: Seconds | None) -> Guesses:
+def _guess_even(visible: Floats, square_root: bool, seconds: Seconds | None, year_s: float) -> Guesses:
     """Return first guesses of a record whose steps are even in time."""
     seen = ~np.isnan(visible)
     if not seen.any():
@@ -136,7 +142,7 @@ def _guess_even(visible: Floats, square_root: bool, seconds: Seconds | None) -> 
     made["before"], made["after"], *steps = neighbours_in_time(visible)
     made["in_time"] = between(made["before"], made["after"], *steps)
     mean = cell_means(visible)
-    cycle = None if seconds is None else seasonal(visible, mean, seconds)
+    cycle = None if seconds is None else seasonal(visible, mean, seconds, year_s)
     made["mean"] = np.broadcast_to(mean, visible.shape)
     made["seasonal"] = np.full(visible.shape, np.nan, np.float32) if cycle is None else cycle
     stds = (_grid if visible.ndim == 3 else _series)(visible, seen, made, square_root)

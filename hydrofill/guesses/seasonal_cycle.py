@@ -15,7 +15,7 @@ STEPS_PER_PERIOD = 4.0  # a period with fewer steps is not fitted
 PRIOR_STEPS = 40.0  # seen steps at which a cell's own cycle counts as much as the cycle of all cells
 
 
-def seasonal(values: Floats, mean: Floats, seconds: Seconds) -> Floats | None:
+def seasonal(values: Floats, mean: Floats, seconds: Seconds, year_s: float = YEAR_S) -> Floats | None:
     """Return the mean of each cell plus its yearly and daily cycle, (T, ...).
 
     Waves are fitted by least squares to the seen values of each cell, and drawn towards the waves of all cells. None
@@ -25,8 +25,9 @@ def seasonal(values: Floats, mean: Floats, seconds: Seconds) -> Floats | None:
         values: (T, H, W) or (T, N), NaN where nothing is seen.
         mean: (1, ...) mean of each cell.
         seconds: (T,) time of each step in seconds.
+        year_s: length of a year in the calendar of the record.
     """
-    waves = _waves(seconds)
+    waves = _waves(seconds, year_s)
     if waves.shape[1] == 0:
         return None
     anomaly = (values - mean).reshape(len(values), -1)
@@ -38,12 +39,12 @@ def seasonal(values: Floats, mean: Floats, seconds: Seconds) -> Floats | None:
     return (cycle.reshape(values.shape) + mean).astype(np.float32)
 
 
-def _waves(seconds: Seconds) -> npt.NDArray[np.float64]:
+def _waves(seconds: Seconds, year_s: float) -> npt.NDArray[np.float64]:
     """Return a constant and the waves of each period that fits into the record, (T, K); K is 0 if none fits."""
     time_s = seconds - seconds[:1]
     step_s = float(np.median(np.diff(time_s))) if len(time_s) > 1 else np.inf
     extent = float(time_s[-1]) + step_s
-    periods = [p for p in (YEAR_S, DAY_S) if extent >= 0.99 * p and p / step_s >= STEPS_PER_PERIOD]
+    periods = [p for p in (year_s, DAY_S) if extent >= 0.99 * p and p / step_s >= STEPS_PER_PERIOD]
     turns = [2 * np.pi * k * time_s / p for p in periods for k in range(1, HARMONICS + 1)]
     if not turns:
         return np.zeros((len(time_s), 0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -81,7 +81,7 @@ class LoadedCube(WaterCube):
     @classmethod
     def of(cls, cube: WaterCube) -> LoadedCube:
         """Return `cube` as a `Cube`; no values are copied."""
-        return cls(cube.time, cube.y, cube.x, cube.sites, cube.variables, cube.domain)
+        return cls(cube.time, cube.y, cube.x, cube.sites, cube.variables, cube.domain, cube.calendar)
 
     @property
     def step_s(self) -> float | None:
@@ -100,7 +100,7 @@ class LoadedCube(WaterCube):
             values[steps] = np.nan
             emptied[name] = values
         domain = {n: self.inside(n) for n in self.of_kind("grid")}
-        return LoadedCube(self.time, self.y, self.x, self.sites, self.with_values(emptied).variables, domain)
+        return replace(self, variables=self.with_values(emptied).variables, domain=domain)
 
     def excerpt(self, steps: np.ndarray, reach: int, max_values: int) -> tuple[WaterCube, np.ndarray]:
         """Return the whole cube and `steps`: nothing has to be loaded."""

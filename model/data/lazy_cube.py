@@ -141,7 +141,7 @@ class LazyCube:
             read.values[hidden] = np.nan
             variables[name] = read
         domain = {n: self.domain[n][y, x] for n in self.of_kind("grid")}
-        return WaterCube(part.time, part.y, part.x, part.sites, variables, domain)
+        return replace(part, variables=variables, domain=domain)
 
     def load(self) -> LoadedCube:
         """Read all of the cube into memory."""
@@ -194,15 +194,14 @@ def read_lazily(dataset: xr.Dataset, layout: Layout | None = None, scratch: Path
     dimensions = recognise(dataset)
     time_name, time_coordinate = find_time(dataset, dimensions.values())
     first = read_dataset(dataset.isel({time_name: slice(0, 1)}), layout, dimensions)  # checks all but the later values
-    frame = WaterCube(
-        time_values(dataset, time_coordinate),
-        first.cube.y,
-        first.cube.x,
-        first.cube.sites,
-        first.cube.of_kind("static_grid", "static_site"),
+    frame = replace(
+        first.cube,
+        time=time_values(dataset, time_coordinate).elapsed,
+        variables=first.cube.of_kind("static_grid", "static_site"),
+        domain={},
     )
     if layout is not None:
-        check_step(frame, layout.place)
+        check_step(frame, layout.place, time_coordinate)
     variables = _variables(dataset, first)
     cube = LazyCube(frame, variables, {}, {}, {}, np.zeros(len(frame.time), bool))
     scans = _scan(cube, scratch if cube.size > IN_MEMORY_VALUES else None)

@@ -10,7 +10,10 @@ import numpy as np
 import xarray as xr
 
 from hydrofill.cf.axes import Dimension, coordinate_units, one_of, recognise
-from hydrofill.errors import CoordinateError, StructureError, UnreadableError
+from hydrofill.cf.calendars import with_dates
+from hydrofill.cf.groups import choose_group
+from hydrofill.cf.netcdf import AS_STORED, decode_lazily, engine_of, open_groups
+from hydrofill.errors import ContractError, CoordinateError, StructureError, UnreadableError
 from model.data.site_tables import TABLES, read_tables
 
 DAY = np.timedelta64(1, "D")
@@ -46,7 +49,7 @@ def open_sources(paths: Sequence[Path]) -> xr.Dataset:
     files = [file for path in paths for file in _listed(path)]
     tables = [file for file in files if file.suffix in TABLES]
     grids_in = [file for file in files if file.suffix not in TABLES]
-    opened = [_open(file, by_chunks=len(grids_in) > 1) for file in grids_in]
+    opened = [_open(file, by_chunks=len(files) > 1) for file in grids_in]
     if not files:
         raise UnreadableError("no file is given", expected=".nc, .zarr, .csv or .parquet")
     if len(opened) == 1 and not tables:
@@ -78,16 +81,17 @@ def _listed(path: Path) -> list[Path]:
 def _open(path: Path, by_chunks: bool) -> xr.Dataset:
     """Open the file, not loaded; in dask's chunks if it will be joined to others, since chunks slow every window."""
     try:
-        return xr.open_dataset(path, engine=_engine(path), chunks={} if by_chunks else None, cache=False)
+        chunks: dict[str, int] | None = {} if by_chunks else None
+        if path.is_dir():
+            groups = dict(xr.open_groups(path, engine="zarr", chunks=chunks, cache=False, **AS_STORED))
+        else:
+            groups = open_groups(path, engine_of(path), chunks=chunks, cache=False)
+        dataset = decode_lazily(choose_group(groups))
+        return with_dates(dataset) if by_chunks else dataset
+    except ContractError as error:
+        raise error.at(error.where or path.name) from error
     except (OSError, ValueError, KeyError) as error:
         raise UnreadableError("cannot be read as NetCDF or Zarr", where=path.name) from error
-
-
-def _engine(path: Path) -> str:
-    if path.is_dir():
-        return "zarr"
-    with path.open("rb") as file:
-        return "scipy" if file.read(3) == b"CDF" else "h5netcdf"  # classic NetCDF, else NetCDF 4
 
 
 def _combined(parts: Sequence[_Part]) -> _Part:

@@ -74,7 +74,7 @@ def draw_record(
     if layout.guesses:
         for name, variable in dynamic.items():
             seen = np.where(hidden[name], np.float32(np.nan), variable.values)
-            guesses[name] = guess_variable(seen, layout.spec(name), record.time)
+            guesses[name] = guess_variable(seen, layout.spec(name), record.time, record.year_s)
     return TrainingRecord(record, hidden, guesses)
 
 

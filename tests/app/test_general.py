@@ -20,6 +20,7 @@ from app.main import create_app
 from app.settings import Settings
 from hydrofill.bundle import read_bundle
 from hydrofill.cf.dataset import read_dataset
+from hydrofill.cf.netcdf import netcdf_bytes
 from hydrofill.inference.graphs import Runtime
 from hydrofill.inference.model import load_model
 from hydrofill.inference.predictor import OnnxPredictor
@@ -285,3 +286,13 @@ def test_measured_costs_of_a_general_bundle_grow_with_the_record(
     names = ["chl a", "Pegel"]
     whole, part = (cost.predict_s(count_load(c, model.layout, names, None)) for c in (cube, short))
     assert 0 < part < whole
+
+
+async def test_a_variable_without_values_is_left_out_and_named_in_a_header(alone: httpx.AsyncClient) -> None:
+    data = chlorophyll()
+    empty = np.full(data["chl a"].shape, np.nan, np.float32)
+    reply = await post(alone, netcdf_bytes(data.assign({"see °C": (data["chl a"].dims, empty)})))
+    assert reply.status_code == 200
+    assert reply.headers["Hydrofill-Left-Out"] == "see%20%C2%B0C"
+    assert open_netcdf(reply.content).attrs["hydrofill_left_out"] == "all values are missing: see °C"
+    assert "Hydrofill-Left-Out" not in (await post(alone, netcdf_bytes(data))).headers

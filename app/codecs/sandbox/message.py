@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from msgspec import Struct
 
+from hydrofill.cf.groups import ENCODED_AS, Groups, groups_around
 from hydrofill.errors import ContractError, StructureError, UnreadableError
 
 PLAIN_KINDS = "biufMmSU"  # numpy dtype kinds whose bytes are their values
@@ -71,6 +72,15 @@ class PackedDataset(Struct, tag="dataset"):
     variables: list[PackedVariable]
     coords: list[str]
     attrs: dict[str, PackedValue]
+    around: PackedGroups | None = None
+
+
+class PackedGroups(Struct):
+    """The rest of the file of a dataset; see `hydrofill.cf.groups`."""
+
+    path: str
+    others: dict[str, PackedDataset]
+    inherited: list[str]
 
 
 class PackedError(Struct, tag="error"):
@@ -89,9 +99,17 @@ def pack(dataset: xr.Dataset) -> bytes:
     Raises:
         StructureError: the values of a variable are neither numbers, texts nor dates; names the variable.
     """
+    return msgspec.msgpack.encode(_pack_dataset(dataset))
+
+
+def _pack_dataset(dataset: xr.Dataset) -> PackedDataset:
     variables = [_pack_variable(str(name), variable) for name, variable in dataset.variables.items()]
     attrs = {str(key): _pack_value(value) for key, value in dataset.attrs.items()}
-    return msgspec.msgpack.encode(PackedDataset(variables, [str(name) for name in dataset.coords], attrs))
+    around, packed = groups_around(dataset), None
+    if around is not None:
+        others = {path: _pack_dataset(other) for path, other in around.others.items()}
+        packed = PackedGroups(around.path, others, list(around.inherited))
+    return PackedDataset(variables, [str(name) for name in dataset.coords], attrs, packed)
 
 
 def pack_error(error: ContractError) -> bytes:
@@ -165,7 +183,11 @@ def _unpack_dataset(found: PackedDataset) -> xr.Dataset:
         variables[packed.name] = xr.Variable(packed.dims, _unpack_values(packed.values), attrs, encoding)
     coords = {name: variables.pop(name) for name in found.coords}
     attrs = {key: _unpack_value(value) for key, value in found.attrs.items()}
-    return xr.Dataset(variables, coords, attrs)
+    dataset = xr.Dataset(variables, coords, attrs)
+    if found.around is not None:
+        others = {path: _unpack_dataset(other) for path, other in found.around.others.items()}
+        dataset.encoding[ENCODED_AS] = Groups(found.around.path, others, tuple(found.around.inherited))
+    return dataset
 
 
 def _unpack_values(values: PackedArray | PackedTexts | PackedDates) -> np.ndarray:

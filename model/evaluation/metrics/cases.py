@@ -11,6 +11,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from hydrofill.cf.axes import time_values
+from hydrofill.cf.calendars import holds_times
 from hydrofill.errors import StructureError, UnknownVariableError
 from model.baselines.fill import Baseline, is_rain_like
 from model.baselines.library import ANYWHERE, CHEAP
@@ -83,8 +84,7 @@ def score_case(case: xr.Dataset, filled: xr.Dataset, baselines: Mapping[str, Bas
 def times_of(case: xr.Dataset, name: str) -> npt.NDArray[Any]:
     """Return when each step of a variable is, (T,): values that can be subtracted, whatever the calendar."""
     axis = str(case[name].dims[0])
-    times: npt.NDArray[Any] = case[axis].values
-    return time_values(case, axis) if times.dtype == object else times
+    return time_values(case, axis).elapsed if holds_times(case.variables[axis]) else case[axis].values
 
 
 def count_changed(truth: Floats, filled: Floats, observed: npt.NDArray[np.bool_]) -> int:

@@ -280,16 +280,8 @@ def text_domain(ds: xr.Dataset) -> xr.Dataset:
     return ds.assign(pet_domain=(("y", "x"), np.full((7, 5), "in")))
 
 
-def before_nanoseconds(ds: xr.Dataset) -> xr.Dataset:
-    return ds.assign_coords(time=np.datetime64("1500-01-01", "s") + np.arange(20) * np.timedelta64(1, "D"))
-
-
-def dates_before_nanoseconds(ds: xr.Dataset) -> xr.Dataset:
-    return ds.assign_coords(time=xr.date_range("1500-01-01", periods=20, freq="D", calendar="noleap", use_cftime=True))
-
-
-def days_of_360_day_years(ds: xr.Dataset) -> xr.Dataset:
-    return ds.assign_coords(time=xr.date_range("2001-02-20", periods=20, freq="D", calendar="360_day", use_cftime=True))
+def too_many_years(ds: xr.Dataset) -> xr.Dataset:
+    return ds.assign_coords(time=np.datetime64("999000-01-01", "s") + np.arange(20) * np.timedelta64(1, "D"))
 
 
 def deep_pet(ds: xr.Dataset) -> xr.Dataset:
@@ -303,7 +295,7 @@ def deep_pet(ds: xr.Dataset) -> xr.Dataset:
         (numbered_time, CoordinateError, "time: is not a CF time axis"),
         (repeated_time, CoordinateError, "time: must increase"),
         (hourly_time, CoordinateError, r"time: the time step differs from the model's \(got 3600 s; expected 86400 s"),
-        (nan_coordinate, CoordinateError, "y: must be one-dimensional and finite"),
+        (nan_coordinate, CoordinateError, "y: the coordinate is not finite"),
         (degrees, UnitsError, "y: the units of the grid's coordinates differ from the model's"),
         (sites_nowhere, CoordinateError, "site: the sites have no y coordinate"),
         (no_frames, StructureError, "precipitation: has a dimension of length 0"),
@@ -313,9 +305,7 @@ def deep_pet(ds: xr.Dataset) -> xr.Dataset:
         (pet_without_units, UnitsError, "pet: has no units"),
         (nothing_known, UnknownVariableError, "no variable that can be used .*precipitation"),
         (text_domain, StructureError, "pet_domain: must be numeric with the dimensions of the grid"),
-        (before_nanoseconds, CoordinateError, "time/0: is outside the supported range of years .*years 1678 to 2261"),
-        (dates_before_nanoseconds, CoordinateError, "time/0: is outside the supported range of years .*year 1500"),
-        (days_of_360_day_years, CoordinateError, "time: has dates that do not exist in the standard calendar"),
+        (too_many_years, CoordinateError, "time/0: is outside the supported range of years .*years -100000 to 100000"),
         (deep_pet, StructureError, "pet: has the wrong dimensions"),
     ],
 )

@@ -271,7 +271,7 @@ def test_path_that_does_not_exist_is_named(tmp_path: Path) -> None:
 
 def test_file_that_is_not_data_is_named(tmp_path: Path) -> None:
     (tmp_path / "text.nc").write_text("not a NetCDF file")
-    with pytest.raises(UnreadableError, match=r"text\.nc: cannot be read as NetCDF or Zarr"):
+    with pytest.raises(UnreadableError, match=r"text\.nc: the content is not NetCDF"):
         open_sources([tmp_path / "text.nc"])
 
 
