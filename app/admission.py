@@ -24,8 +24,20 @@ class Admission:
         self._engine = engine
         self._metrics = metrics
         self.active_requests = 0
+        self._freed = asyncio.Event()
         self.draining = False
         self.drain_expired = asyncio.Event()  # set when the drain time is over: active requests are then cancelled
+
+    @property
+    def full(self) -> bool:
+        """Whether every slot is taken, and the server takes requests."""
+        return not self.draining and self.active_requests >= self._settings.max_requests
+
+    async def wait_for_slot(self) -> None:
+        """Return once a slot is free."""
+        while self.full:
+            self._freed.clear()
+            await self._freed.wait()
 
     @contextmanager
     def hold_slot(self) -> Iterator[None]:
@@ -37,7 +49,7 @@ class Admission:
         if self.draining:
             self._metrics.count_rejection("draining")
             raise BusyError("the server is shutting down", retry_after_s=RESTART_RETRY_S)
-        if self.active_requests >= self._settings.max_requests:
+        if self.full:
             self._metrics.count_rejection("requests")
             backlog_s = self._engine.wait_s(float("inf"))
             raise BusyError("too many requests at a time", retry_after_s=backlog_s / max(self.active_requests, 1))
@@ -46,6 +58,7 @@ class Admission:
             yield
         finally:
             self.active_requests -= 1
+            self._freed.set()
 
     def admit(self, load: Load, predicted_s: float) -> None:
         """Raise an error if a request with this load may not be queued now.

@@ -76,6 +76,24 @@ class QuotaError(RetryLaterError):
     title = "The quota of the API key is used up"
 
 
+class CrowdedError(RetryLaterError):
+    """The client has too many connections."""
+
+    title = "Too many connections"
+
+
+class HostError(ContractError):
+    """The request is for a host that this server is not."""
+
+    title = "The host is not served here"
+
+
+class OriginError(ContractError):
+    """The request comes from a page of another site."""
+
+    title = "The page is of another site"
+
+
 class KeyMissingError(ContractError):
     """The request has no API key, but the server needs one."""
 
@@ -124,11 +142,13 @@ PROBLEMS: Mapping[type[ContractError], Problem] = {
     UnreadableError: Problem(400, "unreadable"),
     KeyMissingError: Problem(401, "key-missing"),
     KeyRefusedError: Problem(403, "key-refused"),
+    OriginError: Problem(403, "origin"),
     UnknownBundleError: Problem(404, "unknown-bundle"),
     NotAcceptableError: Problem(406, "not-acceptable"),
     BodyTimeoutError: Problem(408, "body-timeout"),
     TooLargeError: Problem(413, "too-large"),
     UnsupportedMediaTypeError: Problem(415, "unsupported-media-type"),
+    HostError: Problem(421, "host"),
     StructureError: Problem(422, "structure"),
     CoordinateError: Problem(422, "coordinate"),
     UnitsError: Problem(422, "units"),
@@ -137,6 +157,7 @@ PROBLEMS: Mapping[type[ContractError], Problem] = {
     NothingObservedError: Problem(422, "nothing-observed"),
     AmbiguousBundleError: Problem(422, "ambiguous-bundle"),
     ParameterError: Problem(422, "parameter"),
+    CrowdedError: Problem(429, "connections"),
     QuotaError: Problem(429, "quota"),
     ClientGoneError: Problem(499, "client-gone"),
     NotReadyError: Problem(503, "not-ready"),

@@ -19,6 +19,8 @@ from app.codecs.sandbox.parser import Parser, ParserLimits
 from app.engine.queue import Policy
 from app.engine.worker import Engine
 from app.http import problems
+from app.http.bodies import Uploads
+from app.http.hosts import HostMiddleware, rules_of
 from app.http.middleware import RequestMiddleware
 from app.http.openapi import DocumentedAPI
 from app.keys import read_keys
@@ -111,7 +113,9 @@ def create_app(settings: Settings | None = None, loaded: Registry | None = None)
     )
     app.state.keys = read_keys(chosen.keys_file) if chosen.keys_file is not None else None
     app.state.tracing = open_tracing(chosen)
-    app.add_middleware(RequestMiddleware)
+    app.state.uploads = Uploads(chosen.max_uploads_per_address)
+    app.add_middleware(HostMiddleware, rules=rules_of(chosen))
+    app.add_middleware(RequestMiddleware)  # the outermost: it logs what the other refuses
     problems.install(app)
     for module in (reconstruct, bundle_routes, health, info, metrics_route, page):
         app.include_router(module.router)

@@ -13,7 +13,11 @@ from typing import cast
 import uvicorn
 from fastapi import FastAPI
 
-from app.http.timeouts import TimedProtocol
+from app.errors import BusyError
+from app.http.connections import RETRY_S, Connections
+from app.http.listener import ACCEPTS_PER_TURN, Listener, listen_on
+from app.http.problems import problem_of, stand_alone
+from app.http.protocol import ClientProtocol, Timeouts
 from app.service import Service
 from app.settings import Settings
 
@@ -26,29 +30,64 @@ ENGINE_DIED, REQUESTS_LOST = 70, 75  # sysexits: internal software error; tempor
 
 def serve_app(app: FastAPI, settings: Settings) -> int:
     """Serve until a signal comes or the engine dies; return the process's exit code."""
+    try:
+        listeners = listen_on(settings.host, settings.port)
+    except OSError as error:
+        logger.error("cannot listen on %s port %s: %s", settings.host, settings.port, error)
+        return 1
+    server = make_server(app, settings)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, server.handle_reload)
+    for listener in listeners:
+        logger.info("the server will listen on %s port %s", *listener.getsockname()[:2])
+    server.run(list(listeners))
+    return server.exit_code if server.started else 1
+
+
+def make_server(app: FastAPI, settings: Settings) -> DrainingServer:
+    """Return the server of an application, with the limits of the settings."""
+    Listener.refusal = refusal_bytes()
     protocol = partial(
-        TimedProtocol,
-        head_s=settings.head_timeout_s,
-        rest_s=settings.body_timeout_s,
-        unread_s=settings.reply_timeout_s,
+        ClientProtocol,
+        connections=Connections(
+            settings.max_connections, settings.max_connections_per_address, partial(count_rejection, app)
+        ),
+        timeouts=Timeouts(settings.head_timeout_s, settings.body_timeout_s, settings.reply_timeout_s),
     )
     config = uvicorn.Config(
         app,
-        host=settings.host,
-        port=settings.port,
+        loop="asyncio",  # others accept connections themselves, without app.http.listener
         http=cast(type[asyncio.Protocol], protocol),
         ws="none",
         log_config=None,  # app.telemetry.logs sets the handlers
         access_log=False,  # app.http.middleware logs each request, with its id
         server_header=False,
+        proxy_headers=False,  # no address is taken from what a client says
+        backlog=ACCEPTS_PER_TURN,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=FLUSH_S,
     )
-    server = DrainingServer(config, app, settings.drain_s)
-    if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, server.handle_reload)
-    server.run()
-    return server.exit_code if server.started else 1
+    return DrainingServer(config, app, settings.drain_s)
+
+
+def refusal_bytes() -> bytes:
+    """Return the reply, head and body, to a connection for which the process has no file left."""
+    response = stand_alone(lambda: problem_of(BusyError("too many connections", retry_after_s=RETRY_S)))
+    lines = [
+        b"HTTP/1.1 503 Service Unavailable",
+        *map(b": ".join, response.raw_headers),
+        b"connection: close",
+        b"",
+        b"",
+    ]
+    return b"\r\n".join(lines) + bytes(response.body)
+
+
+def count_rejection(app: FastAPI, reason: str) -> None:
+    """Count a connection that is refused."""
+    service: Service | None = getattr(app.state, "service", None)
+    if service is not None:
+        service.metrics.count_rejection(reason)
 
 
 class DrainingServer(uvicorn.Server):

@@ -36,6 +36,22 @@ class Settings(BaseSettings):
     max_requests: int = Field(
         default=32, ge=1, description="Largest number of requests with a body at a time; others get 503."
     )
+    max_connections: int = Field(
+        default=1000,
+        ge=1,
+        description="Largest number of connections. The one that has waited longest for a request gives way to a new "
+        "one; if all have requests, the new one gets 503.",
+    )
+    max_connections_per_address: int = Field(
+        default=500,
+        ge=1,
+        description="Largest number of connections from one address, which give way in the same way; then 429.",
+    )
+    max_uploads_per_address: int = Field(
+        default=16,
+        ge=1,
+        description="Largest number of bodies from one address that are not yet whole. Slow ones give way; then 503.",
+    )
     max_cost_s: float = Field(
         default=240.0, gt=0, description="Longest predicted engine time of one request, in seconds; then 413."
     )
@@ -72,6 +88,11 @@ class Settings(BaseSettings):
     )
     open_to_network: bool = Field(
         default=False, description="Whether a server without keys may listen on addresses that other machines reach."
+    )
+    allowed_hosts: str | None = Field(
+        default=None,
+        description="Names of this server, separated by commas, for which it answers besides loopback names; * for "
+        "any. Default: loopback names only, if it needs no keys and listens on a loopback address; else any.",
     )
     provider: Literal["cpu", "cuda"] = Field(default="cpu", description="Execution provider of the graphs.")
     threads: int | None = Field(

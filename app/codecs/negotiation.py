@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from urllib.request import parse_http_list
 
 from app.codecs import json, netcdf, npz
 from app.codecs.base import Codec
 from app.errors import NotAcceptableError, UnsupportedMediaTypeError
 
 CODECS: Mapping[str, Codec] = {codec.media_type: codec for codec in (json.CODEC, netcdf.CODEC, npz.CODEC)}
+
+QUALITY = re.compile(r";\s*q\s*=\s*([^\s;]*)", re.IGNORECASE)
+DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{0,9})?|\.[0-9]{1,9}")
 
 
 def reading_codec(headers: Mapping[str, str]) -> Codec:
@@ -17,8 +22,8 @@ def reading_codec(headers: Mapping[str, str]) -> Codec:
     Raises:
         UnsupportedMediaTypeError: the body is compressed, or its media type is not supported.
     """
-    content_encoding = headers.get("content-encoding")
-    if content_encoding not in (None, "", "identity"):
+    content_encoding = headers.get("content-encoding", "")
+    if content_encoding.strip().lower() not in ("", "identity"):
         raise UnsupportedMediaTypeError(
             "a compressed body is not supported", where="header/Content-Encoding", got=content_encoding
         )
@@ -42,7 +47,8 @@ def writing_codec(headers: Mapping[str, str], reading: Codec) -> Codec:
     accept = headers.get("accept")
     if not accept:
         return reading
-    weights = {name: _weight(accept, name) for name in CODECS}
+    ranges = _ranges(accept)
+    weights = {name: _weight(ranges, name) for name in CODECS}
     best = max(weights.values())
     if best <= 0:
         raise NotAcceptableError(
@@ -52,22 +58,20 @@ def writing_codec(headers: Mapping[str, str], reading: Codec) -> Codec:
     return reading if reading.media_type in preferred else CODECS[preferred[0]]
 
 
-def _weight(accept: str, media_type: str) -> float:
-    """Return the quality of a media type, 0 to 1: the most specific range that matches decides (RFC 9110, 12.5.1)."""
-    ranges = {"*/*": 0, f"{media_type.split('/')[0]}/*": 1, media_type: 2}
-    best, weight = -1, 0.0
-    for part in accept.split(","):
-        name, *parameters = (text.strip().lower() for text in part.split(";"))
-        if ranges.get(name, -1) > best:
-            best, weight = ranges[name], _quality(parameters)
-    return weight
+def _ranges(accept: str) -> dict[str, float]:
+    """Return the quality of each media range, 0 to 1; ranges whose quality is not a number are left out."""
+    ranges: dict[str, float] = {}
+    for part in parse_http_list(accept):
+        name, _, parameters = part.partition(";")
+        quality = QUALITY.search(";" + parameters)
+        if quality is None:
+            ranges[name.strip().lower()] = 1.0
+        elif DECIMAL.fullmatch(quality[1]):
+            ranges[name.strip().lower()] = min(float(quality[1]), 1.0)
+    return ranges
 
 
-def _quality(parameters: list[str]) -> float:
-    for parameter in parameters:
-        if parameter.startswith("q="):
-            try:
-                return min(max(float(parameter[2:]), 0.0), 1.0)
-            except ValueError:
-                return 0.0
-    return 1.0
+def _weight(ranges: Mapping[str, float], media_type: str) -> float:
+    """Return the quality of a media type: that of the most specific range that matches (RFC 9110, 12.5.1)."""
+    matching = (media_type, f"{media_type.split('/')[0]}/*", "*/*")
+    return next((ranges[name] for name in matching if name in ranges), 0.0)

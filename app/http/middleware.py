@@ -1,19 +1,21 @@
-"""Middleware around every request: request id, log line, security headers, and the reply to an unexpected error."""
+"""Middleware around every request: request id, log line, security headers, HEAD, and replies to unexpected errors."""
 
 from __future__ import annotations
 
 import logging
 import time
-from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.problems import internal_problem
 from app.http.security_headers import secure
+from app.telemetry.redaction import note_secrets, redact
 from app.telemetry.request_id import HEADER, set_request_id
 
 logger = logging.getLogger(__name__)
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 
 
 class RequestMiddleware:
@@ -28,13 +30,17 @@ class RequestMiddleware:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        with scope["app"].state.tracing.request(scope["method"], headers) as span:
-            request_id = set_request_id(headers.get(HEADER))
-            span.set(http__request__method=scope["method"], hydrofill__request_id=request_id)
-            status = await self._answer(scope, receive, send, request_id)
-            span.set(http__route=_route(scope), http__response__status_code=status)
+        note_secrets(headers, scope["query_string"])
+        method = scope["method"] if scope["method"] in METHODS else "other"  # a client may invent methods
+        with scope["app"].state.tracing.request(method, headers) as span:
+            request_id = set_request_id(redact(headers.get(HEADER, "")))  # a key is no valid id any more
+            span.set(http__request__method=method, hydrofill__request_id=request_id)
+            # HEAD is GET without a body (RFC 9110, 9.3.2): the server drops the body by the scope that it keeps.
+            inner = {**scope, "method": "GET"} if method == "HEAD" else scope
+            status = await self._answer(inner, receive, send, request_id, method)
+            span.set(http__route=_route(inner), http__response__status_code=status)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> int:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, request_id: str, method: str) -> int:
         """Send the response and return its status."""
         started, status = time.perf_counter(), 0
 
@@ -51,12 +57,12 @@ class RequestMiddleware:
             await self.app(scope, receive, named_send)
         except Exception:
             logger.exception("request failed")
-            if status:  # the response has begun: only a broken connection can tell the client
-                raise
-            await internal_problem()(scope, receive, named_send)
+            if not status:  # else the response has begun: it stays incomplete, so that the client notices
+                await internal_problem()(scope, receive, named_send)
         finally:
             elapsed_s = time.perf_counter() - started
-            logger.info("%s %s %s %.1f ms", scope["method"], quote(scope["path"]), status, 1000 * elapsed_s)
+            # The route, not the path: a path may hold anything, such as a key.
+            logger.info("%s %s %s %.1f ms", method, _route(scope), status, 1000 * elapsed_s)
             _count(scope, status, elapsed_s)
         return status
 

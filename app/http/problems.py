@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 
 from fastapi import FastAPI
@@ -13,8 +13,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from app.errors import PROBLEMS, KeyMissingError, ParameterError, RetryLaterError
-from app.telemetry.request_id import current_request_id
+from app.errors import PROBLEMS, BusyError, KeyMissingError, ParameterError, RetryLaterError
+from app.http.security_headers import secure
+from app.telemetry.redaction import printable, redact
+from app.telemetry.request_id import HEADER, current_request_id, set_request_id
 from hydrofill.errors import ContractError
 
 logger = logging.getLogger(__name__)
@@ -23,6 +25,12 @@ PROBLEM_MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:hydrofill:problem:"  # a stable name; it is not an address to visit
 INTERNAL_SLUG = "internal"
 MAX_RETRY_AFTER_S = 3600
+EXHAUSTED_RETRY_S = 5.0  # of a server that the system gives no file or no memory
+MAX_ERRORS, MAX_TEXT = 20, 2000  # of one document: it may quote what the client has sent
+DETAILS = {
+    404: "There is nothing at this path.",
+    405: "The method is not allowed at this path; Allow has those that are.",
+}
 
 
 def install(app: FastAPI) -> None:
@@ -30,6 +38,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ContractError, _contract)
     app.add_exception_handler(RequestValidationError, _parameters)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(OSError, _exhausted)
+    app.add_exception_handler(MemoryError, _exhausted)
 
 
 def internal_problem() -> JSONResponse:
@@ -52,15 +62,15 @@ def problem(
         "type": TYPE_PREFIX + slug,
         "title": title,
         "status": status,
-        "detail": detail,
+        "detail": _text(detail),
         "request_id": current_request_id(),
-        "errors": list(errors),
+        "errors": [{name: _text(text) for name, text in error.items()} for error in errors[:MAX_ERRORS]],
     }
     return JSONResponse(document, status, headers=headers, media_type=PROBLEM_MEDIA_TYPE)
 
 
-async def _contract(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, ContractError)
+def problem_of(error: ContractError) -> JSONResponse:
+    """Return the response to an error."""
     kind = next((PROBLEMS[c] for c in type(error).__mro__ if c in PROBLEMS), None)
     if kind is None:  # caused by a bundle, not by the client
         logger.error("unexpected %s: %s", type(error).__name__, error)
@@ -68,6 +78,32 @@ async def _contract(_: Request, error: Exception) -> JSONResponse:
     detail = str(error)
     errors = [{"pointer": error.pointer, "detail": detail}] if error.where else []
     return problem(kind.status, kind.slug, error.title, detail, errors, _headers(error))
+
+
+def status_problem(status: int, detail: str = "", headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """Return a response with a problem that HTTP itself has a name for."""
+    phrase = HTTPStatus(status).phrase
+    return problem(status, phrase.lower().replace(" ", "-"), phrase, detail or phrase, headers=headers)
+
+
+def stand_alone(make: Callable[[], JSONResponse]) -> JSONResponse:
+    """Return the response that `make` returns, for a request that never reaches the application."""
+    request_id = set_request_id(None)
+    response = make()
+    response.headers[HEADER] = request_id
+    secure(response.headers)
+    return response
+
+
+async def _contract(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ContractError)
+    return problem_of(error)
+
+
+async def _exhausted(_: Request, error: Exception) -> JSONResponse:
+    """Answer an error of the system, such as too many open files or a full disk."""
+    logger.error("the system refused what a request needs", exc_info=error)
+    return problem_of(BusyError("the server is short of files, memory or space", retry_after_s=EXHAUSTED_RETRY_S))
 
 
 def _headers(error: ContractError) -> dict[str, str]:
@@ -87,12 +123,14 @@ async def _parameters(_: Request, error: Exception) -> JSONResponse:
     return problem(kind.status, kind.slug, ParameterError.title, detail, errors)
 
 
-async def _http(request: Request, error: Exception) -> JSONResponse:
+async def _http(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    phrase = HTTPStatus(error.status_code).phrase
-    detail = {
-        404: f"There is nothing at {request.url.path}.",
-        405: f"{request.method} is not allowed at {request.url.path}.",
-    }.get(error.status_code, phrase)
-    slug = phrase.lower().replace(" ", "-")
-    return problem(error.status_code, slug, phrase, detail, headers=error.headers)
+    headers = dict(error.headers or {})
+    if "GET" in (allowed := headers.get("Allow", "")):
+        headers["Allow"] = ", ".join(sorted({*allowed.split(", "), "HEAD"}))  # see app.http.middleware
+    return status_problem(error.status_code, DETAILS.get(error.status_code, ""), headers)
+
+
+def _text(text: str) -> str:
+    """Return a text without credentials, of limited length."""
+    return printable(redact(text), MAX_TEXT)

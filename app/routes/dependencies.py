@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Annotated, cast
 
 from fastapi import Depends
@@ -11,6 +13,8 @@ from starlette.requests import Request
 from app.errors import KeyMissingError, KeyRefusedError, NotReadyError, QuotaError
 from app.keys import Keys
 from app.service import Service
+
+FREED_WITHIN_S = 2.0  # of a slot, after a slow body has given way
 
 
 def current_service(request: Request) -> Service:
@@ -45,13 +49,17 @@ def current_client(request: Request) -> str:
         raise
 
 
-async def hold_slot(service: Annotated[Service, Depends(current_service)]) -> AsyncIterator[None]:
-    """Hold one of the slots for requests with a body until the response is sent.
+async def hold_slot(request: Request, service: Annotated[Service, Depends(current_service)]) -> AsyncIterator[None]:
+    """Hold one of the slots for requests with a body until the response is sent; slow bodies give way.
 
     Raises:
         BusyError: every slot is taken, or the server is draining.
     """
-    with service.admission.hold_slot():
+    admission = service.admission
+    if admission.full and await request.app.state.uploads.make_room():
+        with suppress(TimeoutError):
+            await asyncio.wait_for(admission.wait_for_slot(), FREED_WITHIN_S)
+    with admission.hold_slot():
         yield
 
 

@@ -9,7 +9,6 @@ from starlette.requests import Request
 
 from app.codecs.base import Codec
 from app.codecs.negotiation import reading_codec, writing_codec
-from app.http.bodies import read_body
 from app.http.deadline import run_until_deadline
 from app.service import EncodedReply, Service
 from hydrofill.cancellation import Cancellation
@@ -34,7 +33,7 @@ async def run_on_body(
     if bundle:
         service.registry.get(bundle)
     settings = service.settings
-    body = await read_body(request, settings.max_body_bytes, settings.body_timeout_s)
+    body = await request.app.state.uploads.read(request, settings.max_body_bytes, settings.body_timeout_s)
     return await run_until_deadline(
         request,
         lambda cancellation: work(body, cancellation),

@@ -52,7 +52,7 @@ async def test_replies_to_simultaneous_requests_are_byte_identical_to_each_one_a
     model = models["lez-daily"] if "lez-daily" in models else next(iter(models.values()))
     bodies = small_bodies(model)
     transport = httpx.ASGITransport(app=app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test", timeout=60) as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=60) as client:
         alone = [await post(client, body, NPZ) for body in bodies]
         assert {reply.status_code for reply in alone} == {200}
         release = threading.Event()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import httpx
 import pytest
 
 from app.local_server import ROOT, free_port, running
+from tests.support.raw import connected
 from tests.support.servers import serving
 from tests.support.tiny import JSON, NETCDF, NPZ, body_of, sample
 from tests.support.waiting import wait_for
@@ -26,12 +26,6 @@ NO_LIMITS = {"max_cost_s": 1e6, "max_queue_s": 1e6}  # a busy machine must not m
 def fill(address: str, body: bytes, form: str = NPZ) -> int:
     reply = httpx.post(f"{address}/reconstruct", content=body, headers={"Content-Type": form}, timeout=300.0)
     return reply.status_code
-
-
-def connected(address: str) -> socket.socket:
-    """A bare connection, for clients that misbehave."""
-    host, port = address.removeprefix("http://").split(":")
-    return socket.create_connection((host, int(port)), timeout=60)
 
 
 def gauge(address: str, name: str) -> float:
@@ -137,7 +131,7 @@ def test_server_open_to_the_network_without_keys_is_refused(bundles: Path, tmp_p
 @pytest.mark.slow
 def test_body_that_trickles_in_is_answered_408_and_delays_nobody(bundles: Path, tmp_path: Path) -> None:
     with serving(bundles, tmp_path, body_timeout_s=1) as served, connected(served.address) as slow:
-        head = ("POST /reconstruct HTTP/1.1", "Host: x", f"Content-Type: {JSON}", "Content-Length: 99", "", "{")
+        head = ("POST /reconstruct HTTP/1.1", "Host: localhost", f"Content-Type: {JSON}", "Content-Length: 99", "", "{")
         slow.sendall("\r\n".join(head).encode())
         assert fill(served.address, body_of(sample(), JSON), JSON) == 200
         slow.settimeout(0.2)
@@ -165,8 +159,13 @@ def test_header_that_trickles_in_closes_its_connection(bundles: Path, tmp_path: 
 def test_response_that_is_not_read_holds_its_slot_until_the_timeout(bundles: Path, tmp_path: Path) -> None:
     small, large = body_of(sample(), NPZ), body_of(sample(20_000, 8, 8).fillna(1.0), NPZ)
     with serving(bundles, tmp_path, max_requests=1, reply_timeout_s=3) as served, connected(served.address) as lazy:
-        head = f"POST /reconstruct HTTP/1.1\r\nHost: x\r\nContent-Type: {NPZ}\r\nContent-Length: {len(large)}\r\n\r\n"
-        lazy.sendall(head.encode() + large)
+        head = (
+            "POST /reconstruct HTTP/1.1",
+            "Host: localhost",
+            f"Content-Type: {NPZ}",
+            f"Content-Length: {len(large)}",
+        )
+        lazy.sendall("\r\n".join((*head, "", "")).encode() + large)
         assert lazy.recv(20).startswith(b"HTTP/1.1 200")
         assert fill(served.address, small) == 503
         time.sleep(3.5)

@@ -102,15 +102,16 @@ async def test_other_media_type_of_a_reply_is_not_acceptable(client: httpx.Async
 
 @pytest.mark.parametrize("path", ["/nothing", "/reconstruct/x", "/bundles/a/b"])
 async def test_unknown_path_is_not_found(client: httpx.AsyncClient, path: str) -> None:
-    check_problem(await client.get(path), 404, "not-found", path)
+    document = check_problem(await client.get(path), 404, "not-found")
+    assert path not in document["detail"]  # it may hold a key
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH"])
 @pytest.mark.parametrize("path", ["/reconstruct", "/bundles", "/bundles/tiny", "/healthz", "/readyz", "/info"])
 async def test_other_methods_are_not_allowed(client: httpx.AsyncClient, path: str, method: str) -> None:
     reply = await client.request(method, path)
-    check_problem(reply, 405, "method-not-allowed", method, path)
-    assert reply.headers["allow"] == ("POST" if path == "/reconstruct" else "GET")
+    check_problem(reply, 405, "method-not-allowed", "Allow")
+    assert reply.headers["allow"] == ("POST" if path == "/reconstruct" else "GET, HEAD")
 
 
 async def chunks(body: bytes) -> AsyncIterator[bytes]:
@@ -168,7 +169,7 @@ async def test_unexpected_error_is_answered_without_its_text(
 
 async def test_before_it_has_started_the_server_is_not_ready(bundles: Path) -> None:
     app = create_app(Settings(bundles=bundles))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as early:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as early:
         for path in ("/readyz", "/bundles", "/bundles/tiny", "/info"):
             check_problem(await early.get(path), 503, "not-ready")
         check_problem(await post(early, b"{}", JSON), 503, "not-ready")
