@@ -33,6 +33,16 @@ class Provider(StrEnum):
     cuda = "cuda"
 
 
+Missing = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--missing",
+        metavar="VALUE",
+        help="A value that stands for missing values, such as -9999; NAME=-9999 for one variable; NAME=none if all its "
+        "values are real. May be repeated.",
+    ),
+]
+
 cli = typer.Typer(
     help="Fill the gaps of gridded and gauged water data, with an uncertainty for every filled value.",
     no_args_is_help=True,
@@ -58,6 +68,7 @@ def fill(
     variables: Annotated[
         str | None, typer.Option(metavar="A,B", help="Variables to fill. [default: all that the bundle knows]")
     ] = None,
+    missing: Missing = None,
     memory: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Memory of all processes, such as 2GiB. [default: no limit]")
     ] = None,
@@ -107,7 +118,9 @@ def fill(
     try:
         known = read_bundle(find_bundle(bundle))
         with _archive_progress(Path(source).name) as show:
-            summaries = fill_archive(source, target, known, FillOptions(names, max_gap), how, show)
+            summaries = fill_archive(
+                source, target, known, FillOptions(names, max_gap, missing=tuple(missing or ())), how, show
+            )
     except (ContractError, FileRefusedError, ProviderError, WorkersLostError) as error:
         refuse(error)
     except OSError as error:
@@ -128,6 +141,7 @@ def inspect(
         str | None,
         typer.Option(metavar="BUNDLE", help="Folder or name of the bundle that would fill. [default: general]"),
     ] = None,
+    missing: Missing = None,
 ) -> None:
     """Print what `fill` would read in a file or an archive, and why, without filling anything."""
     from hydrofill.archives.inputs import find_input
@@ -143,7 +157,7 @@ def inspect(
 
     try:
         with open_input(given) as dataset:
-            found = inspect_dataset(dataset, bundle=bundle)
+            found = inspect_dataset(dataset, bundle=bundle, missing=missing or ())
     except (ContractError, FileRefusedError, OSError) as error:
         refuse(error)
     _print_inspection(source, found.bundle, found.axes, found.variables)

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from hydrofill.cf.axes import Dimension, recognise
+from hydrofill.cf.missing import as_data
 from hydrofill.cf.variables import Classification, classify, match_variables, ordered_dims, unit_conversion
 from hydrofill.cube import DIMS
 from hydrofill.errors import ContractError
@@ -116,8 +117,8 @@ def _describe(
             str(np.datetime_as_string(t, unit="s")) for t in (variable.values.min(), variable.values.max())
         )
     if variable.dtype.kind in "fiu" and variable.size:
-        values = variable.values
-        present = ~np.isnan(values)  # an integer is never missing
+        values = as_data(variable, name).values
+        present = ~np.isnan(values)
         missing = 1.0 - float(present.mean())
         if present.any():
             lowest, highest = float(np.nanmin(values)), float(np.nanmax(values))

@@ -59,11 +59,16 @@ def specify_variable(variable: VariableInfo, summary: Summary) -> VariableSpec:
     )
 
 
+def never_negative(variable: VariableInfo) -> bool:
+    """Return whether the names of a variable say that its values cannot be below zero."""
+    return NEVER_NEGATIVE.search(_names(variable)) is not None
+
+
 def _floor(variable: VariableInfo, summary: Summary) -> float | None:
     """Return zero for a variable that cannot be negative, by its values or by its name; else None."""
     if zero_is_a_convention(variable.units) or not summary.is_negative_by_noise_at_most:
         return None
-    return 0.0 if summary.has_zero_floor or NEVER_NEGATIVE.search(_names(variable)) else None
+    return 0.0 if summary.has_zero_floor or never_negative(variable) else None
 
 
 def _ceiling(variable: VariableInfo, summary: Summary) -> float | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import xarray as xr
 
 from hydrofill.archives.inputs import Input
-from hydrofill.cf.netcdf import decode_lazily, engine_of, open_netcdf
+from hydrofill.cf.netcdf import decode_lazily, engine_of, mend_classic, open_netcdf
 from hydrofill.errors import ContractError, StructureError, UnreadableError
 from hydrofill.paths import FileRefusedError
 
@@ -59,13 +59,14 @@ def _open_files(paths: tuple[str, ...]) -> Iterator[xr.Dataset]:
         joined = xr.open_mfdataset(
             paths,
             engine=engines.pop(),
+            decode_cf=False,
+            preprocess=lambda raw: decode_lazily(mend_classic(raw, raw.encoding["source"])),
             combine="by_coords",
             data_vars="minimal",
             coords="minimal",
             compat="override",
             join="exact",
             combine_attrs="override",
-            decode_timedelta=False,
         )
     except ContractError:
         raise

@@ -14,7 +14,7 @@ from msgspec import Struct
 from hydrofill.errors import ContractError, StructureError, UnreadableError
 
 PLAIN_KINDS = "biufMmSU"  # numpy dtype kinds whose bytes are their values
-ENCODING = ("_FillValue", "missing_value", "scale_factor", "add_offset", "units", "calendar")
+ENCODING = ("_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned", "units", "calendar")
 CALENDARS: dict[str, type[cftime.datetime]] = {
     name: getattr(cftime, name)
     for name in (
