@@ -15,7 +15,8 @@ SKEWED = 1.5  # skewness from which a non-negative variable is worked on as its 
 OFTEN_ZERO = 0.02  # share of zeros that marks a variable with dry spells
 NEAR_ZERO = 0.5  # standard deviations: a minimum closer to zero than this makes zero its floor
 NOISE = 1e-3  # standard deviations: values so little below zero are zeros with noise of rounding or interpolation
-PILED_UP = 0.01  # share of values that are exactly 1 or 100, from which this is their ceiling
+PILED_UP = 0.01  # share of values that are exactly 1, 100 or the highest, from which this is their ceiling
+MIN_PILE, STEEP = 5, 5  # values that pile up at the highest, at least, and how many for each of the next value
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,18 @@ class Summary:
     @property
     def has_zero_floor(self) -> bool:
         """True if zero is the floor of the values: none is negative but for noise, and the lowest is near zero."""
-        return self.is_negative_by_noise_at_most and self.lowest <= NEAR_ZERO * self.std
+        return self.is_negative_by_at_most(NOISE) and self.lowest <= NEAR_ZERO * self.std
+
+    def is_negative_by_at_most(self, noise: float) -> bool:
+        """Return whether no value is below zero by more than `noise` standard deviations."""
+        return self.lowest >= -noise * self.std
 
     @property
-    def is_negative_by_noise_at_most(self) -> bool:
-        """True if no value is below zero by more than noise."""
-        return self.lowest >= -NOISE * self.std
+    def is_capped(self) -> bool:
+        """True if values pile up at the highest, far more than at the next: a sensor or a quantity that saturates."""
+        high = self.high
+        piled = high.number >= max(MIN_PILE, PILED_UP * self.number)
+        return piled and high.next_number > 0 and high.number >= STEEP * high.next_number
 
     def stays_below(self, ceiling: float) -> bool:
         """Return whether no value is above `ceiling` by more than noise."""

@@ -23,7 +23,7 @@ MARKERS = re.compile(r"-?(9{2,}(\.9+)?|8{3,}(\.8+)?|7{3,}(\.7+)?|6{3,}(\.6+)?)")
 LARGE = 1e10  # of 1e20, 1e30, -3.4e38 and the like
 INTEGER_ENDS = {float(sign * 2**bits - less) for bits in (15, 16, 31, 32) for sign in (1, -1) for less in (0, 1)}
 STRONG = 999.0  # a marker of this size that is far outside needs to occur only twice
-LEAST_NEGATIVE = 9.0  # a whole number below its negative, beyond the range of all others, is a marker
+LEAST_NEGATIVE = 9.0  # a value below its negative, farther from all others than their range, is a marker
 
 
 def check_declared(
@@ -76,12 +76,12 @@ def _is_marker(end: End, other: End, number: int, never_below_zero: bool) -> boo
         return True
     if value < 0 and whole and alone_below_zero and never_below_zero:
         return True
-    if spread == 0 or not whole:
+    if spread == 0:
         return False
     if value < -LEAST_NEGATIVE and end.distance > spread:
         return True
     size = max(abs(end.next), abs(farthest))
-    return abs(value) >= STRONG and end.distance > FAR * spread and abs(value) > 2 * FAR * size
+    return whole and abs(value) >= STRONG and end.distance > FAR * spread and abs(value) > 2 * FAR * size
 
 
 def _looks_like_marker(value: float) -> bool:

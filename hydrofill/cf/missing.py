@@ -299,6 +299,8 @@ def decoded_from(decoded: xr.Dataset, raw: xr.Dataset, stored: Set[str]) -> xr.D
         if str(name) in stored or before.dtype.kind not in "iuf":
             kept = [key for key in (*FILLS, UNSIGNED) if key in before.attrs]
             variable.attrs |= {key: own.get(key, before.attrs[key]) for key in kept}
+            if before.dtype.kind == "S":  # a character, not a text
+                variable.attrs |= {key: np.bytes_(str(variable.attrs[key]), "utf-8") for key in kept}
         else:
             variable.encoding.pop("_FillValue", None)
             variable.encoding |= own

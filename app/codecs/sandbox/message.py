@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 from msgspec import Struct
 
+from hydrofill.cf.text import read_text
 from hydrofill.errors import ContractError, StructureError, UnreadableError
 
 PLAIN_KINDS = "biufMmSU"  # numpy dtype kinds whose bytes are their values
@@ -147,6 +148,8 @@ def _pack_array(values: np.ndarray) -> PackedArray:
 
 
 def _pack_value(value: Any) -> PackedValue:
+    if isinstance(value, bytes):
+        return read_text(value)
     if isinstance(value, np.ndarray | np.generic) and not isinstance(value, str):
         array = np.asarray(value)
         return _pack_array(array) if array.dtype.kind in "iufb" else str(value)
