@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import xarray as xr
@@ -11,6 +12,7 @@ import xarray as xr
 from hydrofill.bundle import find_bundle, read_bundle
 from hydrofill.cf.missing import Declared, as_texts, hide_declared, hide_missing
 from hydrofill.cores import usable_cores
+from hydrofill.fill_codes import Codes
 from hydrofill.filling import FillOptions, prepare_fill
 from hydrofill.inspection import Inspection, inspect_dataset
 from hydrofill.progress import Progress
@@ -31,6 +33,7 @@ def fill(
     uncertainty: bool = True,
     only_gaps: bool = False,
     missing: Missing = (),
+    codes: Codes = "keep",
     progress: Progress | None = None,
 ) -> xr.Dataset:
     """Fill the gaps of `dataset`.
@@ -51,6 +54,8 @@ def fill(
         only_gaps: whether `V` holds the filled values alone, NaN elsewhere.
         missing: values that stand for missing values though the data does not say so: a value, values, or values by
             the name of a variable; "NAME=none" says that all values of a variable are real.
+        codes: what is done about the gaps of codes, such as classes: "keep" them, or fill them with the "nearest" code
+            or with the most "frequent" code around.
         progress: called with (parts done, parts in all).
 
     Returns:
@@ -87,7 +92,7 @@ def fill(
         raise TypeError(
             f"fill takes an xarray.Dataset, got {type(dataset).__name__}; use DataArray.to_dataset(name=...)"
         )
-    options = _options(variables, max_gap, uncertainty, only_gaps, missing)
+    options = replace(_options(variables, max_gap, uncertainty, only_gaps, missing), codes=codes)
     dataset = hide_missing(dataset, lazily=False)
     model = open_bundle(bundle) if bundle is None or isinstance(bundle, str | os.PathLike) else bundle
     prepared = prepare_fill(dataset, model.layout, options)

@@ -33,6 +33,14 @@ class Provider(StrEnum):
     cuda = "cuda"
 
 
+class CodesOption(StrEnum):
+    """What is done about the gaps of codes."""
+
+    keep = "keep"
+    nearest = "nearest"
+    frequent = "frequent"
+
+
 Missing = Annotated[
     list[str] | None,
     typer.Option(
@@ -69,6 +77,9 @@ def fill(
         str | None, typer.Option(metavar="A,B", help="Variables to fill. [default: all that the bundle knows]")
     ] = None,
     missing: Missing = None,
+    codes: Annotated[
+        CodesOption, typer.Option(help="What is done about the gaps of codes: kept, or filled from the codes around.")
+    ] = CodesOption.keep,
     memory: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Memory of all processes, such as 2GiB. [default: no limit]")
     ] = None,
@@ -114,12 +125,18 @@ def fill(
     from hydrofill.errors import ContractError, ProviderError, WorkersLostError
     from hydrofill.filling import FillOptions
 
+    options = FillOptions(names, max_gap, missing=tuple(missing or ()), codes=codes.value)
     how = ArchiveOptions(limit, workers, scheduler, resume, overwrite, skip_bad, provider.value, threads)
     try:
         known = read_bundle(find_bundle(bundle))
         with _archive_progress(Path(source).name) as show:
             summaries = fill_archive(
-                source, target, known, FillOptions(names, max_gap, missing=tuple(missing or ())), how, show
+                source,
+                target,
+                known,
+                FillOptions(names, max_gap, missing=tuple(missing or ()), codes=codes.value),
+                how,
+                show,
             )
     except (ContractError, FileRefusedError, ProviderError, WorkersLostError) as error:
         refuse(error)

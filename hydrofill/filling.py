@@ -20,6 +20,7 @@ from hydrofill.cf.missing import Declared, hide_declared, real_variables
 from hydrofill.cf.variables import classify, with_named_as_data
 from hydrofill.cube import WaterCube
 from hydrofill.errors import NothingObservedError
+from hydrofill.fill_codes import Codes, with_codes_filled
 from hydrofill.general.layout import compose_layout
 from hydrofill.layout import Layout
 from hydrofill.outline import Outline
@@ -38,7 +39,8 @@ class FillOptions:
     variables: names to fill, as the bundle calls them; empty for all that dataset and bundle share. max_gap: longest
     gap to fill, in time steps; longer gaps stay missing and are flagged as refused; None for any length.
     uncertainty: whether `V_std` is written. only_gaps: whether V holds only the filled values. missing: values that
-    stand for missing values, as `Declared.of` reads them: "-9999", "NAME=-9999", "NAME=none".
+    stand for missing values, as `Declared.of` reads them: "-9999", "NAME=-9999", "NAME=none". codes: how the gaps
+    of codes are filled.
     """
 
     variables: tuple[str, ...] = ()
@@ -46,6 +48,7 @@ class FillOptions:
     uncertainty: bool = True
     only_gaps: bool = False
     missing: tuple[str, ...] = ()
+    codes: Codes = "keep"
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +76,7 @@ class PreparedFill:
             uncertainty=options.uncertainty,
             only_gaps=options.only_gaps,
         )
+        written = with_codes_filled(written, self.reading.dimensions, options.codes)
         return written.isel({TIME: 0}, drop=True) if self.added_time else written
 
 

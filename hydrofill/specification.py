@@ -19,7 +19,7 @@ NEVER_NEGATIVE = re.compile(
     r"rain|precip|snow|(^|[ _])swe($|[ _])|discharge|streamflow|river_?flow|runoff|humidity|fraction|cover|saturation"
     r"|probability|soil_?(moisture|water)|swvl|moisture_content|concentration|chlorophyll|turbidity|wind_speed|radiation"
     r"|vapou?r_pressure|albedo|sunshine|visibility|volume_transport"
-    r"|(^| )(tp|pr|rr|ppt|pcp|prcp|hurs?|rh|hus|huss|clt|tcc|cc|sm|ssm|swc|snd|sde|sic|mrsos?|mrros?|dis|qobs|flow|lai|chl)($| )"
+    r"|(^| )(tp|pr|rr|ppt|pcp|prcp|hurs?|rh|huss?|clt|tcc|cc|sm|ssm|swc|snd|sde|sic|mrsos?|mrros?|dis|qobs|flow)($| )"
 )
 SHARE = re.compile(
     r"fraction|cover|saturation|humidity|probability|albedo|emissivity|ndvi|soil_?(moisture|water)|swvl|moisture_content"

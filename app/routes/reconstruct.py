@@ -20,6 +20,7 @@ from app.service import PreparedRequest
 from hydrofill.cancellation import Cancellation
 from hydrofill.cf.missing import Declared
 from hydrofill.errors import ContractError
+from hydrofill.fill_codes import Codes
 from hydrofill.filling import FillOptions
 
 router = APIRouter()
@@ -58,6 +59,10 @@ class ReconstructQuery(BaseModel):
         "all its values are real. May be repeated.",
     )
 
+    codes: Codes = Field(
+        default="keep", description="What is done about the gaps of codes: kept, or filled from the codes around."
+    )
+
     @field_validator("missing")
     @classmethod
     def _values(cls, missing: list[str]) -> list[str]:
@@ -77,7 +82,7 @@ class ReconstructQuery(BaseModel):
     def options(self) -> FillOptions:
         """Return the same as the library's options."""
         names = tuple(name.strip() for name in (self.variables or "").split(",") if name)
-        return FillOptions(names, self.max_gap, self.uncertainty, self.only_gaps, tuple(self.missing))
+        return FillOptions(names, self.max_gap, self.uncertainty, self.only_gaps, tuple(self.missing), self.codes)
 
 
 @router.post(

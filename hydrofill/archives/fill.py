@@ -30,7 +30,7 @@ from hydrofill.bundle import Bundle
 from hydrofill.cf.axes import recognise
 from hydrofill.cf.netcdf import kept_encoding
 from hydrofill.cores import usable_cores
-from hydrofill.errors import ContractError, NothingObservedError, UnknownVariableError
+from hydrofill.errors import ContractError, NothingObservedError, StructureError, UnknownVariableError
 from hydrofill.filling import FillOptions, as_declared, check_reading, prepare_fill
 from hydrofill.paths import FileRefusedError
 from hydrofill.progress import Progress
@@ -176,6 +176,10 @@ def _fill_by_block(
     progress: Callable[[Step], None] | None,
 ) -> list[Summary]:
     """Fill a dataset of several blocks."""
+    if options.codes != "keep":
+        raise StructureError(
+            "codes are filled only in data that is filled in one piece", got=f"{len(blocks)} blocks", expected="one"
+        )
     from hydrofill.inference.graphs import Runtime
     from hydrofill.inference.model import Outcome, load_model
 

@@ -86,7 +86,7 @@ def test_valid_range_codes_and_text(tmp_path: Path, address: str) -> None:
         "units": "K",
         "scale_factor": 0.02,
         "valid_range": np.array([7500, 65535], "u2"),
-        "long_name": "l’air — T",
+        "long_name": "débit — T",
     }
     quality = np.where(GAPS, 255, np.arange(T * Y * X).reshape(T, Y, X) % 4).astype("u1")
     sent = body(stored, packed, quality=(quality, {"_FillValue": np.uint8(255), "long_name": "Quality"}))
@@ -96,8 +96,18 @@ def test_valid_range_codes_and_text(tmp_path: Path, address: str) -> None:
         assert "quality_flag" not in filled
         assert filled["quality"].dtype == np.uint8
         np.testing.assert_array_equal(filled["quality"].values, quality)
-        assert filled["v"].attrs["long_name"] == "l’air — T"
+        assert filled["v"].attrs["long_name"] == "débit — T"
         assert filled.attrs["institution"] == "Météo — Liège"
+
+
+def test_codes_are_filled_with_codes_where_that_is_wanted(tmp_path: Path, address: str) -> None:
+    land = np.where(GAPS, 255, np.arange(Y)[None, :, None] + np.zeros((T, Y, X))).astype("u1")
+    sent = body(np.where(GAPS, np.nan, rain()), {"units": "mm"}, land=(land, {"_FillValue": np.uint8(255)}))
+    for filled in (by_command(sent, tmp_path, "--codes", "nearest"), by_server(sent, address, codes="nearest")):
+        assert isinstance(filled, xr.Dataset)
+        assert filled["land"].dtype == np.uint8
+        assert set(np.unique(filled["land"])) == set(range(Y))
+        np.testing.assert_array_equal(filled["land_flag"].values == 1, GAPS)
 
 
 def test_no_fill_is_beyond_the_bounds(tmp_path: Path, address: str) -> None:
@@ -109,6 +119,6 @@ def test_no_fill_is_beyond_the_bounds(tmp_path: Path, address: str) -> None:
     )  # fmt: skip
     for filled in (by_command(sent, tmp_path), by_server(sent, address)):
         assert isinstance(filled, xr.Dataset)
-        assert 0 <= filled["v"].values[GAPS].min() and filled["v"].values[GAPS].max() <= 100
+        assert filled["v"].values[GAPS].min() >= 0 and filled["v"].values[GAPS].max() <= 100
         assert filled["tp"].values[GAPS].min() >= 0
         assert filled["tp"].values[~GAPS].tobytes() == noisy[~GAPS].astype(np.float32).tobytes()

@@ -11,13 +11,15 @@ import pytest
 import xarray as xr
 
 import hydrofill
+from hydrofill.cf.axes import recognise
 from hydrofill.cf.dataset import read_dataset
 from hydrofill.cf.netcdf import netcdf_bytes, read_netcdf
 from hydrofill.errors import StructureError
+from hydrofill.fill_codes import Codes, spread_codes, with_codes_filled
 from hydrofill.filling import FillOptions, prepare_fill
+from hydrofill.layout import GENERAL
 from model.data.lazy_cube import read_lazily
 from model.data.sources import open_sources
-from hydrofill.layout import GENERAL
 
 T, Y, X = 12, 4, 5
 
@@ -99,3 +101,25 @@ def test_a_mask_of_zeros_and_ones_still_says_where_a_field_lives() -> None:
         mask=(("lat", "lon"), np.ones((Y, X), np.int8)), zone=(("lat", "lon"), np.repeat(np.arange(4), 5).reshape(Y, X))
     )
     assert set(read_dataset(dataset).cube.variables) == {"rain", "mask"}
+
+
+@pytest.mark.parametrize(("how", "frequent"), [("nearest", 3), ("frequent", 7)])
+def test_gaps_of_codes_are_filled_with_codes_that_were_observed(how: Codes, frequent: int) -> None:
+    codes = np.full((T, Y, X), 7, np.uint8)
+    codes[4, 2, 2], codes[5, 2, 2] = 3, 255  # the nearest code is the one before
+    codes[:, 0, 0] = 255  # never observed
+    dataset = read_netcdf(written({"class": (codes, {"_FillValue": np.uint8(255)})}))
+    filled = with_codes_filled(dataset, recognise(dataset), how)
+    expected = codes.copy()
+    expected[5, 2, 2] = frequent
+    np.testing.assert_array_equal(filled["class"].values, expected)
+    assert filled["class"].dtype == np.uint8
+    flag = filled["class_flag"].values
+    assert (flag[5, 2, 2], flag[0, 0, 0], flag[0, 1, 1]) == (1, 2, 0)
+    assert with_codes_filled(dataset, recognise(dataset), "keep") is dataset
+
+
+def test_codes_of_sites_come_from_the_same_site() -> None:
+    codes = np.array([[1, 9], [0, 9], [0, 9], [2, 9]], np.int8)
+    filled, left = spread_codes(codes, codes == 0, of_sites=True, frequent=False)
+    assert filled[:, 0].tolist() == [1, 1, 2, 2] and not left.any()

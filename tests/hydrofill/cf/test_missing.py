@@ -1,4 +1,4 @@
-"""Missing values that a file declares, netCDF's default fills and those that a user declares are gaps; others are not."""
+"""Missing values that a file or a user declares, and netCDF's default fills, are gaps; other values are not."""
 
 from __future__ import annotations
 

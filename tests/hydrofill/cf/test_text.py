@@ -16,7 +16,7 @@ from hydrofill.cf.netcdf import decode_lazily, netcdf_bytes, read_netcdf
 from hydrofill.cf.text import mended
 from model.data.sources import open_sources
 
-NAME = "Température de l’air — Météo, °C"
+NAME = "Température — Météo, °C"
 OLD = "Rhône à 5°"
 
 
@@ -30,7 +30,7 @@ def c_library_file(path: Path) -> Path:
     path.write_bytes(netcdf_bytes(plain()))
     with h5py.File(path, "r+") as file:
         file.attrs["institution"] = np.bytes_(NAME.encode())
-        file["river"][:] = np.array([NAME.encode(), OLD.encode("latin-1")], object)
+        file["river"][:] = np.array([NAME.encode(), OLD.encode()], object)
         file["v"].attrs["long_name"] = np.bytes_(NAME.encode())
         file["v"].attrs["comment"] = np.bytes_(OLD.encode("latin-1"))
     return path
