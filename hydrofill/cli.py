@@ -130,14 +130,7 @@ def fill(
     try:
         known = read_bundle(find_bundle(bundle))
         with _archive_progress(Path(source).name) as show:
-            summaries = fill_archive(
-                source,
-                target,
-                known,
-                FillOptions(names, max_gap, missing=tuple(missing or ()), codes=codes.value),
-                how,
-                show,
-            )
+            summaries = fill_archive(source, target, known, options, how, show)
     except (ContractError, FileRefusedError, ProviderError, WorkersLostError) as error:
         refuse(error)
     except OSError as error:
