@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import xarray as xr
 
 from hydrofill.bundle import find_bundle, read_bundle
+from hydrofill.cf.missing import Declared, as_texts, hide_declared, hide_missing
 from hydrofill.cores import usable_cores
+from hydrofill.fill_codes import Codes
 from hydrofill.filling import FillOptions, prepare_fill
 from hydrofill.inspection import Inspection, inspect_dataset
 from hydrofill.progress import Progress
+
+Missing = float | str | Sequence[float | str] | Mapping[str, float | Sequence[float]]
 
 if TYPE_CHECKING:
     from hydrofill.archives.fill import Step, Summary
@@ -27,6 +32,8 @@ def fill(
     max_gap: int | None = None,
     uncertainty: bool = True,
     only_gaps: bool = False,
+    missing: Missing = (),
+    codes: Codes = "keep",
     progress: Progress | None = None,
 ) -> xr.Dataset:
     """Fill the gaps of `dataset`.
@@ -45,6 +52,10 @@ def fill(
         max_gap: the longest gap to fill, in time steps; longer gaps stay missing, flag 3. None for any length.
         uncertainty: whether the result holds `V_std`, in the units of V.
         only_gaps: whether `V` holds the filled values alone, NaN elsewhere.
+        missing: values that stand for missing values though the data does not say so: a value, values, or values by
+            the name of a variable; "NAME=none" says that all values of a variable are real.
+        codes: what is done about the gaps of codes, such as classes: "keep" them, or fill them with the "nearest" code
+            or with the most "frequent" code around.
         progress: called with (parts done, parts in all).
 
     Returns:
@@ -81,7 +92,8 @@ def fill(
         raise TypeError(
             f"fill takes an xarray.Dataset, got {type(dataset).__name__}; use DataArray.to_dataset(name=...)"
         )
-    options = _options(variables, max_gap, uncertainty, only_gaps)
+    options = replace(_options(variables, max_gap, uncertainty, only_gaps, missing), codes=codes)
+    dataset = hide_missing(dataset, lazily=False)
     model = open_bundle(bundle) if bundle is None or isinstance(bundle, str | os.PathLike) else bundle
     prepared = prepare_fill(dataset, model.layout, options)
     outcome = model.run(prepared.reading.cube, prepared.names, max_gap, progress)
@@ -97,6 +109,7 @@ def fill_archive(
     max_gap: int | None = None,
     uncertainty: bool = True,
     only_gaps: bool = False,
+    missing: Missing = (),
     memory: int | str | None = None,
     workers: int | None = None,
     scheduler: str | None = None,
@@ -116,7 +129,7 @@ def fill_archive(
             3; a path, or a URL where the package of its file system is installed).
         target: the NetCDF file or the Zarr store (a name that ends in .zarr, or a URL) to write.
         bundle: the name of a shipped bundle or a bundle's folder; by default the general bundle.
-        variables, max_gap, uncertainty, only_gaps: as for `fill`.
+        variables, max_gap, uncertainty, only_gaps, missing: as for `fill`.
         memory: bytes that all processes together may use, or a size such as "2GiB"; None for no limit.
         workers: number of processes; by default one for each core that fits into the memory.
         scheduler: the address of a Dask scheduler whose workers fill the blocks; "dask://local" starts a local cluster.
@@ -141,18 +154,20 @@ def fill_archive(
     from hydrofill.archives.fill import fill_archive as fill_blocks
     from hydrofill.archives.memory import parse_bytes
 
-    options = _options(variables, max_gap, uncertainty, only_gaps)
+    options = _options(variables, max_gap, uncertainty, only_gaps, missing)
     limit = parse_bytes(memory) if isinstance(memory, str) else memory
     how = ArchiveOptions(limit, workers, scheduler, resume, overwrite, skip_bad, group=group)
     known = read_bundle(find_bundle(bundle))
     return fill_blocks(os.fspath(source), os.fspath(target), known, options, how, progress)
 
 
-def _options(variables: Sequence[str], max_gap: int | None, uncertainty: bool, only_gaps: bool) -> FillOptions:
+def _options(
+    variables: Sequence[str], max_gap: int | None, uncertainty: bool, only_gaps: bool, missing: Missing
+) -> FillOptions:
     if max_gap is not None and max_gap < 1:
         raise ValueError(f"max_gap must be at least 1 time step, got {max_gap}")
     names = (variables,) if isinstance(variables, str) else tuple(variables)
-    return FillOptions(names, max_gap, uncertainty, only_gaps)
+    return FillOptions(names, max_gap, uncertainty, only_gaps, as_texts(missing))
 
 
 def open_bundle(
@@ -191,12 +206,15 @@ def open_bundle(
     return load_model(read_bundle(find_bundle(bundle)), runtime)
 
 
-def inspect(dataset: xr.Dataset, *, bundle: str | os.PathLike[str] | Model | None = None) -> Inspection:
+def inspect(
+    dataset: xr.Dataset, *, bundle: str | os.PathLike[str] | Model | None = None, missing: Missing = ()
+) -> Inspection:
     """Say what `fill` would read in `dataset`, and why, without filling anything.
 
     Args:
         dataset: as for `fill`.
         bundle: as for `fill`.
+        missing: as for `fill`.
 
     Returns:
         One row a variable: dimensions, units, share missing, longest gap, lowest and highest value, what the variable
@@ -215,4 +233,6 @@ def inspect(dataset: xr.Dataset, *, bundle: str | os.PathLike[str] | Model | Non
         manifest = read_bundle(find_bundle(bundle)).manifest
     else:
         manifest = bundle.manifest
+    dataset = hide_missing(dataset, lazily=True)
+    dataset = hide_declared(dataset, Declared.of(as_texts(missing)), lazily=True)
     return inspect_dataset(dataset, manifest.layout, manifest.name)

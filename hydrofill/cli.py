@@ -37,6 +37,25 @@ Group = Annotated[
     str, typer.Option(metavar="NAME", help="Group of the file. [default: the root, or the only group with data]")
 ]
 
+
+class CodesOption(StrEnum):
+    """What is done about the gaps of codes."""
+
+    keep = "keep"
+    nearest = "nearest"
+    frequent = "frequent"
+
+
+Missing = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--missing",
+        metavar="VALUE",
+        help="A value that stands for missing values, such as -9999; NAME=-9999 for one variable; NAME=none if all its "
+        "values are real. May be repeated.",
+    ),
+]
+
 cli = typer.Typer(
     help="Fill the gaps of gridded and gauged water data, with an uncertainty for every filled value.",
     no_args_is_help=True,
@@ -62,6 +81,10 @@ def fill(
     variables: Annotated[
         str | None, typer.Option(metavar="A,B", help="Variables to fill. [default: all that the bundle knows]")
     ] = None,
+    missing: Missing = None,
+    codes: Annotated[
+        CodesOption, typer.Option(help="What is done about the gaps of codes: kept, or filled from the codes around.")
+    ] = CodesOption.keep,
     memory: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Memory of all processes, such as 2GiB. [default: no limit]")
     ] = None,
@@ -108,11 +131,12 @@ def fill(
     from hydrofill.errors import ContractError, ProviderError, WorkersLostError
     from hydrofill.filling import FillOptions
 
+    options = FillOptions(names, max_gap, missing=tuple(missing or ()), codes=codes.value)
     how = ArchiveOptions(limit, workers, scheduler, resume, overwrite, skip_bad, provider.value, threads, group)
     try:
         known = read_bundle(find_bundle(bundle))
         with _archive_progress(Path(source).name) as show:
-            summaries = fill_archive(source, target, known, FillOptions(names, max_gap), how, show)
+            summaries = fill_archive(source, target, known, options, how, show)
     except (ContractError, FileRefusedError, ProviderError, WorkersLostError) as error:
         refuse(error)
     except OSError as error:
@@ -136,6 +160,7 @@ def inspect(
         typer.Option(metavar="BUNDLE", help="Folder or name of the bundle that would fill. [default: general]"),
     ] = None,
     group: Group = "",
+    missing: Missing = None,
 ) -> None:
     """Print what `fill` would read in a file or an archive, and why, without filling anything."""
     from hydrofill.archives.inputs import find_input
@@ -151,7 +176,7 @@ def inspect(
 
     try:
         with open_input(given) as dataset:
-            found = inspect_dataset(dataset, bundle=bundle)
+            found = inspect_dataset(dataset, bundle=bundle, missing=missing or ())
     except (ContractError, FileRefusedError, OSError) as error:
         refuse(error)
     _print_inspection(source, found.bundle, found.axes, found.variables)

@@ -10,6 +10,7 @@ import xarray as xr
 
 from hydrofill.cf.axes import Dimension, recognise
 from hydrofill.cf.calendars import date_text, holds_times, read_times
+from hydrofill.cf.missing import as_data
 from hydrofill.cf.variables import Classification, classify, match_variables, ordered_dims, unit_conversion
 from hydrofill.cube import DIMS
 from hydrofill.errors import ContractError
@@ -115,8 +116,8 @@ def _describe(
     if holds_times(variable) and variable.size:
         lowest, highest = _first_and_last(variable, name)
     elif variable.dtype.kind in "fiu" and variable.size:
-        values = variable.values
-        present = ~np.isnan(values)  # an integer is never missing
+        values = as_data(variable, name).values
+        present = ~np.isnan(values)
         missing = 1.0 - float(present.mean())
         if present.any():
             lowest, highest = float(np.nanmin(values)), float(np.nanmax(values))

@@ -15,13 +15,35 @@ SKEWED = 1.5  # skewness from which a non-negative variable is worked on as its 
 OFTEN_ZERO = 0.02  # share of zeros that marks a variable with dry spells
 NEAR_ZERO = 0.5  # standard deviations: a minimum closer to zero than this makes zero its floor
 NOISE = 1e-3  # standard deviations: values so little below zero are zeros with noise of rounding or interpolation
-PILED_UP = 0.01  # share of values that are exactly 1 or 100, from which this is their ceiling
+PILED_UP = 0.01  # share of values that are exactly 1, 100 or the highest, from which this is their ceiling
+MIN_PILE, STEEP = 5, 5  # values that pile up at the highest, at least, and how many for each of the next value
+
+
+@dataclass(frozen=True)
+class End:
+    """An end of the observed values: the extreme `value`, the `next` different one, and how many cells hold each."""
+
+    value: float
+    number: int
+    next: float
+    next_number: int
+
+    @property
+    def distance(self) -> float:
+        """How far the extreme value is from the next one; NaN without another value."""
+        return abs(self.value - self.next)
+
+
+SLAB_VALUES = 4_000_000  # values that are summed at a time
+NO_END = End(math.nan, 0, math.nan, 0)
+END_COLUMNS = 4  # of an End in arrays
 
 
 @dataclass(frozen=True)
 class Summary:
     """Moments of `number` observed values; `root_*` are those of their square roots.
 
+    low, high: the two ends of the values.
     `std` and `root_std` are population standard deviations. `zero_share` is the share of values that are zero or below,
     `one_share` and `hundred_share` those of values that are exactly 1 and 100. Without any observed value all but
     `number` are NaN.
@@ -30,8 +52,8 @@ class Summary:
     number: int
     mean: float
     std: float
-    lowest: float
-    highest: float
+    low: End
+    high: End
     skewness: float
     zero_share: float
     one_share: float
@@ -40,14 +62,30 @@ class Summary:
     root_std: float
 
     @property
-    def has_zero_floor(self) -> bool:
-        """True if zero is the floor of the values: none is negative but for noise, and the lowest is near zero."""
-        return self.is_negative_by_noise_at_most and self.lowest <= NEAR_ZERO * self.std
+    def lowest(self) -> float:
+        """The lowest value."""
+        return self.low.value
 
     @property
-    def is_negative_by_noise_at_most(self) -> bool:
-        """True if no value is below zero by more than noise."""
-        return self.lowest >= -NOISE * self.std
+    def highest(self) -> float:
+        """The highest value."""
+        return self.high.value
+
+    @property
+    def has_zero_floor(self) -> bool:
+        """True if zero is the floor of the values: none is negative but for noise, and the lowest is near zero."""
+        return self.is_negative_by_at_most(NOISE) and self.lowest <= NEAR_ZERO * self.std
+
+    def is_negative_by_at_most(self, noise: float) -> bool:
+        """Return whether no value is below zero by more than `noise` standard deviations."""
+        return self.lowest >= -noise * self.std
+
+    @property
+    def is_capped(self) -> bool:
+        """True if values pile up at the highest, far more than at the next: a sensor or a quantity that saturates."""
+        high = self.high
+        piled = high.number >= max(MIN_PILE, PILED_UP * self.number)
+        return piled and high.next_number > 0 and high.number >= STEEP * high.next_number
 
     def stays_below(self, ceiling: float) -> bool:
         """Return whether no value is above `ceiling` by more than noise."""
@@ -60,8 +98,8 @@ class Summary:
             self,
             mean=self.mean * factor,
             std=self.std * factor,
-            lowest=self.lowest * factor,
-            highest=self.highest * factor,
+            low=replace(self.low, value=self.lowest * factor, next=self.low.next * factor),
+            high=replace(self.high, value=self.highest * factor, next=self.high.next * factor),
             one_share=math.nan,
             hundred_share=math.nan,
             root_mean=self.root_mean * root,
@@ -75,36 +113,62 @@ class Summary:
 
 
 def sums_of_steps(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return sums (T, N_SUMS) float64, columns `SUMS`, and lowest and highest values (T, 2) at each step of (T, ...).
+    """Return sums (T, N_SUMS) float64, columns `SUMS`, and both ends (T, 2, END_COLUMNS) of each step of (T, ...).
 
-    NaN is left out; at a step without any value the lowest is infinite, and the highest negative infinite.
+    NaN is left out. At a step without any value the lowest is infinite, the highest negative infinite.
     """
-    z = values.reshape(len(values), -1).astype(np.float64)  # (T, cells)
-    seen = ~np.isnan(z)
-    lowest = np.where(seen, z, np.inf).min(axis=1, initial=np.inf)
-    highest = np.where(seen, z, -np.inf).max(axis=1, initial=-np.inf)
-    z = np.where(seen, z, 0.0)
+    flat = values.reshape(len(values), -1)  # (T, cells)
+    seen = ~np.isnan(flat)
+    ends = np.stack([_ends(np.where(seen, flat, np.inf)), _ends(np.where(seen, -flat, np.inf))], axis=1)
+    ends[:, 1, ::2] *= -1
+    z = np.where(seen, flat, 0.0).astype(np.float64)
     positive, square = np.maximum(z, 0), z * z
     # z * z * z, because z**3 would be a slow power
     columns = (seen, z, square, square * z, seen & (z <= 0), np.sqrt(positive), positive, z == 1, z == 100)
     sums = np.stack([np.sum(column, axis=1, dtype=np.float64) for column in columns], axis=1)
-    return sums, np.stack([lowest, highest], axis=1)
+    return sums, ends
 
 
-def summarise(sums: np.ndarray, extremes: np.ndarray) -> Summary:
-    """Return the summary of all steps whose sums (T, N_SUMS) and lowest and highest values (T, 2) are given."""
+def _ends(values: np.ndarray) -> np.ndarray:
+    """Return the lower end (T, END_COLUMNS) of each row of (T, cells), infinite where there is no value."""
+    lowest = values.min(axis=1, initial=np.inf)
+    at_lowest = values == lowest[:, None]
+    number = at_lowest.sum(axis=1)
+    above = np.where(at_lowest, np.inf, values)
+    following = above.min(axis=1, initial=np.inf)
+    return np.stack([lowest, number, following, (above == following[:, None]).sum(axis=1)], axis=1).astype(np.float64)
+
+
+def joined_ends(ends: np.ndarray) -> np.ndarray:
+    """Return both ends (2, END_COLUMNS) of all steps or parts whose ends (N, 2, END_COLUMNS) are given."""
+    return np.stack([_joined(ends[:, 0]), _joined(ends[:, 1] * _FLIP) * _FLIP])
+
+
+_FLIP = np.array([-1.0, 1.0, -1.0, 1.0])  # makes a lower end of an upper one
+
+
+def _joined(ends: np.ndarray) -> np.ndarray:
+    values, numbers = ends[:, ::2].ravel(), ends[:, 1::2].ravel()
+    lowest = values.min(initial=np.inf)
+    following = values[values > lowest].min(initial=np.inf)
+    return np.array([lowest, numbers[values == lowest].sum(), following, numbers[values == following].sum()])
+
+
+def summarise(sums: np.ndarray, ends: np.ndarray) -> Summary:
+    """Return the summary of all steps whose sums (T, N_SUMS) and ends (T, 2, END_COLUMNS) are given."""
     number, *totals = sums.sum(axis=0)
     if number == 0:
-        return Summary(0, *[float("nan")] * 10)
+        return Summary(0, math.nan, math.nan, NO_END, NO_END, *[math.nan] * 6)
     mean, square, cube, zeros, root, root_square, ones, hundreds = (float(total / number) for total in totals)
     std = _root(square - mean**2)
     skewness = (cube - 3 * mean * square + 2 * mean**3) / std**3 if std > 0 else 0.0
+    low, high = (_end(end) for end in joined_ends(ends))
     return Summary(
         number=int(number),
         mean=mean,
         std=std,
-        lowest=float(extremes[:, 0].min()),
-        highest=float(extremes[:, 1].max()),
+        low=low,
+        high=high,
         skewness=skewness,
         zero_share=zeros,
         one_share=ones,
@@ -114,9 +178,18 @@ def summarise(sums: np.ndarray, extremes: np.ndarray) -> Summary:
     )
 
 
+def _end(end: np.ndarray) -> End:
+    value, number, following, next_number = end.tolist()
+    alone = math.isinf(following)
+    return End(value, int(number), math.nan if alone else following, 0 if alone else int(next_number))
+
+
 def summary_of(values: np.ndarray) -> Summary:
     """Return the summary of an array, (T, ...) or (cells,), NaN = missing."""
-    return summarise(*sums_of_steps(values.reshape(len(values), -1)))
+    steps = max(1, SLAB_VALUES * len(values) // max(values.size, 1))
+    parts = [sums_of_steps(values[start : start + steps]) for start in range(0, max(len(values), 1), steps)]
+    sums, ends = (np.concatenate(found) for found in zip(*parts, strict=True))
+    return summarise(sums, ends)
 
 
 def _root(variance: float) -> float:

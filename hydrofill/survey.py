@@ -18,7 +18,7 @@ from hydrofill.cube import WaterCube
 from hydrofill.outline import Outline
 from hydrofill.progress import Progress, reported
 from hydrofill.specification import specify_static
-from hydrofill.summary import N_SUMS, Summary, summarise, sums_of_steps
+from hydrofill.summary import N_SUMS, Summary, joined_ends, summarise, sums_of_steps
 
 SLAB_VALUES = 4_000_000  # values of a variable that a survey reads at a time
 BAND_VALUES = 250_000  # values of a frame that are summed at a time
@@ -60,20 +60,20 @@ class CubeSource:
 class SurveyedVariable:
     """A variable in a survey.
 
-    sums: (T, N_SUMS) float64, of its observed values at each step. extremes: (T, 2), the lowest and the highest.
+    sums: (T, N_SUMS) float64, of its observed values at each step. ends: (T, 2, END_COLUMNS), both ends at each step.
     inside: (H, W) or (N,) bool, where it has values at any time, or where its domain says. factor: what the values
     count multiplied by.
     """
 
     sums: np.ndarray
-    extremes: np.ndarray
+    ends: np.ndarray
     inside: np.ndarray
     factor: float = 1.0
 
     @property
     def summary(self) -> Summary:
         """The summary of the observed values."""
-        found = summarise(self.sums, self.extremes)
+        found = summarise(self.sums, self.ends)
         return found if self.factor == 1 else found.scaled(self.factor)
 
     @property
@@ -104,16 +104,16 @@ class Survey:
 def survey(source: Source, progress: Progress | None = None) -> Survey:
     """Read a whole record once, and return its survey; `progress` is called with (slabs done, slabs in all)."""
     sums: dict[str, list[np.ndarray]] = {}
-    extremes: dict[str, list[np.ndarray]] = {}
+    ends: dict[str, list[np.ndarray]] = {}
     inside: dict[str, np.ndarray] = {}
     for box in reported(list(slabs(source.axes.shape, SLAB_VALUES)), progress):
         part = source.read(box)
         for name, variable in part.of_kind("grid", "series").items():
             of_part = [_sums(step) for step in variable.values]
             sums.setdefault(name, []).extend(total for total, _ in of_part)
-            extremes.setdefault(name, []).extend(ends for _, ends in of_part)
+            ends.setdefault(name, []).extend(found for _, found in of_part)
             inside[name] = inside.get(name, np.False_) | part.inside(name)
-    found = {n: SurveyedVariable(np.stack(of_steps), np.stack(extremes[n]), inside[n]) for n, of_steps in sums.items()}
+    found = {n: SurveyedVariable(np.stack(of_steps), np.stack(ends[n]), inside[n]) for n, of_steps in sums.items()}
     return outline_survey(source, found)
 
 
@@ -128,14 +128,15 @@ def outline_survey(source: Source, variables: Mapping[str, SurveyedVariable]) ->
 
 
 def _sums(step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sums (N_SUMS,) and the extremes (2,) of one step, (H, W) or (N,), band by band."""
+    """Return the sums (N_SUMS,) and the ends (2, END_COLUMNS) of one step, (H, W) or (N,), band by band."""
     flat = step.reshape(-1)
-    total, ends = np.zeros(N_SUMS), np.array([np.inf, -np.inf])
-    for start in range(0, len(flat), BAND_VALUES):
-        (of_band,), ((low, high),) = sums_of_steps(flat[None, start : start + BAND_VALUES])
+    bands = [
+        sums_of_steps(flat[None, start : start + BAND_VALUES]) for start in range(0, max(len(flat), 1), BAND_VALUES)
+    ]
+    total = np.zeros(N_SUMS)
+    for (of_band,), _ in bands:
         total += of_band
-        ends = np.array([min(ends[0], low), max(ends[1], high)])
-    return total, ends
+    return total, joined_ends(np.concatenate([ends for _, ends in bands]))
 
 
 def read_part(source: Source, box: Box, found: Survey) -> WaterCube:

@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from hydrofill.bundle import BUNDLE_NAME
-from hydrofill.cli import progress_bar, refuse, run_package
+from hydrofill.cli import Missing, progress_bar, refuse, run_package
 from hydrofill.errors import ContractError
 
 if TYPE_CHECKING:  # each command loads what it needs when it runs, so that --help is quick
@@ -157,6 +157,7 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed for weights, masks and windows.", min=0)] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
+    missing: Missing = None,
 ) -> None:
     """Train a network on data with gaps; only observed values are used."""
     from model.config import ConfigError, choose_preset, read_config
@@ -174,7 +175,7 @@ def train(
         training = training.updated(minutes=minutes or training.minutes, devices=devices or training.devices)
         training = training.updated(seed=training.seed if seed is None else seed)
         settings = settings.updated(training=training)
-        dataset = open_sources(sources)
+        dataset = open_sources(sources, missing or ())
         with _training_bar(settings.training.steps) as show:
             for number, progress in enumerate(train_steps(dataset, out, settings, resume)):
                 if number == 0:
@@ -249,6 +250,7 @@ def tune(
     steps: Annotated[
         int | None, typer.Option(help="Number of steps, in place of --minutes.", min=1, hidden=True)
     ] = None,
+    missing: Missing = None,
 ) -> None:
     """Fit the general network to one data set, and write the result as a bundle; only observed values are used."""
     import torch
@@ -267,7 +269,7 @@ def tune(
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "run"
         try:
-            bundle, dataset = read_bundle(find_bundle(start)), open_sources(sources)
+            bundle, dataset = read_bundle(find_bundle(start)), open_sources(sources, missing or ())
             with _training_bar() as show:
                 for progress in tune_steps(dataset, bundle, folder, minutes=minutes, seed=seed, steps=steps):
                     known = {} if progress.check is None else {"RMSE over the stacked guess's": progress.check}
@@ -292,6 +294,7 @@ def evaluate(
     plots: Annotated[
         Path | None, typer.Option(help="Folder for plots: maps of the error, reliability, spectra.")
     ] = None,
+    missing: Missing = None,
 ) -> None:
     """Score a trained network or a bundle on any data by kind of gap, with classical methods for comparison."""
     from hydrofill.bundle import MANIFEST
@@ -306,7 +309,7 @@ def evaluate(
     try:
         methods = chosen_methods(baselines)
         read = _read_for_bundle if (run / MANIFEST).is_file() else _read_for_run
-        cube, layout, fill = read(run, _load(source))
+        cube, layout, fill = read(run, _load(source, missing or ()))
         with messages.status("filling") as status:
             for trial in trials(cube, layout, fill, seed, methods, progress=status.update):
                 rows.append(compare(trial))
@@ -349,11 +352,11 @@ def _read_for_bundle(folder: Path, dataset: xr.Dataset) -> tuple[WaterCube, Layo
     return reading.cube, layout, bundle_filler(bundle)
 
 
-def _load(path: Path) -> xr.Dataset:
-    """Read a file into memory."""
+def _load(path: Path, missing: Sequence[str] = ()) -> xr.Dataset:
+    """Read a file into memory; `missing` stands for missing values."""
     from model.data.sources import open_sources
 
-    with open_sources([path]) as opened:
+    with open_sources([path], missing) as opened:
         return opened.load()
 
 

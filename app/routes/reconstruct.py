@@ -19,6 +19,9 @@ from app.routes.fill_body import fill_body, run_on_body
 from app.schemas import Estimate, TimingMs
 from app.service import PreparedRequest
 from hydrofill.cancellation import Cancellation
+from hydrofill.cf.missing import Declared
+from hydrofill.errors import ContractError
+from hydrofill.fill_codes import Codes
 from hydrofill.filling import FillOptions
 
 router = APIRouter()
@@ -52,6 +55,26 @@ class ReconstructQuery(BaseModel):
     uncertainty: bool = Field(default=True, description="Whether the reply holds V_std for each filled variable V.")
     only_gaps: bool = Field(default=False, description="Whether V holds only the filled values.")
 
+    missing: list[str] = Field(
+        default=[],
+        max_length=100,
+        description="A value that stands for missing values, such as -9999; NAME=-9999 for one variable; NAME=none if "
+        "all its values are real. May be repeated.",
+    )
+
+    codes: Codes = Field(
+        default="keep", description="What is done about the gaps of codes: kept, or filled from the codes around."
+    )
+
+    @field_validator("missing")
+    @classmethod
+    def _values(cls, missing: list[str]) -> list[str]:
+        try:
+            Declared.of(missing)
+        except ContractError as error:
+            raise ValueError(str(error)) from error
+        return missing
+
     @field_validator("variables")
     @classmethod
     def _names(cls, variables: str | None) -> str | None:
@@ -62,7 +85,7 @@ class ReconstructQuery(BaseModel):
     def options(self) -> FillOptions:
         """Return the same as the library's options."""
         names = tuple(name.strip() for name in (self.variables or "").split(",") if name)
-        return FillOptions(names, self.max_gap, self.uncertainty, self.only_gaps)
+        return FillOptions(names, self.max_gap, self.uncertainty, self.only_gaps, tuple(self.missing), self.codes)
 
 
 @router.post(

@@ -30,11 +30,12 @@ from hydrofill.bundle import Bundle
 from hydrofill.cf.axes import recognise
 from hydrofill.cf.netcdf import kept_encoding
 from hydrofill.cores import usable_cores
-from hydrofill.errors import ContractError, NothingObservedError, UnknownVariableError
-from hydrofill.filling import FillOptions, prepare_fill, said_of_empty
+from hydrofill.errors import ContractError, NothingObservedError, StructureError, UnknownVariableError
+from hydrofill.filling import FillOptions, as_declared, check_reading, prepare_fill, said_of_empty
 from hydrofill.paths import FileRefusedError
 from hydrofill.progress import Progress
 from hydrofill.reconstruct import FILLED, FLAG_MEANINGS, OBSERVED, OUTSIDE, REFUSED, FilledVariable
+from hydrofill.summary import summary_of
 from hydrofill.survey import Survey, outline_survey, survey
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ def fill_archive(
     check_target(given, target, how.overwrite)
     with open_input(given) as dataset:
         try:
+            dataset = as_declared(dataset, bundle.manifest.layout, options, lazily=True)
             opened = _open_large(given, dataset, bundle, how)
             if opened is None:
                 return _fill_in_memory(dataset, target, bundle, options, how, progress)
@@ -177,6 +179,10 @@ def _fill_by_block(
     progress: Callable[[Step], None] | None,
 ) -> list[Summary]:
     """Fill a dataset of several blocks."""
+    if options.codes != "keep":
+        raise StructureError(
+            "codes are filled only in data that is filled in one piece", got=f"{len(blocks)} blocks", expected="one"
+        )
     from hydrofill.inference.graphs import Runtime
     from hydrofill.inference.model import Outcome, load_model
 
@@ -187,6 +193,8 @@ def _fill_by_block(
     parts = _open_parts(given, source, target, bundle, options, how)
     model = load_model(bundle, Runtime(how.provider, how.threads or 1))
     found = _surveyed(source, parts, _reporter(progress, "survey"))
+    statics = {v.name: summary_of(v.values) for v in found.outline.static}
+    check_reading(source.first, {n: v.summary for n, v in found.variables.items()} | statics, dataset)
     names = _names(found, source, model, options.variables)
     prepared = model.prepare(source, found, _reporter(progress, "measure"))
     complete = parts.done_blocks()
@@ -197,7 +205,7 @@ def _fill_by_block(
         how.provider,
         how.threads or 1,
         names,
-        options.max_gap,
+        options,
         how.skip_bad,
         ahead,
         parts,
@@ -244,6 +252,7 @@ def _open_parts(
         "bundle": bundle.sha256,
         "variables": list(options.variables),
         "max_gap": options.max_gap,
+        "missing": list(options.missing),
         "skip_bad": how.skip_bad,
         "shape": list(source.axes.shape),
     }

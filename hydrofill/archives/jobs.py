@@ -22,6 +22,7 @@ from hydrofill.archives.reading import DatasetSource
 from hydrofill.blocks import Block
 from hydrofill.bundle import Bundle
 from hydrofill.errors import WorkersLostError
+from hydrofill.filling import FillOptions, as_declared
 from hydrofill.survey import Survey
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Job:
     provider: Literal["cpu", "cuda"]
     threads: int
     names: Sequence[str]
-    max_gap: int | None
+    options: FillOptions
     skip_bad: bool
     ahead_values: int
     parts: Parts
@@ -68,6 +69,7 @@ class _Worker:
         self._opened = ExitStack()
         dataset = self._opened.enter_context(open_input(job.given))
         self.model = model or load_model(job.bundle, Runtime(job.provider, job.threads))
+        dataset = as_declared(dataset, self.model.layout, job.options, lazily=True)
         self.source = DatasetSource.of(
             dataset, job.given.name, self.model.layout, skip_bad=job.skip_bad, ahead_values=job.ahead_values
         )
@@ -75,7 +77,9 @@ class _Worker:
     def fill(self, number: int) -> DoneBlock:
         job, block = self.job, self.job.blocks[number]
         with self._lock:  # a worker of a cluster may have several threads
-            pieces, _ = self.model.fill_block(job.prepared, self.source, job.found, block, job.names, job.max_gap)
+            pieces, _ = self.model.fill_block(
+                job.prepared, self.source, job.found, block, job.names, job.options.max_gap
+            )
             return job.parts.save_block(block, pieces, self.source.axes)
 
     def close(self) -> None:

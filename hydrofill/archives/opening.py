@@ -11,7 +11,7 @@ import xarray as xr
 from hydrofill.archives.inputs import Input
 from hydrofill.cf.calendars import counted_like, holds_times
 from hydrofill.cf.groups import ROOT, choose_group, groups_around
-from hydrofill.cf.netcdf import AS_STORED, decode_lazily, engine_of, open_netcdf
+from hydrofill.cf.netcdf import AS_STORED, decode_lazily, engine_of, mend_classic, open_netcdf
 from hydrofill.errors import ContractError, StructureError, UnreadableError
 from hydrofill.paths import FileRefusedError
 
@@ -73,9 +73,9 @@ def _open_files(paths: tuple[str, ...], group: str) -> Iterator[xr.Dataset]:
                 compat="override",
                 join="exact",
                 combine_attrs="override",
-                decode_times=False,
+                decode_cf=False,
                 group=None if around is None else around.path,
-                preprocess=lambda part: _like(first, part),
+                preprocess=lambda raw: _like(first, decode_lazily(mend_classic(raw, raw.encoding["source"]))),
             )
         except ContractError:
             raise

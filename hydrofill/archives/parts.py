@@ -66,7 +66,7 @@ class Parts:
         arrays = {}
         for number, (name, variable) in enumerate(variables.items()):
             arrays[f"{number}_name"] = np.array(name)
-            arrays |= {f"{number}_{key}": getattr(variable, key) for key in ("sums", "extremes", "inside")}
+            arrays |= {f"{number}_{key}": getattr(variable, key) for key in ("sums", "ends", "inside")}
         with written_whole(self.folder / SURVEY) as partial, partial.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
             _flush(file)
@@ -80,7 +80,7 @@ class Parts:
             return None
         numbers = range(sum(key.endswith("_name") for key in kept))
         return {
-            str(kept[f"{n}_name"]): SurveyedVariable(kept[f"{n}_sums"], kept[f"{n}_extremes"], kept[f"{n}_inside"])
+            str(kept[f"{n}_name"]): SurveyedVariable(kept[f"{n}_sums"], kept[f"{n}_ends"], kept[f"{n}_inside"])
             for n in numbers
         }
 

@@ -25,6 +25,7 @@ from hydrofill.cf.axes import (
 )
 from hydrofill.cf.domains import read_domains, with_mask_domain, with_model_domain
 from hydrofill.cf.longitudes import turns_towards
+from hydrofill.cf.missing import as_data
 from hydrofill.cf.units import Conversion
 from hydrofill.cf.variables import classify, kind_of, match_variables, ordered_dims, unit_conversion
 from hydrofill.cube import DIMS, Sites, Variable, WaterCube, no_sites
@@ -251,6 +252,7 @@ def _read_variable(
     variable: xr.Variable, source: str, dimensions: Mapping[str, Dimension], name: str, spec: VariableSpec | None
 ) -> tuple[Variable, Conversion]:
     """Return the variable as float32 in the model's units, and the conversion to these units."""
+    variable = as_data(variable, source)
     kind = kind_of(variable, source, dimensions)
     if kind is None or (spec is not None and kind != spec.kind):
         raise StructureError(

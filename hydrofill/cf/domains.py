@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from hydrofill.cf.axes import Dimension
+from hydrofill.cf.missing import as_data
 from hydrofill.cf.variables import kind_of, ordered_dims
 from hydrofill.cube import WaterCube
 from hydrofill.errors import StructureError
@@ -24,7 +25,7 @@ def read_domains(
         companion = f"{source}_domain"
         if companion not in dataset.variables:
             continue
-        mask = dataset.variables[companion]
+        mask = as_data(dataset.variables[companion], companion)
         if kind_of(mask, companion, dimensions) != "static_grid" or mask.dtype.kind not in "biuf":
             raise StructureError(
                 "must be numeric with the dimensions of the grid",

@@ -16,7 +16,10 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from hydrofill.cf.codes import kept_as_stored
 from hydrofill.cf.groups import ROOT, as_tree, choose_group, groups_around
+from hydrofill.cf.missing import decoded_from, for_decoding, hide_missing
+from hydrofill.cf.text import mended, read_text
 from hydrofill.errors import StructureError, UnreadableError
 
 Engine = Literal["h5netcdf", "scipy", "netcdf4"]
@@ -24,9 +27,10 @@ HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 CLASSIC_MAGIC = (b"CDF\x01", b"CDF\x02")
 CDF5_MAGIC = b"CDF\x05"  # classic with 64-bit sizes, as PnetCDF writes it
 HDF4_MAGIC = b"\x0e\x03\x13\x01"
+REPLACED = "\ufffd"  # in place of bytes that are not UTF-8
 # Parts of a variable's encoding that are kept when it is written: how numbers are stored, not how they are compressed.
 KEPT_ENCODING = ("dtype", "_FillValue", "missing_value", "scale_factor", "add_offset", "units", "calendar")
-PACKING = frozenset({"_FillValue", "scale_factor", "add_offset"})
+PACKING = frozenset({"scale_factor", "add_offset"})
 TEXT_ATTRIBUTES = ("standard_name", "long_name", "units", "axis", "cf_role", "history")
 # What xarray decodes by itself; its open_groups takes no notice of decode_cf=False.
 DECODERS = ("mask_and_scale", "decode_times", "decode_timedelta", "concat_characters", "decode_coords")
@@ -77,7 +81,8 @@ def open_groups(
     """
     if engine == "h5netcdf":
         return dict(xr.open_groups(source, engine=engine, chunks=chunks, cache=cache, phony_dims="access", **AS_STORED))
-    return {ROOT: xr.open_dataset(source, engine=engine, decode_cf=False, chunks=chunks, cache=cache)}
+    raw = xr.open_dataset(source, engine=engine, decode_cf=False, chunks=chunks, cache=cache)
+    return {ROOT: mend_classic(raw, source)}
 
 
 def decode_lazily(raw: xr.Dataset) -> xr.Dataset:
@@ -131,6 +136,33 @@ def write_netcdf(dataset: xr.Dataset) -> io.BytesIO:
     return content
 
 
+def mend_classic(raw: xr.Dataset, content: Path | str | io.BytesIO) -> xr.Dataset:
+    """Return a file that is not decoded yet with the texts of its attributes as they are in a classic file.
+
+    xarray puts a replacement character in place of each byte that is not UTF-8.
+    """
+    owners = [("", raw.attrs), *((str(name), v.attrs) for name, v in raw.variables.items())]
+    damaged = [(name, attrs, key) for name, attrs in owners for key, v in attrs.items() if REPLACED in str(v)]
+    if damaged and _first_bytes(content).startswith(CLASSIC_MAGIC):
+        from scipy.io import netcdf_file  # noqa: TID251 (xarray has loaded it to read a classic file)
+
+        with netcdf_file(content, mmap=False) as file:
+            for name, attrs, key in damaged:
+                stored = getattr(file.variables[name] if name else file, str(key))
+                attrs[key] = read_text(stored) if isinstance(stored, bytes) else stored
+    return raw
+
+
+def _first_bytes(content: Path | str | io.BytesIO) -> bytes:
+    if isinstance(content, io.BytesIO):
+        content.seek(0)
+        first = content.read(8)
+        content.seek(0)
+        return first
+    with Path(content).open("rb") as file:
+        return file.read(8)
+
+
 def _load(content: Path | io.BytesIO, engine: Engine) -> xr.Dataset:
     """Read the file as it is stored."""
     try:
@@ -159,7 +191,7 @@ def check_writable(dataset: xr.Dataset) -> None:
     owners = [("", dataset.attrs), *((str(name), v.attrs) for name, v in dataset.variables.items())]
     keys = [str(key) for _, attrs in owners for key in attrs]
     for name in (*map(str, dataset.variables), *map(str, dataset.sizes), *keys):
-        if not name or "/" in name or _text(name, "") != name:
+        if not name or "/" in name or mended(name, "") != name:
             raise StructureError(
                 "a variable, dimension or attribute has a name that NetCDF does not allow", got=repr(name[:40])
             )
@@ -174,27 +206,16 @@ def check_writable(dataset: xr.Dataset) -> None:
 def _attribute(value: object, as_text: bool, where: str) -> object:
     """Return the value of an attribute as text, numbers or a list of texts."""
     if isinstance(value, bytes):
-        value = value.decode(errors="surrogateescape")
+        value = read_text(value)
     if isinstance(value, np.ndarray) and value.dtype.kind in "SUO":
-        value = [str(part) for part in value.ravel()]
+        value = [read_text(part) if isinstance(part, bytes) else str(part) for part in value.ravel()]
     if isinstance(value, list):
-        value = [_text(str(part), where) for part in value]
+        value = [mended(str(part), where) for part in value]
     if isinstance(value, str) or as_text:
-        value = _text(str(value), where)
+        value = mended(str(value), where)
     if not isinstance(value, PLAIN) or (isinstance(value, np.ndarray) and value.dtype.kind not in "iuf"):
         raise StructureError("the attribute is neither text nor numbers", where=where, got=type(value).__name__)
     return value
-
-
-def _text(text: str, where: str) -> str:
-    """Return `text` as valid Unicode; bytes that are not UTF-8 are read as Latin-1, which old files use."""
-    if "\0" in text:
-        raise StructureError("the text contains a zero byte", where=where)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogateescape").decode("latin-1")
-    return text
 
 
 def _decode_cf(raw: xr.Dataset) -> xr.Dataset:
@@ -205,19 +226,23 @@ def _with_texts(dataset: xr.Dataset) -> xr.Dataset:
     """Return a decoded dataset with valid texts."""
     for name, variable in dataset.variables.items():
         if variable.dtype.kind in "OU" and all(isinstance(value, str) for value in variable.values.flat):
-            texts = [_text(value, str(name)) for value in variable.values.flat]
+            texts = [mended(value, str(name)) for value in variable.values.flat]
             dataset[name] = variable.copy(data=np.array(texts, dtype=object).reshape(variable.shape))
     return dataset
 
 
 def _decode(raw: xr.Dataset, load: bool) -> xr.Dataset:
     """Decode `raw` by CF; with `load`, read all values."""
+    stored = kept_as_stored(raw)
+    ready = for_decoding(raw, stored)
     try:
-        dataset = xr.decode_cf(raw, decode_times=False)
-        return dataset.load() if load else dataset
+        dataset = xr.decode_cf(ready, decode_times=False)
+        if load:
+            dataset.load()
     except Exception as error:  # xarray's decoders raise anything on metadata that makes no sense
-        name = _undecodable(raw)
+        name = _undecodable(ready)
         raise StructureError("the attributes cannot be decoded", where="" if name is None else str(name)) from error
+    return hide_missing(decoded_from(dataset, raw, stored), lazily=not load)
 
 
 def _undecodable(raw: xr.Dataset) -> Hashable | None:

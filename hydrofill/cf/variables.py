@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -11,15 +11,26 @@ import xarray as xr
 
 from hydrofill.cf.axes import Axis, Dimension
 from hydrofill.cf.calendars import holds_times
+from hydrofill.cf.codes import AS_DATA, MANY_CODES, code_reason, count_codes, static_code_reason
+from hydrofill.cf.missing import as_data
 from hydrofill.cf.units import Conversion, conversion
 from hydrofill.cube import DIMS, Kind
+from hydrofill.errors import StructureError
 from hydrofill.layout import Layout, VariableSpec
 
 # Endings of variables that belong to a variable V, such as V_std; they are neither filled nor used.
 COMPANIONS = ("_truth", "_gap", "_std", "_flag", "_domain")
 
 Role = Literal[
-    "field", "gauge series", "static field", "site attribute", "flags", "companion", "coordinate", "left out"
+    "field",
+    "gauge series",
+    "static field",
+    "site attribute",
+    "flags",
+    "codes",
+    "companion",
+    "coordinate",
+    "left out",
 ]
 ROLES: Mapping[Kind, Role] = {
     "grid": "field",
@@ -68,7 +79,7 @@ def _classify(dataset: xr.Dataset, name: str, dimensions: Mapping[str, Dimension
     if (main := _main_of(name)) is not None:
         return Classification("companion", f"belongs to {main}")
     if "flag_values" in variable.attrs or "flag_masks" in variable.attrs:
-        return Classification("flags", "has flag_values or flag_masks; flags are never filled")
+        return Classification("flags", "has flag_values or flag_masks; flags are not data")
     if holds_times(variable):
         return Classification("left out", "holds times")
     if not (np.issubdtype(variable.dtype, np.floating) or np.issubdtype(variable.dtype, np.integer)):
@@ -76,6 +87,9 @@ def _classify(dataset: xr.Dataset, name: str, dimensions: Mapping[str, Dimension
     kind = kind_of(variable, name, dimensions)
     if kind is None:
         return Classification("left out", _dims_reason(variable, name, dimensions))
+    varies = kind in ("grid", "series")
+    if (reason := code_reason(variable, name) if varies else static_code_reason(variable)) is not None:
+        return Classification("codes", f"{reason}; codes are not data")
     return Classification(ROLES[kind], f"has the dimensions {', '.join(DIMS[kind])}", kind)
 
 
@@ -119,6 +133,32 @@ def _other_dims(variable: xr.Variable, dimensions: Mapping[str, Dimension]) -> l
 def _is_coordinate(name: str) -> bool:
     low = name.lower()
     return low.endswith(("_x", "_y", "_lat", "_lon", "_row", "_col")) or low in ("x", "y", "lat", "lon")
+
+
+def with_named_as_data(
+    dataset: xr.Dataset, names: Sequence[str], dimensions: Mapping[str, Dimension], *, lazily: bool
+) -> xr.Dataset:
+    """Return `dataset` with the integers that the user names as data, though nothing else says that they are.
+
+    Raises:
+        StructureError: a variable that is named holds few different numbers, and so codes.
+    """
+    found = {}
+    for name in names:
+        if name not in dataset.data_vars or _classify(dataset, name, dimensions).role not in ("codes", "flags"):
+            continue
+        variable = dataset.variables[name]
+        distinct = count_codes(variable)
+        if distinct is None or distinct <= MANY_CODES or "flag_values" in variable.attrs:
+            raise StructureError(
+                "holds codes, which are not filled like data",
+                where=name,
+                got=f"{distinct} different whole numbers",
+                expected=f"more than {MANY_CODES}, or units; --codes nearest and --codes frequent fill codes",
+            )
+        found[name] = as_data(variable, name, lazily=lazily).copy(deep=False)
+        found[name].encoding[AS_DATA] = True
+    return dataset.assign(found) if found else dataset
 
 
 def ordered_dims(variable: xr.Variable, dimensions: Mapping[str, Dimension], kind: Kind) -> tuple[str, ...]:

@@ -13,8 +13,9 @@ from hydrofill.cf.axes import Axis, Dimension, find_time, recognise, time_values
 from hydrofill.cf.dataset import Reading, check_step, read_dataset, typical_step_s
 from hydrofill.cf.units import Conversion
 from hydrofill.cube import DIMS, Kind, Sites, Variable, WaterCube
+from hydrofill.filling import check_reading
 from hydrofill.layout import Layout
-from hydrofill.summary import N_SUMS, Summary, summarise, summary_of, sums_of_steps
+from hydrofill.summary import END_COLUMNS, N_SUMS, Summary, summarise, summary_of, sums_of_steps
 from model.data.cubes import LoadedCube
 from model.data.domain import domain_from_counts
 
@@ -58,7 +59,7 @@ class LazyCube:
     """A cube whose values stay on disk; `window` reads a part of it as a `WaterCube`.
 
     frame: the cube's coordinates and static variables, loaded. domain: where each gridded or series variable lives,
-    (H, W) or (N,) bool. sums, extremes: sums (T, N_SUMS) and lowest and highest values (T, 2) of each of them.
+    (H, W) or (N,) bool. sums, ends: sums (T, N_SUMS) and ends (T, 2, END_COLUMNS) of each of them.
     hidden_steps: (T,) bool, steps that are read as missing.
     """
 
@@ -66,7 +67,7 @@ class LazyCube:
     variables: Mapping[str, LazyVariable | Variable]
     domain: Mapping[str, np.ndarray]
     sums: Mapping[str, np.ndarray]
-    extremes: Mapping[str, np.ndarray]
+    ends: Mapping[str, np.ndarray]
     hidden_steps: np.ndarray
 
     @property
@@ -120,7 +121,7 @@ class LazyCube:
         if static is not None:
             return summary_of(static.values)
         seen = ~self.hidden_steps
-        return summarise(self.sums[name][seen], self.extremes[name][seen])
+        return summarise(self.sums[name][seen], self.ends[name][seen])
 
     def without_steps(self, steps: np.ndarray) -> LazyCube:
         """Return the same cube with everything at these (T,) bool steps missing; its domain stays."""
@@ -211,8 +212,9 @@ def read_lazily(dataset: xr.Dataset, layout: Layout | None = None, scratch: Path
         variables={**variables, **{n: scan.variable for n, scan in scans.items()}},
         domain={n: first.cube.domain[n] if n in given else _domain(first.cube, n, s.counts) for n, s in scans.items()},
         sums={n: scan.sums for n, scan in scans.items()},
-        extremes={n: scan.extremes for n, scan in scans.items()},
+        ends={n: scan.ends for n, scan in scans.items()},
     )
+    check_reading(first, {name: cube.summary(name) for name in cube.variables}, dataset)
     return LazyReading(cube, first.dimensions, first.grid_units)
 
 
@@ -236,7 +238,7 @@ class _Scan:
 
     variable: LazyVariable
     sums: np.ndarray
-    extremes: np.ndarray
+    ends: np.ndarray
     counts: np.ndarray
 
 
@@ -248,16 +250,20 @@ def _scan(cube: LazyCube, scratch: Path | None) -> dict[str, _Scan]:
         kept = _room_for_copy(
             variable, shape, scratch, in_memory=cube.size <= IN_MEMORY_VALUES or variable.kind == "series"
         )
-        sums, extremes, counts = np.zeros((n_time, N_SUMS)), np.zeros((n_time, 2)), np.zeros(shape[1:], np.int64)
+        sums, ends, counts = (
+            np.zeros((n_time, N_SUMS)),
+            np.zeros((n_time, 2, END_COLUMNS)),
+            np.zeros(shape[1:], np.int64),
+        )
         block = max(1, SCAN_VALUES // max(1, int(np.prod(shape[1:]))))
         for start in range(0, n_time, block):
             part = slice(start, min(start + block, n_time))
             values = variable.read({"time": part}).values
-            sums[part], extremes[part] = sums_of_steps(values)
+            sums[part], ends[part] = sums_of_steps(values)
             counts += (~np.isnan(values)).sum(axis=0)
             if kept is not None:
                 kept[part] = values
-        scans[variable.name] = _Scan(variable if kept is None else variable.moved_to(kept), sums, extremes, counts)
+        scans[variable.name] = _Scan(variable if kept is None else variable.moved_to(kept), sums, ends, counts)
     return scans
 
 

@@ -12,6 +12,7 @@ import xarray as xr
 from hydrofill.cf.axes import Dimension, coordinate_units, one_of, recognise
 from hydrofill.cf.calendars import with_dates
 from hydrofill.cf.groups import choose_group
+from hydrofill.cf.missing import Declared, hide_declared
 from hydrofill.cf.netcdf import AS_STORED, decode_lazily, engine_of, open_groups
 from hydrofill.errors import ContractError, CoordinateError, StructureError, UnreadableError
 from model.data.site_tables import TABLES, read_tables
@@ -37,15 +38,23 @@ class _Part:
         return None if time is None or time.coordinate is None else (time.name, time.coordinate)
 
 
-def open_sources(paths: Sequence[Path]) -> xr.Dataset:
+def open_sources(paths: Sequence[Path], missing: Sequence[str] = ()) -> xr.Dataset:
     """Open NetCDF files, Zarr stores and tables of gauges (CSV, Parquet) as one dataset.
 
     A folder stands for the files in it. Values of grids are not loaded. Where several sources are daily, their times
     become dates, since one file's day may be stamped at noon and another's at midnight.
 
+    Args:
+        paths: files, stores and folders.
+        missing: values that stand for missing values, as `Declared.of` reads them.
+
     Raises:
         FileNotFoundError: a path does not exist. ContractError: a file cannot be read or joined; names the file.
     """
+    return hide_declared(_opened(paths), Declared.of(missing), lazily=True)
+
+
+def _opened(paths: Sequence[Path]) -> xr.Dataset:
     files = [file for path in paths for file in _listed(path)]
     tables = [file for file in files if file.suffix in TABLES]
     grids_in = [file for file in files if file.suffix not in TABLES]
@@ -80,8 +89,8 @@ def _listed(path: Path) -> list[Path]:
 
 def _open(path: Path, by_chunks: bool) -> xr.Dataset:
     """Open the file, not loaded; in dask's chunks if it will be joined to others, since chunks slow every window."""
+    chunks: dict[str, int] | None = {} if by_chunks else None
     try:
-        chunks: dict[str, int] | None = {} if by_chunks else None
         if path.is_dir():
             groups = dict(xr.open_groups(path, engine="zarr", chunks=chunks, cache=False, **AS_STORED))
         else:

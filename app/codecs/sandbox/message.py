@@ -12,10 +12,11 @@ import xarray as xr
 from msgspec import Struct
 
 from hydrofill.cf.groups import ENCODED_AS, Groups, groups_around
+from hydrofill.cf.text import read_text
 from hydrofill.errors import ContractError, StructureError, UnreadableError
 
 PLAIN_KINDS = "biufMmSU"  # numpy dtype kinds whose bytes are their values
-ENCODING = ("_FillValue", "missing_value", "scale_factor", "add_offset", "units", "calendar")
+ENCODING = ("_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned", "units", "calendar")
 CALENDARS: dict[str, type[cftime.datetime]] = {
     name: getattr(cftime, name)
     for name in (
@@ -165,6 +166,8 @@ def _pack_array(values: np.ndarray) -> PackedArray:
 
 
 def _pack_value(value: Any) -> PackedValue:
+    if isinstance(value, bytes):
+        return read_text(value)
     if isinstance(value, np.ndarray | np.generic) and not isinstance(value, str):
         array = np.asarray(value)
         return _pack_array(array) if array.dtype.kind in "iufb" else str(value)
