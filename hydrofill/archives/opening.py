@@ -7,8 +7,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import xarray as xr
+import zarr
 
 from hydrofill.archives.inputs import Input
+from hydrofill.archives.zarr_check import check_array, check_folder, find_unreadable
 from hydrofill.cf.netcdf import decode_lazily, engine_of, open_netcdf
 from hydrofill.errors import ContractError, StructureError, UnreadableError
 from hydrofill.paths import FileRefusedError
@@ -40,11 +42,21 @@ def open_input(given: Input) -> Iterator[xr.Dataset]:
 
 @contextmanager
 def _open_store(path: str) -> Iterator[xr.Dataset]:
+    if "://" not in path:
+        check_folder(Path(path))
     try:
-        raw = xr.open_zarr(path, chunks=None, decode_cf=False)
+        store = xr.backends.ZarrStore.open_group(path, mode="r")
+        for name, member in store.members.items():
+            if isinstance(member, zarr.Array):
+                check_array(name, member)
+        raw = xr.open_dataset(store, engine="store", decode_cf=False)
+    except ContractError:
+        raise
     except Exception as error:  # stores and file systems raise anything
+        found = find_unreadable(path)
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UnreadableError("the Zarr store cannot be read", where=path, got=reason) from error
+        problem = "the Zarr store cannot be read" + (f", for its array {found}" if found else "")
+        raise UnreadableError(problem, where=path, got=reason) from error
     with raw:
         yield decode_lazily(raw)
 
