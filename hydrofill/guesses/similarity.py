@@ -126,7 +126,7 @@ def similar_sites(values: Floats) -> tuple[Floats, Floats]:
     Sites that are never seen say nothing, and all are told the same: one of them stands for all.
     """
     seen = ~np.isnan(values)
-    kept = seen.any(axis=0)
+    kept: npt.NDArray[np.bool_] = np.asarray(seen.any(axis=0))
     never = np.flatnonzero(~kept)
     if len(never) < 2:
         return _from_similar(values, seen)
