@@ -62,11 +62,13 @@ def make_service(
     metrics = Metrics()
     metrics.add_queue_gauges(engine)
     metrics.set_bundles(bundles.now.registry)
+    admission = Admission(settings, engine, metrics)
+    metrics.add_admission_gauges(lambda: admission.active_requests, lambda: admission.reserved_bytes)
     return Service(
         settings,
         bundles,
         engine,
-        Admission(settings, engine, metrics),
+        admission,
         metrics,
         parser,
         pool=Lanes(settings.graph_threads, SMALL_THREADS),

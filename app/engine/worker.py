@@ -145,8 +145,10 @@ class Engine:
                 nonlocal preempted_s
                 self._progress()
                 job.cancellation.check()
-                if preempted_s <= (1 - LARGE_SHARE) * (time.perf_counter() - started):
-                    preempted_s += self._run_interactive_job(job)
+                while preempted_s <= (1 - LARGE_SHARE) * (time.perf_counter() - started):
+                    if (took_s := self._run_interactive_job(job)) is None:
+                        break
+                    preempted_s += took_s
 
             with checkpoints(pause):
                 outcome = model.run(cube, names, max_gap, progress, job.cancellation)
@@ -157,14 +159,14 @@ class Engine:
         result: Outcome = await self.submit(job)
         return result
 
-    def _run_interactive_job(self, job: Job) -> float:
-        """Run one waiting interactive job while the large `job` is suspended; return the seconds that it took."""
+    def _run_interactive_job(self, job: Job) -> float | None:
+        """Run a waiting interactive job while the large `job` is suspended; return its seconds, or None without one."""
         if self._queue.is_interactive(job) or len(self._running) > 1:
-            return 0.0
+            return None
         with self._changed:
             small = self._queue.take(interactive_only=True)
         if small is None:
-            return 0.0
+            return None
         started = time.perf_counter()
         self._run(small)
         return time.perf_counter() - started
