@@ -13,7 +13,7 @@ from hydrofill.cancellation import Cancellation
 
 T = TypeVar("T")
 
-STOP_S = 1.0  # that a reply waits for cancelled work to stop
+STOP_S = 0.2  # that a reply waits for cancelled work to stop; well below the last second of a drain
 
 
 async def run_until_deadline(
