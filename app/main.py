@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-import anyio
 import anyio.to_thread
 from fastapi import FastAPI
 
@@ -27,13 +26,14 @@ from app.keys import read_keys
 from app.routes import bundles as bundle_routes
 from app.routes import health, info, page, reconstruct
 from app.routes import metrics as metrics_route
-from app.service import Service
+from app.service import Lanes, Service
 from app.settings import Settings, read_settings
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import Tracing, open_tracing
 from hydrofill import __version__
 from hydrofill.inference.graphs import Runtime
 
+SMALL_THREADS, SMALL_PARSERS = 2, 1  # for small bodies alone
 DESCRIPTION = "Fill the gaps of gridded and gauged water data, with an uncertainty for every filled value."
 
 
@@ -62,15 +62,17 @@ def make_service(
     metrics = Metrics()
     metrics.add_queue_gauges(engine)
     metrics.set_bundles(bundles.now.registry)
+    admission = Admission(settings, engine, metrics)
+    metrics.add_admission_gauges(lambda: admission.active_requests, lambda: admission.reserved_bytes)
     return Service(
         settings,
         bundles,
         engine,
-        Admission(settings, engine, metrics),
+        admission,
         metrics,
         parser,
-        pool=anyio.CapacityLimiter(settings.graph_threads),
-        parsers=anyio.CapacityLimiter(settings.parsers),
+        pool=Lanes(settings.graph_threads, SMALL_THREADS),
+        parsers=Lanes(settings.parsers, SMALL_PARSERS),
         tracing=tracing,
     )
 
@@ -100,8 +102,8 @@ def create_app(settings: Settings | None = None, loaded: Registry | None = None)
                 await asyncio.gather(watching, return_exceptions=True)
         finally:
             app.state.service = None
-            await anyio.to_thread.run_sync(engine.stop)
             await anyio.to_thread.run_sync(app.state.tracing.close)
+            await anyio.to_thread.run_sync(engine.stop)  # last, because it may wait for a job that never ends
 
     app = DocumentedAPI(
         title="hydrofill",

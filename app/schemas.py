@@ -199,8 +199,9 @@ class Estimate(ReplyModel):
     body_bytes: int = Field(description="Bytes of the body as sent.")
     decoded_bytes: int = Field(description="Bytes of the decoded body.")
     predicted_s: float = Field(description="Seconds of engine time.")
+    memory_bytes: int = Field(description="Bytes of memory that the request takes at its peak, the reply included.")
     wait_s: float = Field(description="Seconds that the request would wait for the engine now.")
-    too_large: bool = Field(description="Whether `predicted_s` exceeds the server's limit for one request.")
+    too_large: bool = Field(description="Whether `predicted_s` or `memory_bytes` exceeds the limit for one request.")
 
 
 class Info(ReplyModel):

@@ -1,4 +1,4 @@
-"""The serving process: drains on SIGTERM, reloads on SIGHUP, and ends with an error if its engine has died."""
+"""The serving process: drains on SIGTERM, reloads on SIGHUP, and ends with an error if its engine fails."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import cast
 import uvicorn
 from fastapi import FastAPI
 
+from app.ending import end_within
 from app.errors import BusyError
 from app.http.connections import RETRY_S, Connections
 from app.http.listener import ACCEPTS_PER_TURN, Listener, listen_on
@@ -23,7 +24,8 @@ from app.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-FLUSH_S = 2  # to answer the cancelled requests, and to write finished responses
+FLUSH_S = 0.5  # to answer the cancelled requests, and to write finished responses
+END_S = 1.0  # from the end of the drain to the end of the process, whatever runs
 KEEP_ALIVE_S = 75  # longer than clients and proxies keep an idle connection, so that they close it first
 ENGINE_DIED, REQUESTS_LOST = 70, 75  # sysexits: internal software error; temporary failure
 
@@ -65,7 +67,7 @@ def make_server(app: FastAPI, settings: Settings) -> DrainingServer:
         proxy_headers=False,  # no address is taken from what a client says
         backlog=ACCEPTS_PER_TURN,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=FLUSH_S,
+        timeout_graceful_shutdown=1,  # a whole number; end_within is the real limit
     )
     return DrainingServer(config, app, settings.drain_s)
 
@@ -105,10 +107,14 @@ class DrainingServer(uvicorn.Server):
         """Start to drain; on the second signal, end at once."""
         if self._draining_since is not None:
             self.should_exit = self.force_exit = True
+            end_within(END_S, self.exit_code or REQUESTS_LOST)
             return
         logger.info("%s: the server finishes accepted requests and ends", signal.Signals(sig).name)
         self._draining_since = time.monotonic()
-        if (service := self._service()) is None:
+        service = self._service()
+        # Set here, because the event loop may be held up when the time is over.
+        end_within((0.0 if service is None else self._drain_s) + END_S, REQUESTS_LOST if service else 1)
+        if service is None:
             self.should_exit = True
         else:
             service.admission.draining = True
@@ -119,12 +125,22 @@ class DrainingServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Return whether to end now; called ten times a second."""
+        ends = await self._ends(counter)
+        if ends:
+            end_within(END_S - (FLUSH_S if self.exit_code == REQUESTS_LOST else 0.0), self.exit_code)
+        return ends
+
+    async def _ends(self, counter: int) -> bool:
         service = self._service()
         if service is not None and self._reload_requested:
             self._reload_requested = False
             self._app.state.reloader.request_reload()
         if service is not None and not service.engine.alive:
             logger.critical("the engine has stopped; the server ends")
+            self.exit_code = ENGINE_DIED
+            return True
+        if service is not None and service.engine.stuck_s > service.settings.stuck_s:
+            logger.critical("the engine has made no progress for too long; the server ends")
             self.exit_code = ENGINE_DIED
             return True
         if service is not None and self._draining_since is not None and self._is_drained(service):

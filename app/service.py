@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
 
 import anyio
-import anyio.to_thread
 
-from app.admission import Admission
+from app.admission import SMALL_BODY_BYTES, Admission, Place
 from app.bundles.registry import Registry
 from app.bundles.served import CurrentBundles, ServedBundles
 from app.codecs.base import Codec, DecodedBody, Reply
 from app.codecs.sandbox.parser import Parser
-from app.engine.cost import CostModel, Load, count_load
+from app.engine.cost import CostModel
+from app.engine.load import Load, count_load
 from app.engine.queue import Job
+from app.engine.running import run_in_thread
 from app.engine.worker import Engine
 from app.schemas import TimingMs
 from app.settings import Settings
@@ -31,7 +32,9 @@ from hydrofill.inference.model import Model, Outcome
 from hydrofill.layout import Layout
 from hydrofill.suitability import suits
 
-T = TypeVar("T")
+# Bytes of each value while a reply is written, by media type: dataset, lists, text.
+REPLY_BYTES = {"application/json": 250, "application/x-npz": 60, "application/x-netcdf": 80}
+MOST_REPLY_BYTES = max(REPLY_BYTES.values())
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,29 @@ class PreparedRequest:
     load: Load
     cost: CostModel
     predicted_s: float
+    body_bytes: int
+
+    @property
+    def read_bytes(self) -> int:
+        """Bytes of the body as sent, as decoded and as read."""
+        cube = sum(variable.values.nbytes for variable in self.fill.reading.cube.variables.values())
+        return self.body_bytes + 2 * self.fill.dataset.nbytes + cube
+
+    def memory_bytes(self, writing: Codec) -> int:
+        """Return the bytes that the request takes at its peak: what was read, and either the fill or the reply."""
+        values = sum(variable.size for variable in self.fill.dataset.data_vars.values())
+        return self.read_bytes + max(self.load.bytes, REPLY_BYTES.get(writing.media_type, MOST_REPLY_BYTES) * values)
+
+
+class Lanes:
+    """Limits how much work runs at a time; small work has places of its own."""
+
+    def __init__(self, large: int, small: int) -> None:
+        self._large, self._small = anyio.CapacityLimiter(large), anyio.CapacityLimiter(small)
+
+    def of(self, number: int) -> anyio.CapacityLimiter:
+        """Return the limiter for work on so many bytes."""
+        return self._small if number <= SMALL_BODY_BYTES else self._large
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +86,7 @@ class Service:
     """The service that the routes call.
 
     `pool` limits how many bodies are decoded and encoded at a time, `parsers` how many are parsed in processes of their
-    own.
+    own; small ones never wait for large ones.
     """
 
     settings: Settings
@@ -69,8 +95,8 @@ class Service:
     admission: Admission
     metrics: Metrics
     parser: Parser
-    pool: anyio.CapacityLimiter
-    parsers: anyio.CapacityLimiter
+    pool: Lanes
+    parsers: Lanes
     tracing: Tracing
 
     @property
@@ -86,6 +112,7 @@ class Service:
         bundle: str | None,
         options: FillOptions,
         client: str,
+        place: Place,
         cancellation: Cancellation,
     ) -> EncodedReply:
         """Fill the data in `body` and encode the reply.
@@ -97,16 +124,18 @@ class Service:
             bundle: the bundle's name; None lets the data decide.
             options: what to fill and what to return.
             client: the client's name, for a fair queue.
+            place: the request's place; it holds the bytes that the request takes.
             cancellation: stops the work when it is cancelled.
 
         Raises:
             ContractError: the body is unreadable, wrong or too large, or its bundle is unknown.
-            BusyError: the queue is too long.
+            BusyError: the queue is too long, or other requests hold the memory.
         """
         started = time.perf_counter()
-        prepared = await self.prepare(body, reading, bundle, options, cancellation)
+        prepared = await self.prepare(body, reading, bundle, options, place, cancellation)
         decoded = time.perf_counter()
-        self.admission.admit(prepared.load, prepared.predicted_s)
+        place.reserve(prepared.memory_bytes(writing))
+        self.admission.admit(place, prepared.load, prepared.predicted_s)
         model, load, fill = prepared.model, prepared.load, prepared.fill
         job = Job(_no_work, cancellation, prepared.predicted_s, load.tokens, client)
         with self._stage("engine", cancellation) as span:
@@ -137,10 +166,16 @@ class Service:
             return answer
 
         with self._stage("encode", cancellation):
-            return await self._in_pool(write)
+            return await run_in_thread(write, self.pool.of(prepared.fill.dataset.nbytes), cancellation)
 
     async def prepare(
-        self, body: bytes, reading: Codec, bundle: str | None, options: FillOptions, cancellation: Cancellation
+        self,
+        body: bytes,
+        reading: Codec,
+        bundle: str | None,
+        options: FillOptions,
+        place: Place,
+        cancellation: Cancellation,
     ) -> PreparedRequest:
         """Decode `body`, read it for its bundle, and predict the cost of filling it.
 
@@ -150,17 +185,19 @@ class Service:
         with self._stage("decode", cancellation):
             started = time.perf_counter()
             served = self.bundles.now
+            parsed: DecodedBody | None = None
             if reading.isolated:
-                decoded = await anyio.to_thread.run_sync(self.parser.parse, body, cancellation, limiter=self.parsers)
-                prepared = await self._in_pool(lambda: _prepare(decoded, served, bundle, options))
-            else:
-                limit = self.settings.max_decoded_bytes
-                prepared = await self._in_pool(lambda: _prepare(reading.decode(body, limit), served, bundle, options))
+                parse = partial(self.parser.parse, body, cancellation)
+                parsed = await run_in_thread(parse, self.parsers.of(len(body)), cancellation)
+
+            def work() -> PreparedRequest:
+                decoded = parsed or reading.decode(body, self.settings.max_decoded_bytes)
+                return _prepare(decoded, len(body), served, bundle, options)
+
+            prepared = await run_in_thread(work, self.pool.of(len(body)), cancellation)
+            place.reserve(prepared.read_bytes)
             self.metrics.observe_decode(reading.media_type, time.perf_counter() - started)
             return prepared
-
-    async def _in_pool(self, work: Callable[[], T]) -> T:
-        return await anyio.to_thread.run_sync(work, limiter=self.pool)
 
     @contextmanager
     def _stage(self, name: str, cancellation: Cancellation) -> Iterator[Span]:
@@ -189,11 +226,13 @@ def prepare_body(decoded: DecodedBody, layout: Layout, options: FillOptions) -> 
         raise error.at(decoded.locate(error.where)) from error
 
 
-def _prepare(decoded: DecodedBody, served: ServedBundles, bundle: str | None, options: FillOptions) -> PreparedRequest:
+def _prepare(
+    decoded: DecodedBody, body_bytes: int, served: ServedBundles, bundle: str | None, options: FillOptions
+) -> PreparedRequest:
     model, fill = choose_bundle(decoded, served.registry, bundle, options)
     cost = served.costs[model.sha256]
     load = count_load(fill.reading.cube, model.layout, fill.names, options.max_gap)
-    return PreparedRequest(model, fill, load, cost, cost.predict_s(load))
+    return PreparedRequest(model, fill, load, cost, cost.predict_s(load), body_bytes)
 
 
 def choose_bundle(

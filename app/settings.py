@@ -72,6 +72,18 @@ class Settings(BaseSettings):
     ageing_s: float = Field(
         default=20.0, ge=0, description="A request that has waited this many seconds goes first, whatever its size."
     )
+    memory_bytes: int | None = Field(
+        default=None,
+        ge=64 * MIB,
+        description="Memory that the server may use, in bytes: then 503, or 413 for one request that takes too much "
+        "alone. Default: four fifths of what the machine or the control group has.",
+    )
+    stuck_s: float = Field(
+        default=120.0,
+        gt=0,
+        description="Seconds without progress, beyond the predicted time of a request, after which the engine counts "
+        "as stuck and the server ends.",
+    )
     drain_s: float = Field(default=30.0, ge=0, description="Seconds to finish accepted requests after SIGTERM.")
     parsers: int = Field(
         default=2, ge=1, description="Number of NetCDF bodies parsed at a time, each in a process of its own."

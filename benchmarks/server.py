@@ -28,7 +28,8 @@ from hydrofill.inference.model import Model
 REPEATS = 15
 CLIENTS = (1, 4, 16, 64)
 BIG_STEPS = 693  # days of 2 variables on 27 x 14 cells: 2.1 MB of float32
-MIDDLE_STEPS, BULK_STEPS, BULK_CLIENTS = 12, 180, 8
+MIDDLE_STEPS, BULK_STEPS = 12, 180
+FLOODS = ((1, 8), (8, 248))  # clients with small and with large requests
 LITSERVE_PATH = "/predict"
 LITSERVE_VERSION = "import litserve; print(litserve.__version__)"
 
@@ -167,12 +168,15 @@ def flood(model: Model, seconds: float) -> str:
     """Measure the latency of a small request alone, and while clients with large requests flood the server."""
     small = body_of(gappy(model.layout, 4, 6, 6, 0), JSON)
     bulk = [body_of(gappy(model.layout, BULK_STEPS, 27, 14, seed), NPZ) for seed in range(2)]
-    with served() as server:
+    with served(max_requests=32, max_connections_per_address=512) as server:
         alone = load(server.address, [small], 1, seconds / 2)
-        beside = load_during_flood(server.address, small, bulk, BULK_CLIENTS, seconds)
+        found = {"alone": alone}
+        for few, many in FLOODS:
+            beside = load_during_flood(server.address, small, bulk, many, seconds, few)
+            found[f"of {few} clients, with {many} clients of large requests"] = beside
     rows = [
         {"a small request": what, "number": str(len(result.seconds)), **percentiles_ms(result.seconds)}
-        for what, result in (("alone", alone), (f"with {BULK_CLIENTS} clients of large requests", beside))
+        for what, result in found.items()
     ]
     text = f"4 days of 6 x 6 cells, JSON, during requests of {BULK_STEPS} days of 27 x 14; milliseconds."
     return f"{text}\n\n{table_of(rows)}"

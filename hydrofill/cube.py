@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -157,11 +158,16 @@ class WaterCube:
     def sites_in(self, y: slice, x: slice) -> np.ndarray:
         """Return the sites whose nearest cell is within the slices, (N,) bool."""
         taken: np.ndarray = np.ones(len(self.sites), bool)
-        for axis, place, part in ((self.y, self.sites.y, y), (self.x, self.sites.x, x)):
-            if len(axis):
-                cell = np.abs(axis[:, None] - place[None, :]).argmin(axis=0)
-                taken = taken & (cell >= part.indices(len(axis))[0]) & (cell < part.indices(len(axis))[1])
+        for length, cells, part in zip(self.shape[1:], self._cells_of_sites, (y, x), strict=True):
+            if length:
+                start, stop, _ = part.indices(length)
+                taken &= (cells >= start) & (cells < stop)
         return taken
+
+    @cached_property
+    def _cells_of_sites(self) -> tuple[np.ndarray, np.ndarray]:
+        """The row and the column nearest to each site, (N,) each; windows are many, so they are found once."""
+        return nearest_cells(self.y, self.sites.y), nearest_cells(self.x, self.sites.x)
 
     def _check_variable(self, name: str, variable: Variable) -> None:
         size = {"time": len(self.time), "y": len(self.y), "x": len(self.x), "site": len(self.sites)}
@@ -177,6 +183,27 @@ class WaterCube:
             raise StructureError("the values must be float32", where=name, got=variable.values.dtype)
         if np.isinf(variable.values).any():
             raise ValueRangeError("has an infinite value; missing values must be NaN", where=name)
+
+
+@np.errstate(over="ignore")  # a distance may be infinite
+def nearest_cells(axis: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return the index of the coordinate of a monotonic axis (H,) nearest to each place (N,), the first of several.
+
+    Memory and time grow with N and the logarithm of H. Of an empty axis all indices are 0.
+    """
+    first = np.zeros(len(places), np.int64)
+    if len(axis) == 0:
+        return first
+    turn = 1.0 if axis[0] <= axis[-1] else -1.0
+    after = np.clip(np.searchsorted(turn * axis, turn * places), 0, len(axis) - 1)
+    before = np.maximum(after - 1, 0)
+    of_before, of_after = (np.abs(axis[cell] - places) for cell in (before, after))
+    last, least = np.where(of_before <= of_after, before, after), np.minimum(of_before, of_after)
+    while (first < last).any():  # rounding makes cells further up the axis as near as the nearest
+        middle = (first + last) // 2
+        near = np.abs(axis[middle] - places) <= least
+        first, last = np.where(near, first, middle + 1), np.where(near, middle, last)
+    return first
 
 
 def draw_slices(rng: np.random.Generator, shape: Sequence[int], size: Sequence[int]) -> tuple[slice, slice, slice]:

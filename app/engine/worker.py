@@ -12,12 +12,16 @@ from threading import Condition, Thread
 from typing import Any, TypeVar
 
 from app.engine.queue import Job, JobQueue, Policy
+from app.engine.running import ended
 from app.errors import NotReadyError
 from hydrofill.cancellation import checkpoints
 from hydrofill.cube import WaterCube
 from hydrofill.inference.model import Model, Outcome
 
 T = TypeVar("T")
+
+
+LARGE_SHARE = 0.25  # of the engine's time, that a running large job keeps while small ones wait
 
 
 class EngineStoppedError(NotReadyError):
@@ -32,6 +36,7 @@ class Engine:
         self._running: list[Job] = []  # the last job runs; a job before it is suspended meanwhile
         self._changed = Condition()
         self._ending = False
+        self._progressed_at = time.monotonic()
         self._thread = Thread(target=self._work, name="engine", daemon=True)
 
     def start(self) -> None:
@@ -49,6 +54,17 @@ class Engine:
     def alive(self) -> bool:
         """True while the thread is running."""
         return self._thread.is_alive()
+
+    @property
+    def stuck_s(self) -> float:
+        """Seconds without progress of the running job beyond its predicted time; 0 or less is as it should be.
+
+        A job makes progress when it starts and at each of its checkpoints. Its predicted time is added because a step
+        between two checkpoints cannot be predicted to take longer than the whole job.
+        """
+        with self._changed:
+            predicted_s = sum(job.predicted_s for job in self._running)
+            return time.monotonic() - self._progressed_at - predicted_s if self._running else 0.0
 
     @property
     def queued(self) -> tuple[int, int]:
@@ -72,7 +88,8 @@ class Engine:
     async def submit(self, job: Job) -> Any:
         """Queue a job; return or raise what its work does.
 
-        If the caller is cancelled, the job is cancelled too, whether it waits or runs.
+        If the caller is cancelled, the job is cancelled too, whether it waits or runs. The caller is released when the
+        job has stopped.
 
         Raises:
             EngineStoppedError: the thread has ended.
@@ -82,13 +99,17 @@ class Engine:
                 raise EngineStoppedError("the engine has stopped")
             self._queue.put(job)
             self._changed.notify()
+        done = asyncio.wrap_future(job.future)
         try:
-            return await asyncio.wrap_future(job.future)
-        finally:
-            if not job.future.done() or job.future.cancelled():
-                job.cancellation.cancel()
-                with self._changed:
-                    self._queue.drop(job)
+            return await asyncio.shield(done)
+        except asyncio.CancelledError:
+            job.cancellation.cancel()
+            with self._changed:
+                waiting = self._queue.drop(job)
+            if waiting:
+                done.cancel()
+            await ended(done)
+            raise
 
     async def reconstruct(
         self,
@@ -100,8 +121,8 @@ class Engine:
     ) -> Outcome:
         """Fill the gaps of `cube` with `model`; return the result with the seconds that the request waited and ran.
 
-        Between two windows, and between the steps of the first guesses, a large job lets interactive jobs run for up
-        to half of the time, and ends if it has been cancelled.
+        Between two windows, and between the steps of the first guesses, a large job lets interactive jobs run. It
+        keeps LARGE_SHARE of the time itself, and ends if it has been cancelled.
 
         Args:
             model: the loaded bundle.
@@ -122,9 +143,12 @@ class Engine:
 
             def pause() -> None:
                 nonlocal preempted_s
+                self._progress()
                 job.cancellation.check()
-                if preempted_s <= (time.perf_counter() - started) / 2:  # the large job keeps half of the time
-                    preempted_s += self._run_interactive_job(job)
+                while preempted_s <= (1 - LARGE_SHARE) * (time.perf_counter() - started):
+                    if (took_s := self._run_interactive_job(job)) is None:
+                        break
+                    preempted_s += took_s
 
             with checkpoints(pause):
                 outcome = model.run(cube, names, max_gap, progress, job.cancellation)
@@ -135,17 +159,16 @@ class Engine:
         result: Outcome = await self.submit(job)
         return result
 
-    def _run_interactive_job(self, job: Job) -> float:
-        """Run one waiting interactive job while the large `job` is suspended; return the seconds that it took."""
+    def _run_interactive_job(self, job: Job) -> float | None:
+        """Run a waiting interactive job while the large `job` is suspended; return its seconds, or None without one."""
         if self._queue.is_interactive(job) or len(self._running) > 1:
-            return 0.0
+            return None
         with self._changed:
             small = self._queue.take(interactive_only=True)
         if small is None:
-            return 0.0
+            return None
         started = time.perf_counter()
-        with checkpoints():
-            self._run(small)
+        self._run(small)
         return time.perf_counter() - started
 
     def _work(self) -> None:
@@ -174,11 +197,17 @@ class Engine:
         if not job.future.set_running_or_notify_cancel():
             return
         self._running.append(job)
+        self._progress()
         try:
             job.cancellation.check()
-            result = job.work()
+            with checkpoints(self._progress):
+                result = job.work()
         except Exception as error:  # noqa: BLE001 (raised again where the job is awaited)
             job.future.set_exception(error)
         else:
             job.future.set_result(result)
         self._running.pop()
+        self._progress()
+
+    def _progress(self) -> None:
+        self._progressed_at = time.monotonic()

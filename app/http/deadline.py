@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 from starlette.requests import Request
 
@@ -13,16 +13,18 @@ from hydrofill.cancellation import Cancellation
 
 T = TypeVar("T")
 
+STOP_S = 0.2  # that a reply waits for cancelled work to stop; well below the last second of a drain
+
 
 async def run_until_deadline(
-    request: Request, work: Callable[[Cancellation], Coroutine[Any, Any, T]], deadline_s: float, ended: asyncio.Event
+    request: Request, start: Callable[[Cancellation], asyncio.Task[T]], deadline_s: float, ended: asyncio.Event
 ) -> T:
-    """Return or raise what `work` does; the request's body must have been read already.
+    """Return or raise what the work does; the request's body must have been read already.
 
     Args:
         request: watched for a disconnect of its client.
-        work: what to run; the Cancellation that it gets is cancelled when its result is no longer wanted.
-        deadline_s: the longest time for `work`, in seconds.
+        start: starts the work; the Cancellation that it gets is cancelled when the result is no longer wanted.
+        deadline_s: the longest time for the work, in seconds.
         ended: set when the server ends.
 
     Raises:
@@ -31,7 +33,7 @@ async def run_until_deadline(
         BusyError: the server has ended.
     """
     cancellation = Cancellation()
-    task = asyncio.ensure_future(work(cancellation))
+    task = start(cancellation)
     gone = asyncio.ensure_future(_wait_for_disconnect(request))
     end = asyncio.ensure_future(ended.wait())
     try:
@@ -49,7 +51,8 @@ async def run_until_deadline(
             task.cancel()
         gone.cancel()
         end.cancel()
-        await asyncio.gather(task, gone, end, return_exceptions=True)  # no task outlives the request
+        await asyncio.gather(gone, end, return_exceptions=True)
+        await asyncio.wait({task}, timeout=STOP_S)  # work that stops later keeps its place until then
 
 
 async def _wait_for_disconnect(request: Request) -> None:

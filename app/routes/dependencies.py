@@ -10,6 +10,7 @@ from typing import Annotated, cast
 from fastapi import Depends
 from starlette.requests import Request
 
+from app.admission import Place
 from app.errors import KeyMissingError, KeyRefusedError, NotReadyError, QuotaError
 from app.keys import Keys
 from app.service import Service
@@ -49,20 +50,24 @@ def current_client(request: Request) -> str:
         raise
 
 
-async def hold_slot(request: Request, service: Annotated[Service, Depends(current_service)]) -> AsyncIterator[None]:
-    """Hold one of the slots for requests with a body until the response is sent; slow bodies give way.
+async def hold_slot(request: Request, service: Annotated[Service, Depends(current_service)]) -> AsyncIterator[Place]:
+    """Hold one of the places for requests with a body until the response is sent and the work has stopped.
 
     Raises:
-        BusyError: every slot is taken, or the server is draining.
+        BusyError: every place is taken, the memory is, or the server is draining.
     """
+    largest = service.settings.max_body_bytes if "transfer-encoding" in request.headers else 0
+    length = request.headers.get("content-length", "")
+    if length.isdecimal():
+        largest = min(int(length), service.settings.max_body_bytes)
     admission = service.admission
-    if admission.full and await request.app.state.uploads.make_room():
+    if admission.full_for(largest) and await request.app.state.uploads.make_room():
         with suppress(TimeoutError):
-            await asyncio.wait_for(admission.wait_for_slot(), FREED_WITHIN_S)
-    with admission.hold_slot():
-        yield
+            await asyncio.wait_for(admission.wait_for_place(largest), FREED_WITHIN_S)
+    with admission.hold_slot(largest) as place:
+        yield place
 
 
 CurrentClient = Annotated[str, Depends(current_client)]
 CurrentService = Annotated[Service, Depends(current_service)]
-AdmissionSlot = Annotated[None, Depends(hold_slot)]
+AdmissionPlace = Annotated[Place, Depends(hold_slot)]

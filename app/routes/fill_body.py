@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from starlette.requests import Request
 
+from app.admission import Place
 from app.codecs.base import Codec
 from app.codecs.negotiation import reading_codec, writing_codec
 from app.http.deadline import run_until_deadline
@@ -20,6 +22,7 @@ T = TypeVar("T")
 async def run_on_body(
     request: Request,
     service: Service,
+    place: Place,
     bundle: str | None,
     work: Callable[[bytes, Cancellation], Coroutine[Any, Any, T]],
 ) -> T:
@@ -34,17 +37,20 @@ async def run_on_body(
         service.registry.get(bundle)
     settings = service.settings
     body = await request.app.state.uploads.read(request, settings.max_body_bytes, settings.body_timeout_s)
-    return await run_until_deadline(
-        request,
-        lambda cancellation: work(body, cancellation),
-        settings.deadline_s,
-        service.admission.drain_expired,
-    )
+    place.reserve(len(body))
+
+    def start(cancellation: Cancellation) -> asyncio.Task[T]:
+        task = asyncio.ensure_future(work(body, cancellation))
+        place.hold_for(task)
+        return task
+
+    return await run_until_deadline(request, start, settings.deadline_s, service.admission.drain_expired)
 
 
 async def fill_body(
     request: Request,
     service: Service,
+    place: Place,
     client: str,
     bundle: str | None,
     options: FillOptions,
@@ -55,6 +61,7 @@ async def fill_body(
     Args:
         request: its headers choose the codecs.
         service: what fills.
+        place: the request's place, held until the work has stopped.
         client: the client's name, for a fair queue.
         bundle: the bundle's name; None lets the data decide.
         options: what to fill and what to return.
@@ -68,6 +75,6 @@ async def fill_body(
     writing = write_as or writing_codec(request.headers, reading)
 
     async def work(body: bytes, cancellation: Cancellation) -> EncodedReply:
-        return await service.reconstruct(body, reading, writing, bundle, options, client, cancellation)
+        return await service.reconstruct(body, reading, writing, bundle, options, client, place, cancellation)
 
-    return await run_on_body(request, service, bundle, work)
+    return await run_on_body(request, service, place, bundle, work)

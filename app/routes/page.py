@@ -15,7 +15,7 @@ from app.http.bounded_response import BoundedResponse
 from app.http.openapi import problems
 from app.http.reference import reference_page
 from app.http.security_headers import PAGE_POLICY
-from app.routes.dependencies import AdmissionSlot, CurrentClient, CurrentService
+from app.routes.dependencies import AdmissionPlace, CurrentClient, CurrentService
 from app.routes.fill_body import fill_body
 from hydrofill.filling import FillOptions
 
@@ -49,11 +49,11 @@ async def preview(
     request: Request,
     client: CurrentClient,
     service: CurrentService,
-    _: AdmissionSlot,
+    place: AdmissionPlace,
     bundle: Annotated[str | None, Query(max_length=64)] = None,
 ) -> Response:
     """Return the body as the server reads it, as JSON: every gap is flagged as refused and none is filled."""
-    answer = await fill_body(request, service, client, bundle, FillOptions(max_gap=FILL_NOTHING), json.CODEC)
+    answer = await fill_body(request, service, place, client, bundle, FillOptions(max_gap=FILL_NOTHING), json.CODEC)
     return BoundedResponse(answer.content, answer.media_type, service.settings.reply_timeout_s)
 
 

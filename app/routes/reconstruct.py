@@ -14,7 +14,7 @@ from starlette.responses import Response
 from app.codecs.negotiation import reading_codec
 from app.http.bounded_response import BoundedResponse
 from app.http.openapi import problems, reply_body, request_body
-from app.routes.dependencies import AdmissionSlot, CurrentClient, CurrentService
+from app.routes.dependencies import AdmissionPlace, CurrentClient, CurrentService
 from app.routes.fill_body import fill_body, run_on_body
 from app.schemas import Estimate, TimingMs
 from app.service import PreparedRequest
@@ -99,11 +99,11 @@ async def reconstruct(
     request: Request,
     client: CurrentClient,
     service: CurrentService,
-    _: AdmissionSlot,
+    place: AdmissionPlace,
     query: Annotated[ReconstructQuery, Query()],
 ) -> Response:
     """Fill each gap, with a standard deviation and a flag, or refuse it. Observed values stay bit-identical."""
-    answer = await fill_body(request, service, client, query.bundle, query.options())
+    answer = await fill_body(request, service, place, client, query.bundle, query.options())
     headers = {"Server-Timing": _server_timing(answer.timing)}
     if answer.left_out:
         headers[LEFT_OUT] = ", ".join(quote(name) for name in answer.left_out)
@@ -120,16 +120,16 @@ async def estimate(
     request: Request,
     _: CurrentClient,
     service: CurrentService,
-    __: AdmissionSlot,
+    place: AdmissionPlace,
     query: Annotated[ReconstructQuery, Query()],
 ) -> Estimate:
     """Return tokens, queries, bytes and predicted seconds for the same body as /reconstruct; nothing is filled."""
     reading = reading_codec(request.headers)
 
     async def work(body: bytes, cancellation: Cancellation) -> tuple[int, PreparedRequest]:
-        return len(body), await service.prepare(body, reading, query.bundle, query.options(), cancellation)
+        return len(body), await service.prepare(body, reading, query.bundle, query.options(), place, cancellation)
 
-    body_bytes, prepared = await run_on_body(request, service, query.bundle, work)
+    body_bytes, prepared = await run_on_body(request, service, place, query.bundle, work)
     return Estimate(
         bundle=prepared.model.manifest.name,
         windows=prepared.load.windows,
@@ -138,8 +138,10 @@ async def estimate(
         body_bytes=body_bytes,
         decoded_bytes=prepared.fill.dataset.nbytes,
         predicted_s=prepared.predicted_s,
+        memory_bytes=prepared.memory_bytes(reading),
         wait_s=service.engine.wait_s(prepared.predicted_s),
-        too_large=prepared.predicted_s > service.settings.max_cost_s,
+        too_large=prepared.predicted_s > service.settings.max_cost_s
+        or not service.admission.could_hold(prepared.memory_bytes(reading)),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from app.bundles.registry import Registry
@@ -69,6 +71,14 @@ class Metrics:
         for name, (text, read) in gauges.items():
             Gauge(name, text, registry=self.registry).set_function(read)
 
+    def add_admission_gauges(self, active: Callable[[], float], held: Callable[[], float]) -> None:
+        """Add the gauges of active requests and of the bytes that they hold."""
+        for name, text, read in (
+            ("hydrofill_active_requests", "Requests whose reply is not sent or whose work has not stopped", active),
+            ("hydrofill_reserved_bytes", "Bytes of memory that active requests hold", held),
+        ):
+            Gauge(name, text, registry=self.registry).set_function(read)
+
     def set_bundles(self, registry: Registry) -> None:
         """Set which bundles are served from now on, and how many folders were refused."""
         self._bundle.clear()
@@ -102,7 +112,7 @@ class Metrics:
         self._encode_seconds.labels(media_type).observe(seconds)
 
     def count_rejection(self, reason: str) -> None:
-        """Count a rejected request: `draining`, `requests`, `cost`, `queue`, `key` or `quota`."""
+        """Count a rejected request: `draining`, `requests`, `memory`, `cost`, `queue`, `key` or `quota`."""
         self._rejections.labels(reason).inc()
 
     def count_cancellation(self, reason: str, stage: str) -> None:

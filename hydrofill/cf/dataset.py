@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import xarray as xr
 
+from hydrofill.cancellation import checkpoint
 from hydrofill.cf.axes import (
     Dimension,
     check_names_of_dimensions,
@@ -89,6 +90,7 @@ def read_dataset(
     y, x, site = (one_of(used, axis) for axis in ("y", "x", "site"))
     variables, converted = {}, {}
     for name, source in chosen.items():
+        checkpoint()
         spec = layout.spec(name) if layout else None
         variables[name], converted[name] = _read_variable(dataset.variables[source], source, dimensions, name, spec)
     times = time_values(dataset, time_coordinate)
@@ -160,6 +162,7 @@ def write_fill(
     """
     made: dict[str, xr.Variable] = {}  # assigned all at once, because each assignment compares every coordinate
     for name, fill in filled.items():
+        checkpoint()
         source = reading.source[name]
         original, convert = dataset.variables[source], reading.converted[name]
         order = ordered_dims(original, reading.dimensions, reading.cube.variables[name].kind)

@@ -5,6 +5,7 @@ Arrays are (T, H, W) or (T, N) float32, NaN where nothing is seen.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
@@ -24,6 +25,7 @@ WEIGHT_UNIT = 2.0**-16  # unit of differences in which the weights of all possib
 MIN_USUAL = 1e-14  # smallest usual difference, as a share of the largest value squared
 MEDIAN_PAIRS = 2000  # so many pairs of an offset give the median
 MAX_LAG = 8  # steps by which one site may follow another, as when a flood wave arrives downstream
+BLOCK_PAIRS = 2**20  # pairs of sites that are compared at a time
 LAG_GAIN = 0.9  # a lag is used if it leaves less than this share of the difference without a lag
 
 
@@ -121,49 +123,91 @@ def similar_sites(values: Floats) -> tuple[Floats, Floats]:
     """Estimate each value from similar sites; return estimates and standard deviations, (T, N) each.
 
     As `similar_neighbours`, but any two sites are compared, each with the lag in time at which they are most similar.
+    Sites that are never seen say nothing, and all are told the same: one of them stands for all.
     """
     seen = ~np.isnan(values)
+    kept: npt.NDArray[np.bool_] = np.asarray(seen.any(axis=0))
+    never = np.flatnonzero(~kept)
+    if len(never) < 2:
+        return _from_similar(values, seen)
+    kept[never[0]] = True
+    place = np.cumsum(kept) - 1  # of each site in the sites that are kept
+    place[never] = place[never[0]]
+    value, std = _from_similar(np.compress(kept, values, axis=1), np.compress(kept, seen, axis=1))
+    return np.take(value, place, axis=1), np.take(std, place, axis=1)
+
+
+def _from_similar(values: Floats, seen: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Return `similar_sites`, of BLOCK_PAIRS pairs of sites at a time; the work grows with the square of N."""
+    n_time, n_sites = values.shape
     known, number = np.where(seen, values, 0).astype(np.float64), seen.astype(np.float64)
-    others = ~np.eye(values.shape[1], dtype=bool)
-    if not others.any():
+    if n_sites < 2:
         return np.full(values.shape, np.nan, np.float32), np.full(values.shape, np.nan, np.float32)
-    lag, difference = _best_lags(known, number, others)
-    usual = max(float(np.median(difference[others])), 1e-12)
-    similarity = np.where(others, (difference / usual + MIN_DIFFERENCE) ** -SHARPNESS, 0)
+    rows = max(1, BLOCK_PAIRS // n_sites)
+    targets = [slice(first, last) for first, last in blocks(n_sites, rows)]
+    prior = _usual_lag_free(known, number, targets)
+    sampled = slice(0, n_sites, -(-n_sites // rows))  # all sites, where one block holds them
+    lag, difference = _best_lags(known, number, sampled, prior)
+    usual = max(float(np.median(difference[_others(n_sites, sampled)])), 1e-12)
     total, weight, expected = (np.zeros(values.shape) for _ in range(3))
-    for steps in np.unique(lag):
-        share = np.where(lag == steps, similarity, 0).T
-        here, there = _shifted(len(values), int(steps))
-        total[here] += known[there] @ share
-        weight[here] += number[there] @ share
-        expected[here] += number[there] @ (share * difference.T)
+    for block in targets:
+        if len(targets) > 1:
+            lag, difference = _best_lags(known, number, block, prior)
+        similarity = np.where(_others(n_sites, block), (difference / usual + MIN_DIFFERENCE) ** -SHARPNESS, 0)
+        for steps in np.unique(lag):
+            checkpoint()
+            share = np.where(lag == steps, similarity, 0).T
+            here, there = _shifted(n_time, int(steps))
+            total[here, block] += known[there] @ share
+            weight[here, block] += number[there] @ share
+            expected[here, block] += number[there] @ (share * difference.T)
     some, weight = weight > 0, np.maximum(weight, 1e-300)
     value, std = (np.where(some, a, np.nan).astype(np.float32) for a in (total / weight, np.sqrt(expected / weight)))
     return value, std
 
 
-def _best_lags(known: Doubles, number: Doubles, others: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], Doubles]:
-    """Return by how many steps site i follows site j, and the mean squared difference at that lag, (N, N) each."""
-    squares, common = _squared_differences(known, number, 0)
-    usual = squares[others].sum() / max(common[others].sum(), 1.0)
+def _others(n_sites: int, targets: slice) -> npt.NDArray[np.bool_]:
+    """Return whether site i of `targets` and site j are two sites, (n, N)."""
+    numbers = np.arange(n_sites)
+    two: npt.NDArray[np.bool_] = numbers[targets, None] != numbers
+    return two
+
+
+def _usual_lag_free(known: Doubles, number: Doubles, targets: Sequence[slice]) -> float:
+    """Return the mean squared difference over all pairs of sites, without a lag."""
+    total = pairs = 0.0
+    for block in targets:
+        checkpoint()
+        squares, common = _squared_differences(known, number, 0, block)
+        others = _others(known.shape[1], block)
+        total, pairs = total + squares[others].sum(), pairs + common[others].sum()
+    return float(total / max(pairs, 1.0))
+
+
+def _best_lags(known: Doubles, number: Doubles, targets: slice, usual: float) -> tuple[npt.NDArray[np.int64], Doubles]:
+    """Return by how many steps site i of `targets` follows site j, and the mean squared difference at that lag.
+
+    (n, N) each, of n targets and N sites. Differences are drawn towards the `usual` one.
+    """
+    squares, common = _squared_differences(known, number, 0, targets)
     without_lag = (squares + PRIOR_PAIRS * usual) / (common + PRIOR_PAIRS)
     lag, least = np.zeros(common.shape, np.int64), LAG_GAIN * without_lag
     for steps in sorted(range(-MAX_LAG, MAX_LAG + 1), key=abs)[1:]:
         checkpoint()
         if abs(steps) < len(known):
-            squares, common = _squared_differences(known, number, steps)
+            squares, common = _squared_differences(known, number, steps, targets)
             left = (squares + PRIOR_PAIRS * usual) / (common + PRIOR_PAIRS)
             lag, least = np.where(left < least, steps, lag), np.minimum(left, least)
     return lag, np.where(lag == 0, without_lag, least)
 
 
-def _squared_differences(known: Doubles, number: Doubles, lag: int) -> tuple[Doubles, Doubles]:
+def _squared_differences(known: Doubles, number: Doubles, lag: int, targets: slice) -> tuple[Doubles, Doubles]:
     """Return the sum of squared differences of site i from site j `lag` steps before, and the number of steps.
 
-    (N, N) each.
+    (n, N) each, of n targets and N sites.
     """
     here, there = _shifted(len(known), lag)
-    left, right = (known[here], number[here]), (known[there], number[there])
+    left, right = (known[here, targets], number[here, targets]), (known[there], number[there])
     squares = np.square(left[0]).T @ right[1] + left[1].T @ np.square(right[0]) - 2 * left[0].T @ right[0]
     return np.maximum(squares, 0), left[1].T @ right[1]
 

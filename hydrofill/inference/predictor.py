@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 import numpy as np
 import onnxruntime
 
-from hydrofill.cancellation import Cancellation
+from hydrofill.cancellation import Cancellation, checkpoint
 from hydrofill.general.context import Context
 from hydrofill.inference.graphs import Graphs
 from hydrofill.tokens import Queries, Tokens
@@ -56,14 +56,18 @@ class OnnxPredictor:
         padded = pad_queries(queries, self.graphs)
         started = time.perf_counter()
         memory = self.graphs.encode(tokens, self.options, self.context)
-        encoded = time.perf_counter()
+        encode_s = time.perf_counter() - started
         number = len(padded.variable)
         size = self.graphs.queries_per_run or number
         chunks = [slice(start, start + size) for start in range(0, number, size)]
-        decoded = [self.graphs.decode(memory, padded, chunk, self.options, self.context) for chunk in chunks]
+        decoded = []
+        for chunk in chunks:
+            checkpoint()  # a large window takes seconds
+            began = time.perf_counter()
+            decoded.append(self.graphs.decode(memory, padded, chunk, self.options, self.context))
+            self.decode_s += time.perf_counter() - began
         mean, std = (np.concatenate(pieces) for pieces in zip(*decoded, strict=True))
-        self.encode_s += encoded - started
-        self.decode_s += time.perf_counter() - encoded
+        self.encode_s += encode_s
         return mean, std
 
 

@@ -15,7 +15,8 @@ import xarray as xr
 
 import app.engine.cost as cost_module
 import hydrofill.inference.model as model_module
-from app.engine.cost import count_load, measure_costs
+from app.engine.cost import measure_costs
+from app.engine.load import count_load
 from app.main import create_app
 from app.settings import Settings
 from hydrofill.bundle import read_bundle

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
 import pytest
 
-from app.local_server import ROOT, free_port, running
+from app.local_server import ROOT, LocalServer, free_port, running
 from tests.support.raw import connected
 from tests.support.servers import serving
 from tests.support.tiny import JSON, NETCDF, NPZ, body_of, sample
@@ -68,6 +71,79 @@ def test_server_that_cannot_finish_in_time_ends_with_an_error(slow_bundles: Path
         assert served.process.wait(timeout=20) == 75
         assert "requests are lost" in served.log.read_text()
         assert accepted.result() == 503
+
+
+# Threads that no signal can stop: in a pool that reads bodies, on the engine, and one that reads bundles again.
+STUCK = {
+    "pool": """
+from app import service
+def stay(*_):
+    threading.Event().wait()
+service.choose_bundle = stay
+""",
+    "engine": """
+from hydrofill.inference import model
+def stay(self, cube, names=None, *rest):
+    return kept(self, cube, names, *rest) if not rest else threading.Event().wait()
+kept, model.Model.run = model.Model.run, stay
+""",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", STUCK)
+def test_process_ends_a_second_after_the_drain_whatever_runs(bundles: Path, tmp_path: Path, where: str) -> None:
+    with stuck_server(bundles, tmp_path, STUCK[where], drain_s=1) as served, ThreadPoolExecutor(1) as pool:
+        reply = pool.submit(fill, served.address, body_of(sample(), NPZ))
+        wait_for(lambda: gauge(served.address, "hydrofill_active_requests") > 0)
+        time.sleep(0.3)
+        assert httpx.get(f"{served.address}/healthz").status_code == 200
+        served.process.send_signal(signal.SIGTERM)
+        started = time.monotonic()
+        assert served.process.wait(timeout=20) == 75
+        assert time.monotonic() - started < 3.5  # 2 s, and what a busy machine adds
+        assert reply.result() == 503
+
+
+@pytest.mark.slow
+def test_process_ends_while_a_bundle_cannot_be_read_to_its_end(bundles: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(bundles, tmp_path / "bundles")
+    stay = """
+from app.bundles import reload
+def stay(*_):
+    threading.Event().wait()
+reload.file_states = stay
+"""
+    with stuck_server(folder, tmp_path, stay, drain_s=30) as served:
+        served.process.send_signal(signal.SIGTERM)
+        started = time.monotonic()
+        assert served.process.wait(timeout=20) == 0
+        assert time.monotonic() - started < 3.5
+
+
+@pytest.mark.slow
+def test_server_whose_engine_is_stuck_fails_its_health_check_and_ends(bundles: Path, tmp_path: Path) -> None:
+    with stuck_server(bundles, tmp_path, STUCK["engine"], stuck_s=1) as served, ThreadPoolExecutor(1) as pool:
+        pool.submit(fill_or_lose, served.address, body_of(sample(), NPZ))
+        assert served.process.wait(timeout=20) == 70
+    assert "no progress" in (tmp_path / "log").read_text()
+
+
+def fill_or_lose(address: str, body: bytes) -> int:
+    try:
+        return fill(address, body)
+    except httpx.TransportError:
+        return 0
+
+
+@contextmanager
+def stuck_server(bundles: Path, folder: Path, fault: str, **settings: float) -> Iterator[LocalServer]:
+    """A real server into which a fault was put."""
+    port = free_port()
+    environment = dict(os.environ) | {f"HYDROFILL_{name.upper()}": str(value) for name, value in settings.items()}
+    command = [sys.executable, "-c", SERVE.format(fault=fault), str(bundles), str(port)]
+    with running(command, port, folder / "log", "/readyz", environment, ROOT) as server:
+        yield server
 
 
 # The engine's thread ends by what it runs, or by an error of its own queue. Requests must not wait for it.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from hydrofill.cube import Sites, Variable, WaterCube
+from hydrofill.cube import Sites, Variable, WaterCube, nearest_cells
 from hydrofill.errors import ContractError, CoordinateError, StructureError, ValueRangeError
 
 
@@ -44,6 +45,28 @@ def test_windows_that_tile_the_grid_contain_every_site_once(cube: WaterCube) -> 
     )
     taken = [far.sites_in(slice(y, y + 1), slice(x, x + 1)) for y in range(2) for x in range(3)]
     assert (np.sum(taken, axis=0) == 1).all()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_cell_of_a_site_is_the_first_of_the_nearest(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    axis = np.unique(rng.integers(-6, 6, 9).astype(float)) * 10.0 ** rng.integers(-2, 17)
+    axis = axis[:: -1 if seed % 2 else 1]
+    places = rng.integers(-30, 30, 50) / 4 * 10.0 ** rng.integers(-2, 17)
+    assert (nearest_cells(axis, places) == np.abs(axis[:, None] - places).argmin(axis=0)).all()
+
+
+def test_sites_of_a_long_column_are_found_in_memory_that_grows_with_rows_plus_sites() -> None:
+    number = 3000
+    places = np.linspace(0, 2999, number)
+    sites = Sites(places.astype(str), places, np.zeros(number))
+    column = WaterCube(np.array(["2012-08-01"], "datetime64[ns]"), np.arange(number) * 1.0, np.zeros(1), sites)
+    tracemalloc.start()
+    taken = column.sites_in(slice(1000, 1010), slice(0, 1))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.flatnonzero(taken).tolist() == list(range(1000, 1010))
+    assert peak < 1_000_000
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from app.engine.cost import CostModel, Load, count_load, measure_costs
+from app.engine.cost import CostModel, measure_costs
+from app.engine.load import TERMS, Load, count_load
 from hydrofill import blocks
 from hydrofill.bundle import read_bundle
 from hydrofill.cf.dataset import read_dataset
@@ -61,9 +62,9 @@ def test_cost_counts_every_value_that_first_guesses_read_even_if_one_cell_is_fil
     cube = read_dataset(sample(40), GUESSING).cube
     whole = {name: np.nan_to_num(v.values) for name, v in cube.of_kind("grid", "series").items()}
     names = ["precipitation", "temperature", "river_flow"]
-    assert count_load(cube.with_values(whole), GUESSING, names, None).terms == (0,) * 8
+    assert count_load(cube.with_values(whole), GUESSING, names, None).terms == (0,) * TERMS
     whole["temperature"][30, 2, 2] = np.nan
-    assert count_load(cube.with_values(whole), GUESSING, names, None).terms[5:] == (40 * 4 * 6, 0, 0)
+    assert count_load(cube.with_values(whole), GUESSING, names, None).terms[5:] == (40 * 4 * 6, 0, 0, 0, 0, 0)
 
 
 @pytest.mark.slow
@@ -77,14 +78,28 @@ def test_predicted_cost_is_near_the_time_of_a_run(slow_bundles: Path) -> None:
     assert 0.3 < cost.predict_s(load) / (time.perf_counter() - started) < 3
 
 
-def test_cost_model_follows_the_time_of_requests() -> None:
-    cost, load = CostModel(np.array([1.0, *[0] * 7])), Load(2, 10, 10, (2.0, *[0] * 7))
-    for _ in range(40):
-        cost.update(load, 6.0)
-    assert cost.predict_s(load) == pytest.approx(6.0, rel=0.01)
+def test_requests_that_take_longer_than_predicted_leave_the_predictions_of_others() -> None:
+    cost = CostModel(np.array([1.0, *[0] * (TERMS - 1)]))
+    own, others = (Load(1, 10, 10, (seconds, *[0.0] * (TERMS - 1))) for seconds in (2.0, 0.3))
+    for took_s in (29.0, 1e9, 1e-9):
+        before = cost.predict_s(others)
+        for _ in range(300):
+            cost.update(own, took_s)
+            assert before / 1.5 < cost.predict_s(others) < 1.5 * before
+
+
+def test_cost_model_follows_a_slower_machine() -> None:
+    cost, load = CostModel(np.array([1.0, *[0] * (TERMS - 1)])), Load(2, 10, 10, (2.0, *[0.0] * (TERMS - 1)))
     for _ in range(200):
-        cost.update(load, 1e9)
-    assert cost.predict_s(load) <= 2 * 20.0
+        cost.update(load, 2.3)
+    assert cost.predict_s(load) == pytest.approx(2.3, rel=0.05)
+
+
+def test_a_short_request_counts_less_than_a_long_one() -> None:
+    short, long = (CostModel(np.array([1.0, *[0] * (TERMS - 1)])) for _ in range(2))
+    for cost, seconds in ((short, 0.01), (long, 9.0)):
+        cost.update(Load(1, 1, 1, (seconds, *[0.0] * (TERMS - 1))), 2 * seconds)
+    assert 1 < short.factor < 1.001 < long.factor
 
 
 def test_gap_that_is_refused_costs_nothing() -> None:

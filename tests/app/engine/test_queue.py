@@ -6,15 +6,17 @@ import asyncio
 import threading
 import time
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from app.engine.queue import Job, JobQueue, Policy
 from app.engine.worker import Engine, EngineStoppedError
 from hydrofill.bundle import read_bundle
+from hydrofill.cancellation import checkpoint
 from hydrofill.cf.dataset import read_dataset
 from hydrofill.inference.graphs import Runtime
-from hydrofill.inference.model import load_model
+from hydrofill.inference.model import Model, Outcome, load_model
 from tests.support.tiny import (
     LAYOUT,
     sample,
@@ -85,3 +87,31 @@ async def test_engine_that_dies_fails_its_jobs_and_accepts_no_more() -> None:
     await until(lambda: not engine.alive)
     with pytest.raises(EngineStoppedError):
         await engine.call(lambda: 1)
+
+
+@pytest.mark.anyio
+async def test_all_waiting_small_jobs_run_in_one_pause_of_a_large_one_within_their_share() -> None:
+    engine, ready = Engine(Policy(interactive_s=1.0)), threading.Event()
+
+    class Pausing:
+        """A model whose run pauses once, after half a second."""
+
+        def run(self, *_: object) -> Outcome:
+            ready.wait(10)
+            time.sleep(0.3)
+            checkpoint()
+            still_waiting.append(engine.queued[0])
+            return Outcome({}, 0.0, 0.0)
+
+    engine.start()
+    still_waiting: list[int] = []
+    cube = read_dataset(sample(2), LAYOUT).cube
+    large = asyncio.ensure_future(engine.reconstruct(cast(Model, Pausing()), cube, [], None, job(100.0)))
+    await until(lambda: engine._running)
+    small = [asyncio.ensure_future(engine.submit(Job(lambda: 7, predicted_s=0.1))) for _ in range(12)]
+    await until(lambda: engine.queued[0] == 12)
+    ready.set()
+    assert await asyncio.gather(*small) == [7] * 12
+    await large
+    assert still_waiting == [0]
+    await asyncio.to_thread(engine.stop)

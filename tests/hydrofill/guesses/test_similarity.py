@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
+from hydrofill.guesses import similarity
 from hydrofill.guesses.similarity import MAX_LAG, similar_neighbours, similar_sites
 
 NAN = np.nan
@@ -56,3 +59,29 @@ def test_a_single_site_and_sites_never_seen_together_have_no_estimate() -> None:
     apart[0, 0], apart[39, 1] = 1, 5
     filled, _ = similar_sites(apart)
     assert np.isnan(filled[5:30]).all()
+
+
+def test_sites_that_are_never_seen_change_nothing_and_take_no_memory() -> None:
+    rng = np.random.default_rng(0)
+    values = np.full((6, 2500), np.nan, np.float32)
+    values[:, [7, 2100]] = rng.normal(size=(6, 2))
+    values[2, 7] = np.nan
+    tracemalloc.start()
+    filled, std = similar_sites(values)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    alone, alone_std = similar_sites(values[:, [7, 2100]])
+    assert filled[:, [7, 2100]] == pytest.approx(alone, rel=1e-5, nan_ok=True)
+    assert std[:, [7, 2100]] == pytest.approx(alone_std, rel=1e-2, nan_ok=True)
+    assert filled[0, 0] == pytest.approx(np.nanmean(values[0]), rel=1e-5)  # all sites are told the same
+    assert peak < 4 * values.nbytes * 2
+
+
+def test_sites_compared_in_blocks_give_what_all_at_once_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    values = rng.normal(size=(30, 24)).astype(np.float32).cumsum(axis=0)
+    values[rng.random(values.shape) < 0.3] = np.nan
+    whole = similar_sites(values)
+    monkeypatch.setattr(similarity, "BLOCK_PAIRS", 24 * 5)
+    for of_blocks, of_all in zip(similar_sites(values), whole, strict=True):
+        assert of_blocks == pytest.approx(of_all, rel=0.02, nan_ok=True)  # the median is that of a sample

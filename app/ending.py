@@ -1,0 +1,46 @@
+"""Ends the process for certain: threads that never return must not keep a server alive that has said it ends."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+PROCESSES = Path("/proc")
+
+
+def end_within(seconds: float, exit_code: int) -> None:
+    """End this process with `exit_code` after so many seconds, whatever runs, unless it has ended by then.
+
+    The processes that it started are killed. Files are only ever replaced whole, so nothing is left half written.
+    """
+    timer = threading.Timer(seconds, _end, (exit_code,))
+    timer.daemon = True
+    timer.start()
+
+
+def _end(exit_code: int) -> None:
+    logger.critical("the server ends with exit code %s while work is still running", exit_code)
+    for process in descendants(os.getpid()):
+        try:
+            os.kill(process, signal.SIGKILL)
+        except OSError:
+            continue  # it has ended
+    logging.shutdown()
+    os._exit(exit_code)
+
+
+def descendants(process: int) -> list[int]:
+    """Return the processes that a process started, and those that these started; none where the system has no /proc."""
+    found: list[int] = []
+    for children in PROCESSES.glob(f"{process}/task/*/children"):
+        try:
+            for child in map(int, children.read_text(encoding="ascii").split()):
+                found += [child, *descendants(child)]
+        except OSError:
+            continue  # it has ended
+    return found
