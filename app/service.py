@@ -59,8 +59,7 @@ class PreparedRequest:
 class Service:
     """The service that the routes call.
 
-    `pool` limits how many bodies are decoded and encoded at a time, `parsers` how many are parsed in processes of their
-    own.
+    `pool` limits how many bodies are read and encoded at a time, `parsers` how many are decoded in other processes.
     """
 
     settings: Settings
@@ -150,12 +149,10 @@ class Service:
         with self._stage("decode", cancellation):
             started = time.perf_counter()
             served = self.bundles.now
-            if reading.isolated:
-                decoded = await anyio.to_thread.run_sync(self.parser.parse, body, cancellation, limiter=self.parsers)
-                prepared = await self._in_pool(lambda: _prepare(decoded, served, bundle, options))
-            else:
-                limit = self.settings.max_decoded_bytes
-                prepared = await self._in_pool(lambda: _prepare(reading.decode(body, limit), served, bundle, options))
+            decoded = await anyio.to_thread.run_sync(
+                self.parser.parse, reading, body, cancellation, limiter=self.parsers
+            )
+            prepared = await self._in_pool(lambda: _prepare(decoded, served, bundle, options))
             self.metrics.observe_decode(reading.media_type, time.perf_counter() - started)
             return prepared
 
