@@ -29,9 +29,8 @@ from app.codecs.build_dataset import (
     check_body,
     check_grid,
 )
-from app.codecs.times import as_dates, read_times
+from app.codecs.times import as_dates, read_datetimes, read_times
 from app.errors import TooLargeError
-from hydrofill.cf.axes import check_times
 from hydrofill.cube import Kind
 from hydrofill.errors import ContractError, CoordinateError, StructureError, UnreadableError
 
@@ -94,7 +93,7 @@ def _times(times: np.ndarray) -> np.ndarray:
     if times.ndim != 1 or times.dtype.kind not in "MU":
         expected = "datetime64 or ISO 8601 texts in one dimension"
         raise CoordinateError("is not a time axis", where="time", got=(times.dtype, times.shape), expected=expected)
-    return read_times(times.tolist()) if times.dtype.kind == "U" else check_times(times)
+    return read_times(times.tolist()) if times.dtype.kind == "U" else read_datetimes(times)
 
 
 def _sites(arrays: Mapping[str, np.ndarray]) -> SiteArrays | None:

@@ -13,8 +13,8 @@ import pytest
 
 from app.http.problems import PROBLEM_MEDIA_TYPE, TYPE_PREFIX
 from app.local_server import LocalServer
+from benchmarks.support.processes import descendants, resident
 from tests.hostile.make_corpus import SECRET, Case, corpus
-from tests.support.processes import descendants, resident
 from tests.support.servers import serving
 from tests.support.tiny import JSON, body_of, sample
 

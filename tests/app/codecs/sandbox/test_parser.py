@@ -26,13 +26,13 @@ from app.codecs.sandbox.parser import Parser, ParserLimits
 from app.errors import PROBLEMS, NotReadyError, TooLargeError
 from app.main import create_app
 from app.settings import Settings
+from benchmarks.support.processes import children
 from hydrofill.cancellation import Cancellation
 from hydrofill.cf import netcdf as netcdf_files
 from hydrofill.cf.netcdf import netcdf_bytes
 from hydrofill.errors import StructureError, UnreadableError
 from tests.hostile.files import hdf5_of
 from tests.support.problems import check_problem
-from tests.support.processes import children
 from tests.support.tiny import JSON, LAYOUT, NETCDF, body_of, client_of, post, sample
 from tests.support.waiting import wait_for
 

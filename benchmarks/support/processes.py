@@ -1,4 +1,4 @@
-"""Look at processes of this machine, by /proc."""
+"""Look at the processes of a server, by /proc."""
 
 from __future__ import annotations
 
@@ -29,10 +29,13 @@ def resident(pid: int, field: str = "VmRSS") -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(field)), 0)
 
 
-def own_bytes(pid: int) -> int:
-    """Return the bytes of a process that it shares with no other; 0 if it has ended."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(("Private_Clean", "Private_Dirty")))
+def tree_mib(pid: int) -> float:
+    """Return the MiB of a process and its descendants; what several of them share counts once."""
+    total = 0
+    for process in (pid, *descendants(pid)):
+        try:
+            lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+        except OSError:
+            continue
+        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+    return total / 1024
