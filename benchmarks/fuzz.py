@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,7 +65,7 @@ def fuzz(server: LocalServer, seconds: float, first_seed: int) -> Fuzzed:
                 with lock:
                     request = make_request(next(seeds))
                 try:
-                    reply = client.post(request.path, content=request.body, headers=dict(request.headers))
+                    reply = client.post(request.path, content=request.body, headers=_as_bytes(request.headers))
                     status, text = reply.status_code, reply.text[:300] if reply.status_code >= 400 else ""
                 except httpx.HTTPError as error:
                     status, text = 0, repr(error)
@@ -90,6 +90,11 @@ def fuzz(server: LocalServer, seconds: float, first_seed: int) -> Fuzzed:
         for sent in sending:
             sent.result()
     return fuzzed
+
+
+def _as_bytes(headers: Mapping[str, str]) -> dict[bytes, bytes]:
+    """Return headers as they are sent: a client would refuse some of them."""
+    return {name.encode(): value.encode("latin-1") for name, value in headers.items()}
 
 
 def run(seconds: float, seed: int) -> Fuzzed:
