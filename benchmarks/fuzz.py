@@ -28,6 +28,7 @@ from hydrofill.bundle import shipped_bundles
 
 CLIENTS = 2
 TIMEOUT_S = 120.0
+ENDED_S = 2.0  # after the server, for its processes to end
 HEALTH_S = 1.0  # longest wait for /healthz
 ALLOWED = frozenset({200, 400, 406, 413, 415, 422, 429, 503, 504})
 MAX_GROWTH = 0.05  # of memory: the last 5 minutes from the 5 before, or tenths of a shorter run
@@ -103,7 +104,7 @@ def run(seconds: float, seed: int) -> Fuzzed:
         with local_server(shipped_bundles(), Path(folder) / "log") as server:
             fuzzed = fuzz(server, seconds, seed)
             processes = descendants(server.process.pid)
-        time.sleep(1.0)
+        time.sleep(ENDED_S)
         fuzzed.left = [pid for pid in processes if Path(f"/proc/{pid}").exists()]
         return fuzzed
 
