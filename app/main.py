@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import anyio.to_thread
@@ -14,9 +14,11 @@ from app.admission import Admission
 from app.bundles.registry import Registry, load_registry
 from app.bundles.reload import Reloader
 from app.bundles.served import CurrentBundles, measure_bundles
-from app.codecs.sandbox.parser import Parser, ParserLimits
+from app.codecs.base import BodyLimits
+from app.codecs.sandbox.parser import START_S, Parser, ParserLimits
 from app.engine.queue import Policy
 from app.engine.worker import Engine
+from app.errors import NotReadyError
 from app.http import problems
 from app.http.bodies import Uploads
 from app.http.hosts import HostMiddleware, rules_of
@@ -48,11 +50,16 @@ def load_bundles(settings: Settings, last: Registry | None = None) -> Registry:
 
 
 def make_parser(settings: Settings) -> Parser:
-    """Return the parser of NetCDF bodies, with the limits of the settings."""
-    limits = ParserLimits(
-        settings.parser_memory_bytes, settings.parser_cpu_s, settings.parser_wall_s, settings.max_decoded_bytes
+    """Return the parser of bodies, with the limits of the settings."""
+    body = BodyLimits(
+        settings.max_decoded_bytes,
+        settings.max_dimensions,
+        settings.max_variables,
+        settings.max_sites,
+        settings.max_attributes,
     )
-    return Parser(limits)
+    limits = ParserLimits(settings.parser_memory_bytes, settings.parser_cpu_s, settings.parser_wall_s, body)
+    return Parser(limits, settings.parsers)
 
 
 def make_service(
@@ -92,7 +99,8 @@ def create_app(settings: Settings | None = None, loaded: Registry | None = None)
             current = CurrentBundles(await engine.call(partial(measure_bundles, registry)))
             service = make_service(chosen, current, engine, parser, app.state.tracing)
             reloader = Reloader(current, engine, service.metrics, chosen.bundles, partial(load_bundles, chosen))
-            await anyio.to_thread.run_sync(parser.warm_up)
+            with suppress(NotReadyError):  # the check of readiness tells, and starts the reader again
+                await anyio.to_thread.run_sync(parser.check, START_S)
             app.state.service, app.state.reloader = service, reloader
             watching = asyncio.ensure_future(reloader.watch(chosen.reload_s))
             try:
@@ -102,6 +110,7 @@ def create_app(settings: Settings | None = None, loaded: Registry | None = None)
                 await asyncio.gather(watching, return_exceptions=True)
         finally:
             app.state.service = None
+            await anyio.to_thread.run_sync(parser.stop)
             await anyio.to_thread.run_sync(app.state.tracing.close)
             await anyio.to_thread.run_sync(engine.stop)  # last, because it may wait for a job that never ends
 

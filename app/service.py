@@ -85,8 +85,8 @@ class Lanes:
 class Service:
     """The service that the routes call.
 
-    `pool` limits how many bodies are decoded and encoded at a time, `parsers` how many are parsed in processes of their
-    own; small ones never wait for large ones.
+    `pool` limits how many bodies are read and encoded at a time, `parsers` how many are decoded in other processes;
+    small ones never wait for large ones.
     """
 
     settings: Settings
@@ -185,16 +185,10 @@ class Service:
         with self._stage("decode", cancellation):
             started = time.perf_counter()
             served = self.bundles.now
-            parsed: DecodedBody | None = None
-            if reading.isolated:
-                parse = partial(self.parser.parse, body, cancellation)
-                parsed = await run_in_thread(parse, self.parsers.of(len(body)), cancellation)
-
-            def work() -> PreparedRequest:
-                decoded = parsed or reading.decode(body, self.settings.max_decoded_bytes)
-                return _prepare(decoded, len(body), served, bundle, options)
-
-            prepared = await run_in_thread(work, self.pool.of(len(body)), cancellation)
+            parse = partial(self.parser.parse, reading, body, cancellation)
+            decoded = await run_in_thread(parse, self.parsers.of(len(body)), cancellation)
+            read = partial(_prepare, decoded, len(body), served, bundle, options)
+            prepared = await run_in_thread(read, self.pool.of(len(body)), cancellation)
             place.reserve(prepared.read_bytes)
             self.metrics.observe_decode(reading.media_type, time.perf_counter() - started)
             return prepared

@@ -85,16 +85,22 @@ class Settings(BaseSettings):
         "as stuck and the server ends.",
     )
     drain_s: float = Field(default=30.0, ge=0, description="Seconds to finish accepted requests after SIGTERM.")
+    max_dimensions: int = Field(default=1_000, ge=1, description="Largest number of dimensions of one body.")
+    max_variables: int = Field(
+        default=1_000, ge=1, description="Largest number of variables of one body, coordinates of a file included."
+    )
+    max_sites: int = Field(default=100_000, ge=1, description="Largest number of sites of one body.")
+    max_attributes: int = Field(
+        default=10_000, ge=1, description="Largest number of attributes of one body, of all variables together."
+    )
     parsers: int = Field(
-        default=2, ge=1, description="Number of NetCDF bodies parsed at a time, each in a process of its own."
+        default=2, ge=1, description="Number of bodies decoded at a time, each in a process that decodes no other."
     )
     parser_memory_bytes: int = Field(
-        default=2048 * MIB, ge=64 * MIB, description="Memory for parsing one NetCDF body, in bytes."
+        default=1024 * MIB, ge=64 * MIB, description="Memory for decoding one body, in bytes."
     )
-    parser_cpu_s: int = Field(default=30, ge=1, description="Processor time for parsing one NetCDF body, in seconds.")
-    parser_wall_s: float = Field(
-        default=60.0, gt=0, description="Elapsed time for parsing one NetCDF body, in seconds."
-    )
+    parser_cpu_s: int = Field(default=30, ge=1, description="Processor time for decoding one body, in seconds.")
+    parser_wall_s: float = Field(default=60.0, gt=0, description="Elapsed time for decoding one body, in seconds.")
     keys_file: Path | None = Field(
         default=None, description="File of hashed API keys. Without this file, no key is needed."
     )

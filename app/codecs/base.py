@@ -8,12 +8,49 @@ from typing import NamedTuple, Protocol
 
 import xarray as xr
 
+from app.errors import TooLargeError
 from app.schemas import TimingMs
 from hydrofill.cf.dataset import Reading
 from hydrofill.layout import Layout
 from hydrofill.reconstruct import FilledVariable
 
 EXPECTED_SKILL = "hydrofill_expected_skill"  # attribute of a variable that a general bundle filled
+
+
+@dataclass(frozen=True)
+class BodyLimits:
+    """What a body may hold.
+
+    decoded_bytes: bytes of its values; None for no limit. dimensions, variables, sites: their numbers. attributes: the
+    number of attributes of the file and of all its variables together.
+    """
+
+    decoded_bytes: int | None = None
+    dimensions: int = 1_000
+    variables: int = 1_000
+    sites: int = 100_000
+    attributes: int = 10_000
+
+    def check(self, what: str, number: int) -> None:
+        """Check a number of dimensions, variables, sites or attributes, as `what` says.
+
+        Raises:
+            TooLargeError: there are too many.
+        """
+        limit = getattr(self, what)
+        if number > limit:
+            raise TooLargeError(f"the body holds too many {what}", got=number, expected=f"{limit} at most")
+
+    def check_bytes(self, size: int) -> None:
+        """Check the bytes of the values.
+
+        Raises:
+            TooLargeError: there are too many.
+        """
+        if self.decoded_bytes is not None and size > self.decoded_bytes:
+            raise TooLargeError(
+                "the decoded body is too large", got=f"{size} bytes", expected=f"{self.decoded_bytes} at most"
+            )
 
 
 class VariableId(NamedTuple):
@@ -70,12 +107,12 @@ class Reply:
 class Codec:
     """One media type.
 
-    media_type: its name in Content-Type and Accept. decode: parses a body, of which at most the given number of bytes
-    may result (None: no limit). encode: writes a reply. isolated: whether an untrusted body is parsed in a process of
-    its own, because the library that parses it may crash.
+    media_type: its name in Content-Type and Accept. decode: parses a body within limits. encode: writes a reply.
+    isolated: whether the process that has decoded a body decodes no other, because the library that parses it may be
+    led astray.
     """
 
     media_type: str
-    decode: Callable[[bytes, int | None], DecodedBody]
+    decode: Callable[[bytes, BodyLimits], DecodedBody]
     encode: Callable[[Reply], bytes]
     isolated: bool = False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -13,18 +12,17 @@ import numpy as np
 import xarray as xr
 from msgspec import UNSET, Raw, UnsetType
 
-from app.codecs.base import Codec, Reply, VariableId
+from app.codecs.base import BodyLimits, Codec, Reply
 from app.codecs.build_dataset import (
     X_NAMES,
     Y_NAMES,
+    ArrayBody,
     NamedArray,
     SiteArrays,
-    build_dataset,
-    check_any_name,
+    check_body,
     check_grid,
 )
 from app.codecs.times import read_times, write_times
-from app.errors import TooLargeError
 from app.schemas import (
     BundleUsed,
     ExpectedSkill,
@@ -41,8 +39,8 @@ from hydrofill.cf.axes import PLANE, Dimension, stored_coordinate
 from hydrofill.cf.dataset import dimensions_of
 from hydrofill.cf.variables import ordered_dims
 from hydrofill.cube import DIMS, Kind
-from hydrofill.errors import CoordinateError, StructureError, UnknownVariableError, UnreadableError
-from hydrofill.layout import Layout
+from hydrofill.errors import CoordinateError, StructureError, UnreadableError
+from hydrofill.layout import MAX_NAME_LENGTH
 
 MEDIA_TYPE = "application/json"
 BYTES_PER_VALUE = 32  # CPython on 64 bit: a float object (24) and its pointer in a list (8)
@@ -58,86 +56,36 @@ SECTION_OF: Mapping[Kind, str] = {
     "static_grid": "static",
     "static_site": "static",
 }
-KIND_OF_SECTION: Mapping[str, Kind] = {"fields": "grid", "series": "series"}
-STATIC_KINDS: Mapping[int, Kind] = {1: "static_site", 2: "static_grid"}  # by the number of dimensions
+KINDS_OF_SECTION: Mapping[str, tuple[Kind, ...]] = {
+    section: tuple(kind for kind, of_kind in SECTION_OF.items() if of_kind == section) for section in SECTIONS
+}
+OPENING = ord("{")
+NO_BRACES = bytes(set(range(256)) - set(b"{}"))
 T = TypeVar("T")
 PATH_STEP = re.compile(r"\.([A-Za-z_]\w*)|\[(\d+)\]")
 
 
-@dataclass(frozen=True, eq=False)
-class JsonBody:
-    """A JSON request; the values of a variable are parsed once their expected shape is known."""
-
-    request: ReconstructRequest
-
-    @property
-    def sections(self) -> dict[str, str]:
-        """The section of each variable, by its name."""
-        return {name: section for section in SECTIONS for name in getattr(self.request, section)}
-
-    @property
-    def variables(self) -> tuple[VariableId, ...]:
-        """The variables of the request."""
-        return tuple(VariableId(name, "") for name in self.sections)
-
-    def locate(self, where: str) -> str:
-        """Return `fields/precipitation` for `precipitation`, and `lat` for `y` if the request calls it so."""
-        name, slash, rest = where.partition("/")
-        if name in self.sections:
-            return f"{self.sections[name]}/{name}{slash}{rest}"
-        renamed = {"y": "lat", "x": "lon"}.get(name, name)
-        return renamed + slash + rest if isinstance(getattr(self.request, renamed, UNSET), list) else where
-
-    def to_dataset(self, layout: Layout) -> xr.Dataset:
-        """Return the request as a dataset on the dimensions time, y and x (or lat and lon), and site."""
-        request = self.request
-        sent_axes = {name: getattr(request, name) for name in (*Y_NAMES, *X_NAMES)}
-        grid = {name: np.array(axis, np.float64) for name, axis in sent_axes.items() if axis is not UNSET}
-        grid = check_grid(grid, needed=bool(request.fields))
-        variables = [
-            _read_variable(raw, section, name, self._kind(section, name, layout))
-            for section in SECTIONS
-            for name, raw in getattr(request, section).items()
-        ]
-        return build_dataset(read_times(request.time), grid, _read_sites(request.sites, grid), variables)
-
-    def _kind(self, section: str, name: str, layout: Layout) -> Kind | None:
-        """Return the kind of the variable `name`; None for a static variable whose shape tells.
-
-        Raise an error if the kind does not belong in `section`, or a general layout cannot take the name.
-        """
-        if section == "static" and name.endswith("_domain") and name.removesuffix("_domain") in self.request.fields:
-            return "static_grid"
-        if layout.general:
-            check_any_name(name, f"{section}/{name}")
-            return KIND_OF_SECTION.get(section)
-        specs = {s.name: s for s in (*layout.variables, *layout.static)}
-        if name not in specs:
-            allowed = sorted(n for n, s in specs.items() if SECTION_OF[s.kind] == section)
-            raise UnknownVariableError(
-                "the model has no such variable here", where=f"{section}/{name}", expected=f"one of {allowed}"
-            )
-        kind = specs[name].kind
-        if SECTION_OF[kind] != section:
-            raise StructureError("is in the wrong section", where=f"{section}/{name}", expected=SECTION_OF[kind])
-        return kind
-
-
-def decode(body: bytes, max_decoded_bytes: int | None) -> JsonBody:
+def decode(body: bytes, limits: BodyLimits) -> ArrayBody:
     """Parse the request in `body`.
 
     Raises:
         UnreadableError: the body is not JSON.
-        StructureError: the JSON does not match the schema.
-        TooLargeError: the parsed body would be larger than `max_decoded_bytes`.
+        StructureError: the JSON does not match the schema, or names a thing twice.
+        CoordinateError: a coordinate is missing or wrong.
+        TooLargeError: the body exceeds the limits.
     """
-    _check_size(body, max_decoded_bytes)
+    _check_size(body, limits)
     request = _read(body, ReconstructRequest, "")
-    decoded = JsonBody(request)
-    duplicates = sum(len(getattr(request, section)) for section in SECTIONS) - len(decoded.sections)
-    if duplicates:
-        raise StructureError("a variable is in two sections", got=sorted(decoded.sections))
-    return decoded
+    _check_unique(body)
+    limits.check("variables", sum(len(getattr(request, section)) for section in SECTIONS))
+    limits.check("sites", len(request.sites))
+    sent = {name: getattr(request, name) for name in (*Y_NAMES, *X_NAMES)}
+    axes = {name: np.array(axis, np.float64) for name, axis in sent.items() if axis is not UNSET}
+    grid = check_grid(axes, needed=bool(request.fields))
+    arrays = [
+        _read_variable(raw, section, name) for section in SECTIONS for name, raw in getattr(request, section).items()
+    ]
+    return check_body(ArrayBody(read_times(request.time), grid, _read_sites(request.sites, grid), arrays), limits)
 
 
 def encode(reply: Reply) -> bytes:
@@ -181,13 +129,42 @@ def encode(reply: Reply) -> bytes:
     return msgspec.json.encode(document)
 
 
-def _check_size(body: bytes, limit: int | None) -> None:
-    """Raise an error, before any list is made, if the body's lists would exceed `limit` bytes."""
+def _check_size(body: bytes, limits: BodyLimits) -> None:
+    """Raise an error, before any list is made, if the body's lists would exceed the limit of bytes."""
     if not body.strip():
         raise UnreadableError("the body is empty")
-    needed = BYTES_PER_VALUE * body.count(b",") + BYTES_PER_LIST * body.count(b"[")
-    if limit is not None and needed > limit:
-        raise TooLargeError("the decoded body would be too large", got=f"{needed} bytes", expected=f"{limit} at most")
+    limits.check_bytes(BYTES_PER_VALUE * body.count(b",") + BYTES_PER_LIST * body.count(b"["))
+
+
+def _check_unique(body: bytes) -> None:
+    """Check that no object in a body, which is JSON, has two members of one name: a parser keeps only the last.
+
+    Raises:
+        StructureError: a name is there twice; names the first such name.
+    """
+    unescaped = body.replace(b"\\\\", b"--").replace(b'\\"', b"--")  # as long, without quotes inside texts
+    parts = unescaped.split(b'"')  # outside and inside texts in turns
+    open_objects: list[set[str]] = []
+    end = len(parts[0])
+    _follow_braces(parts[0], open_objects)
+    for inside, outside in zip(parts[1::2], parts[2::2], strict=True):
+        start, end = end + 1, end + 1 + len(inside)
+        if outside.lstrip().startswith(b":"):
+            name = msgspec.json.decode(body[start - 1 : end + 1], type=str)
+            if name in open_objects[-1]:
+                raise StructureError("a name is given twice in one object", got=repr(name[:MAX_NAME_LENGTH]))
+            open_objects[-1].add(name)
+        _follow_braces(outside, open_objects)
+        end += 1 + len(outside)
+
+
+def _follow_braces(outside: bytes, open_objects: list[set[str]]) -> None:
+    """Keep the names of the members of each open object, past a part of a body without texts."""
+    for brace in outside.translate(None, NO_BRACES):
+        if brace == OPENING:
+            open_objects.append(set())
+        else:
+            open_objects.pop()
 
 
 def _read(content: bytes | Raw, kind: type[T], where: str) -> T:
@@ -218,16 +195,19 @@ def _read_sites(sites: Sequence[Site], grid: Mapping[str, np.ndarray]) -> SiteAr
     return SiteArrays(ids, {name: np.array(values) for name, values in place.items()})
 
 
-def _read_variable(raw: Raw, section: str, name: str, kind: Kind | None) -> NamedArray:
-    """Return a variable's values as float64 with NaN for null, and its units; its shape tells the kind None."""
-    variable = _read(raw, SECTIONS[section], f"{section}/{name}")
-    place = f"{section}/{name}/values"
+def _read_variable(raw: Raw, section: str, name: str) -> NamedArray:
+    """Return a variable, its values as float64 with NaN for null."""
+    where = f"{section}/{name}"
+    variable = _read(raw, SECTIONS[section], where)
+    kinds = KINDS_OF_SECTION[section]
     try:
         values = np.array(variable.values, dtype=np.float64)
     except (ValueError, TypeError) as error:
-        expected = f"dims {DIMS[kind]}" if kind else "dims ('y', 'x') or ('site',)"
-        raise StructureError("the rows are not all of one length", where=place, expected=expected) from error
-    return NamedArray(name, kind or STATIC_KINDS[values.ndim], values, variable.units, place)
+        expected = " or ".join(f"dims {DIMS[kind]}" for kind in kinds)
+        raise StructureError(
+            "the rows are not all of one length", where=f"{where}/values", expected=expected
+        ) from error
+    return NamedArray(name, kinds, values, variable.units, where, f"{where}/values")
 
 
 def _read_skill(text: str) -> dict[str, ExpectedSkill]:

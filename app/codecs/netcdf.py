@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import xarray as xr
 
-from app.codecs.base import Codec, Reply, VariableId
+from app.codecs.base import BodyLimits, Codec, Reply, VariableId
 from app.codecs.sandbox.classic_check import check_classic
 from app.codecs.sandbox.hdf5_check import check_hdf5
+from hydrofill.cf.axes import recognise
 from hydrofill.cf.netcdf import CDF5_MAGIC, CLASSIC_MAGIC, HDF5_MAGIC, cdf5_error, netcdf_bytes, read_netcdf
 from hydrofill.layout import Layout
 
@@ -36,21 +37,27 @@ class NetcdfBody:
         return self.dataset
 
 
-def decode(body: bytes, max_decoded_bytes: int | None) -> NetcdfBody:
+def decode(body: bytes, limits: BodyLimits) -> NetcdfBody:
     """Check and parse the file in `body`.
 
     Raises:
         UnreadableError: the body is not NetCDF, is damaged, or refers to other files.
-        TooLargeError: the file declares more than `max_decoded_bytes`.
+        TooLargeError: the file declares more than the limits, or its decoded values take more.
         CoordinateError, StructureError: the metadata cannot be understood; names the variable.
     """
     if body.startswith(HDF5_MAGIC):
-        check_hdf5(body, max_decoded_bytes)
+        check_hdf5(body, limits)
     elif body.startswith(CLASSIC_MAGIC):
-        check_classic(body, max_decoded_bytes)
+        check_classic(body, limits)
     elif body.startswith(CDF5_MAGIC):  # no check can read its header, and netCDF4 would read it without any
         raise cdf5_error("classic NetCDF with 64-bit sizes (CDF5) is not taken by the server")
-    return NetcdfBody(read_netcdf(body))
+    dataset = read_netcdf(body)
+    limits.check_bytes(sum(v.size * v.dtype.itemsize for v in dataset.variables.values()))
+    limits.check("dimensions", len(dataset.sizes))
+    limits.check("variables", len(dataset.variables))
+    sites = [name for name, dimension in recognise(dataset).items() if dimension.axis == "site"]
+    limits.check("sites", max((dataset.sizes[name] for name in sites), default=0))
+    return NetcdfBody(dataset)
 
 
 def encode(reply: Reply) -> bytes:

@@ -12,179 +12,100 @@ import io
 import math
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import IO
 
 import numpy as np
-import xarray as xr
 
-from app.codecs.base import Codec, Reply, VariableId
+from app.codecs.base import BodyLimits, Codec, Reply
 from app.codecs.build_dataset import (
     COORDINATES,
+    DOMAIN,
+    SITE_PLACES,
     X_NAMES,
     Y_NAMES,
+    ArrayBody,
     NamedArray,
     SiteArrays,
-    build_dataset,
-    check_any_name,
+    check_body,
     check_grid,
 )
-from app.codecs.times import as_dates, read_times
+from app.codecs.times import as_dates, read_datetimes, read_times
 from app.errors import TooLargeError
-from hydrofill.cf.axes import check_times
-from hydrofill.cube import DIMS, Kind
-from hydrofill.errors import ContractError, CoordinateError, StructureError, UnknownVariableError, UnreadableError
-from hydrofill.layout import Layout
+from hydrofill.cube import Kind
+from hydrofill.errors import ContractError, CoordinateError, StructureError, UnreadableError
 
 MEDIA_TYPE = "application/x-npz"
-MAX_MEMBERS = 1_000  # far more than the variables of any model
-SUFFIXES = ("_units", "_domain")  # of keys that describe a variable
-KINDS = "biufMU"  # numpy dtype kinds: numbers, times, texts
+MAX_MEMBERS = 3_000  # variables with their units and domains
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+ENTRY = b"PK\x01\x02"  # opens the entry of a member in the list at the end of an archive
+SUFFIXES = ("_units", DOMAIN)  # of keys that describe a variable
+KINDS: tuple[Kind, ...] = ("grid", "series", "static_grid", "static_site")
+DTYPE_KINDS = "biufMU"  # of numpy: numbers, times, texts
+MAX_CODE_POINT = 0x10FFFF
 
 
-@dataclass(frozen=True, eq=False)
-class NpzBody:
-    """An NPZ request: its arrays by key."""
-
-    arrays: dict[str, np.ndarray]
-
-    @property
-    def variables(self) -> tuple[VariableId, ...]:
-        """The variables of the request."""
-        names = (key for key in self.arrays if key not in COORDINATES and not key.endswith(SUFFIXES))
-        return tuple(VariableId(name, "") for name in names)
-
-    def locate(self, where: str) -> str:
-        """Return the key: the name itself, and `lat` for `y` if the request calls it so."""
-        renamed = {"y": "lat", "x": "lon"}.get(where, where)
-        return renamed if renamed in self.arrays else where
-
-    def to_dataset(self, layout: Layout) -> xr.Dataset:
-        """Return the request as a dataset on the dimensions time, y and x (or lat and lon), and site."""
-        if "time" not in self.arrays:
-            raise CoordinateError("is missing", where="time")
-        names = [variable.name for variable in self.variables]
-        specs = () if layout.general else (*layout.variables, *layout.static)
-        kinds: dict[str, Kind] = self._kinds_by_shape(names) if layout.general else {s.name: s.kind for s in specs}
-        self._check_keys(kinds, layout.general)
-        units = {spec.name: spec.units for spec in specs}
-        variables = [
-            NamedArray(name, kinds[name], self._numbers(name), self._text(f"{name}_units", units.get(name, "")), name)
-            for name in names
-        ]
-        domains = [f"{name}_domain" for name in names if f"{name}_domain" in self.arrays]
-        variables += [NamedArray(name, "static_grid", self._numbers(name), "1", name) for name in domains]
-        grid = check_grid(self._axes(), needed=any(v.kind in ("grid", "static_grid") for v in variables))
-        return build_dataset(self._times(), grid, self._sites(), variables)
-
-    def _axes(self) -> dict[str, np.ndarray]:
-        return {name: self._numbers(name).astype(np.float64) for name in (*Y_NAMES, *X_NAMES) if name in self.arrays}
-
-    def _kinds_by_shape(self, names: Sequence[str]) -> dict[str, Kind]:
-        """Return the kinds of variables that no bundle knows by name."""
-        grid = tuple(len(axis) for axis in check_grid(self._axes(), needed=False).values())
-        sites = self._sites()
-        shapes = _shapes(len(self._times()), grid, None if sites is None else len(sites.ids))
-        return {name: self._kind_by_shape(name, shapes) for name in names}
-
-    def _kind_by_shape(self, name: str, shapes: Mapping[Kind, tuple[int, ...]]) -> Kind:
-        """Return the kind of a variable that no bundle knows by name: the only kind with its shape.
-
-        Args:
-            name: the key of the variable.
-            shapes: the shape of each kind that the coordinates of the request allow.
-
-        Raises:
-            StructureError: no kind or several kinds have this shape, or the name cannot be used.
-        """
-        check_any_name(name, name)
-        shape = self._numbers(name).shape
-        if len(shape) == 3:
-            return "grid"
-        found = [kind for kind, expected in shapes.items() if expected == shape]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            fitting = " and ".join(str(DIMS[kind]) for kind in found)
-            raise StructureError(
-                f"the shape fits the dimensions {fitting}: send the data as NetCDF or JSON, which name the dimensions",
-                where=name,
-                got=shape,
-            )
-        expected = ", ".join(f"{DIMS[kind]} {expected}" for kind, expected in shapes.items())
-        raise StructureError("the shape does not match the coordinates", where=name, got=shape, expected=expected)
-
-    def _check_keys(self, kinds: Mapping[str, Kind], general: bool) -> None:
-        """Raise an error for a key that is neither a variable of the bundle nor describes one of the request."""
-        for key in self.arrays:
-            main = next((key.removesuffix(end) for end in SUFFIXES if key.endswith(end)), key)
-            if key not in COORDINATES and key not in kinds and (main == key or main not in self.arrays):
-                if general:
-                    raise StructureError("describes a variable that the body does not hold", where=key, expected=main)
-                raise UnknownVariableError(
-                    "the model has no such variable", where=key, expected=f"one of {list(kinds)}"
-                )
-
-    def _numbers(self, key: str) -> np.ndarray:
-        values = self.arrays[key]
-        if values.dtype.kind not in "biuf":
-            raise StructureError("is not numeric", where=key, got=values.dtype)
-        unusual = values.dtype.kind == "f" and values.dtype.itemsize not in (
-            4,
-            8,
-        )  # NetCDF has no such floats
-        return values.astype(np.float64) if unusual else values
-
-    def _text(self, key: str, default: str) -> str:
-        if key not in self.arrays:
-            return default
-        value = self.arrays[key]
-        if value.dtype.kind != "U" or value.shape != ():
-            raise StructureError("must be a single text", where=key, got=(value.dtype, value.shape))
-        return str(value)
-
-    def _times(self) -> np.ndarray:
-        times = self.arrays["time"]
-        if times.ndim != 1 or times.dtype.kind not in "MU":
-            expected = "datetime64 or ISO 8601 texts in one dimension"
-            raise CoordinateError("is not a time axis", where="time", got=(times.dtype, times.shape), expected=expected)
-        return read_times(times.tolist()) if times.dtype.kind == "U" else check_times(times)
-
-    def _sites(self) -> SiteArrays | None:
-        place = {name: f"site_{name}" for name in (*Y_NAMES, *X_NAMES) if f"site_{name}" in self.arrays}
-        if not place and "site" not in self.arrays:
-            return None
-        values = {name: self._numbers(key).astype(np.float64) for name, key in place.items()}
-        number = len(next(iter(values.values()))) if values else 0
-        ids = self.arrays.get("site", np.arange(number).astype(str))
-        for name, of in {"site": ids, **values}.items():
-            if of.shape != ids.shape or of.ndim != 1:
-                raise StructureError("does not have one value per site", where=name, got=of.shape, expected=ids.shape)
-        return SiteArrays(ids.astype(str).astype(object), values)
-
-
-def _shapes(n_time: int, grid: tuple[int, ...], n_sites: int | None) -> dict[Kind, tuple[int, ...]]:
-    """Return the shape of each kind of variable; `grid` is (H, W), or empty without a grid."""
-    of_grid: dict[Kind, tuple[int, ...]] = {"grid": (n_time, *grid), "static_grid": grid} if grid else {}
-    if n_sites is None:
-        return of_grid
-    return {**of_grid, "series": (n_time, n_sites), "static_site": (n_sites,)}
-
-
-def decode(body: bytes, max_decoded_bytes: int | None) -> NpzBody:
+def decode(body: bytes, limits: BodyLimits) -> ArrayBody:
     """Read the arrays in `body`.
 
     Raises:
         UnreadableError: the body is not a zip archive of .npy files, is damaged, or holds pickled objects.
-        TooLargeError: the archive has too many members, or inflates to more than `max_decoded_bytes`.
+        StructureError, CoordinateError: an array has the wrong type or shape, or describes none; names it.
+        TooLargeError: the body exceeds the limits.
     """
-    try:
-        with zipfile.ZipFile(io.BytesIO(body)) as archive:
-            return NpzBody(_read_members(archive, max_decoded_bytes))
-    except ContractError:
-        raise
-    except Exception as error:  # a damaged archive makes zipfile and numpy raise any error
-        raise UnreadableError("the body is not an npz archive, or is damaged") from error
+    arrays = _read_archive(body, limits)
+    if "time" not in arrays:
+        raise CoordinateError("is missing", where="time")
+    names = [name for name in arrays if name not in COORDINATES and not name.endswith(SUFFIXES)]
+    domains = [f"{name}{DOMAIN}" for name in names if f"{name}{DOMAIN}" in arrays]
+    units = {f"{name}_units" for name in names}
+    for key in arrays.keys() - COORDINATES - {*names, *domains, *units}:
+        raise StructureError("describes a variable that the body does not hold", where=key)
+    variables = [NamedArray(name, KINDS, _numbers(arrays, name), _units(arrays, name), name, name) for name in names]
+    variables += [NamedArray(name, ("static_grid",), _numbers(arrays, name), None, name, name) for name in domains]
+    grid = check_grid(_floats(arrays, (*Y_NAMES, *X_NAMES)), needed=False)
+    return check_body(ArrayBody(_times(arrays["time"]), grid, _sites(arrays), variables), limits)
+
+
+def _numbers(arrays: Mapping[str, np.ndarray], key: str) -> np.ndarray:
+    values = arrays[key]
+    if values.dtype.kind not in "biuf":
+        raise StructureError("is not numeric", where=key, got=values.dtype)
+    unusual = values.dtype.kind == "f" and values.dtype.itemsize not in (4, 8)  # NetCDF has no such floats
+    with np.errstate(over="ignore"):  # of a value beyond float64, which is then refused as infinite
+        return values.astype(np.float64) if unusual else values
+
+
+def _floats(arrays: Mapping[str, np.ndarray], keys: Sequence[str]) -> dict[str, np.ndarray]:
+    return {key: _numbers(arrays, key).astype(np.float64) for key in keys if key in arrays}
+
+
+def _units(arrays: Mapping[str, np.ndarray], name: str) -> str | None:
+    key = f"{name}_units"
+    if key not in arrays:
+        return None
+    value = arrays[key]
+    if value.dtype.kind != "U" or value.shape != ():
+        raise StructureError("must be a single text", where=key, got=(value.dtype, value.shape))
+    return str(value)
+
+
+def _times(times: np.ndarray) -> np.ndarray:
+    if times.ndim != 1 or times.dtype.kind not in "MU":
+        expected = "datetime64 or ISO 8601 texts in one dimension"
+        raise CoordinateError("is not a time axis", where="time", got=(times.dtype, times.shape), expected=expected)
+    return read_times(times.tolist()) if times.dtype.kind == "U" else read_datetimes(times)
+
+
+def _sites(arrays: Mapping[str, np.ndarray]) -> SiteArrays | None:
+    place = {key.removeprefix("site_"): values for key, values in _floats(arrays, SITE_PLACES).items()}
+    if not place and "site" not in arrays:
+        return None
+    number = next(iter(place.values())).size if place else 0
+    ids = arrays.get("site", np.arange(number).astype(str))
+    for name, of in {"site": ids, **{f"site_{name}": values for name, values in place.items()}}.items():
+        if of.shape != ids.shape or of.ndim != 1:
+            raise StructureError("does not have one value per site", where=name, got=of.shape, expected=ids.shape)
+    return SiteArrays(ids.astype(str).astype(object), place)
 
 
 def encode(reply: Reply) -> bytes:
@@ -225,6 +146,19 @@ def _write_array(member: IO[bytes], values: np.ndarray) -> None:
     member.write(values.reshape(-1).view(np.uint8).data)
 
 
+def _read_archive(body: bytes, limits: BodyLimits) -> dict[str, np.ndarray]:
+    """Return the arrays by key; nothing is inflated beyond the limit of bytes."""
+    if body.count(ENTRY) > MAX_MEMBERS:  # before zipfile makes an object of each
+        raise TooLargeError("the archive holds too many members", expected=f"{MAX_MEMBERS} at most")
+    try:
+        with zipfile.ZipFile(io.BytesIO(body)) as archive:
+            return _read_members(archive, limits.decoded_bytes)
+    except (ContractError, MemoryError):
+        raise
+    except Exception as error:  # a damaged archive makes zipfile and numpy raise any error
+        raise UnreadableError("the body is not an npz archive, or is damaged") from error
+
+
 def _read_members(archive: zipfile.ZipFile, limit: int | None) -> dict[str, np.ndarray]:
     members = archive.infolist()
     if len(members) > MAX_MEMBERS:
@@ -235,6 +169,10 @@ def _read_members(archive: zipfile.ZipFile, limit: int | None) -> dict[str, np.n
         key = member.filename.removesuffix(".npy")
         if key == member.filename or key in arrays:
             raise UnreadableError("is not an array, or is in the archive twice", where=key)
+        if member.compress_type not in METHODS:  # zipfile inflates the other methods without a limit
+            raise UnreadableError(
+                "unsupported compression", where=key, got=f"method {member.compress_type}", expected=f"one of {METHODS}"
+            )
         with archive.open(member) as file:  # the size in the header is not trusted
             content = file.read() if limit is None else file.read(int(remaining) + 1)
         remaining -= len(content)
@@ -252,13 +190,20 @@ def _read_array(content: bytes, key: str) -> np.ndarray:
         raise UnreadableError("unknown version of the .npy format", where=key, got=version)
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, fortran, dtype = read_header(file)
-    if dtype.hasobject or dtype.kind not in KINDS:
+    if dtype.hasobject or dtype.kind not in DTYPE_KINDS:
         raise UnreadableError("unsupported data type", where=key, got=dtype, expected="numbers, times or texts")
     count = math.prod(shape)
     if count * dtype.itemsize != len(content) - file.tell():
         raise UnreadableError("the header does not match the size of the data", where=key, got=shape)
     values = np.frombuffer(content, dtype, count, file.tell())
+    if dtype.kind == "U" and values.size and _code_points(values).max() > MAX_CODE_POINT:
+        raise UnreadableError("has a text that is not valid Unicode", where=key)
     return values.reshape(shape, order="F" if fortran else "C")
+
+
+def _code_points(texts: np.ndarray) -> np.ndarray:
+    """Return the code points of texts as numpy stores them: four bytes each."""
+    return texts.view(np.dtype("u4").newbyteorder(texts.dtype.byteorder))
 
 
 CODEC = Codec(MEDIA_TYPE, decode, encode)

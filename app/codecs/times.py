@@ -12,6 +12,9 @@ from hydrofill.cf.calendars import date_text
 from hydrofill.constants import STANDARD
 from hydrofill.errors import CoordinateError
 
+UNITS = ("Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns")
+MAX_COUNT = 1_000  # of a unit such as 15 minutes; with larger ones, numpy overflows
+
 
 def read_times(texts: Sequence[str]) -> np.ndarray:
     """Convert ISO 8601 texts to datetime64[us] in UTC; a text without a time zone is taken as UTC.
@@ -30,6 +33,20 @@ def read_times(texts: Sequence[str]) -> np.ndarray:
             raise CoordinateError(
                 "is not an ISO 8601 time", where=where, got=repr(text[:40]), expected=expected
             ) from error
+    return check_times(times)
+
+
+def read_datetimes(times: np.ndarray) -> np.ndarray:
+    """Convert datetime64 of any unit, (T,), to datetime64[us].
+
+    Raises:
+        CoordinateError: there is no time, the unit is none, too small or too large, or a time is outside the supported
+            range of years.
+    """
+    unit, count = np.datetime_data(times.dtype)
+    if unit not in UNITS or not 0 < count <= MAX_COUNT:
+        expected = f"one of {list(UNITS)}, at most {MAX_COUNT} of it"
+        raise CoordinateError("is in an unsupported unit", where="time", got=str(times.dtype), expected=expected)
     return check_times(times)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import anyio.to_thread
 from fastapi import APIRouter
 from starlette.requests import Request
 
@@ -25,10 +26,11 @@ async def healthz(request: Request) -> Health:
 
 @router.get("/readyz", responses=problems(500, 503), summary="Readiness")
 async def readyz(service: CurrentService) -> Health:
-    """Return 200 once every loaded bundle has filled a whole window, until the server shuts down."""
+    """Return 200 once every loaded bundle has filled a whole window and while bodies can be decoded."""
     _check_engine(service)
     if service.admission.draining:
         raise NotReadyError("the server is shutting down")
+    await anyio.to_thread.run_sync(service.parser.check)
     return Health(status="ready")
 
 

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import xarray as xr
 
+from app.codecs.base import BodyLimits
 from app.codecs.negotiation import CODECS
 from app.service import prepare_body
 from benchmarks.support.harness import BUNDLE, THREADS
@@ -84,7 +85,7 @@ def body_of(data: xr.Dataset, media_type: str) -> Body:
 
 def read_body(model: Model, body: Body) -> PreparedFill:
     """Read a request as the server does."""
-    return prepare_body(CODECS[body.media_type].decode(body.content, None), model.layout, FillOptions())
+    return prepare_body(CODECS[body.media_type].decode(body.content, BodyLimits()), model.layout, FillOptions())
 
 
 def engine_alone(model: Model, body: Body) -> dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -54,10 +54,10 @@ def recognise(dataset: xr.Dataset) -> dict[str, Dimension]:
     """Return the dimensions whose axis is recognised, by their names in `dataset`."""
     found: dict[str, Dimension] = {}
     curvilinear = _curvilinear(dataset)
-    for dim in map(str, dataset.sizes):
-        axes = {axis: name for name, axis in _coordinates_on(dataset, dim)}
-        if _is_site(dataset, dim) or {"y", "x"} <= axes.keys():
-            found[dim] = Dimension(dim, "site", _site_ids(dataset, dim))
+    for dim, part in _by_first_dim(dataset).items():
+        axes = {axis: name for name, axis in _coordinates_on(part, dim)}
+        if _is_site(part, dim) or {"y", "x"} <= axes.keys():
+            found[dim] = Dimension(dim, "site", _site_ids(part, dim))
         elif axes:
             axis = min(axes, key=["time", "y", "x"].index)
             found[dim] = Dimension(dim, axis, axes[axis])
@@ -259,7 +259,25 @@ def check_names_of_dimensions(dataset: xr.Dataset) -> None:
             )
 
 
-def _coordinates_on(dataset: xr.Dataset, dim: str) -> list[tuple[str, Axis]]:
+@dataclass
+class _Part:
+    """The variables of a dataset whose first dimension is one and the same."""
+
+    variables: dict[str, xr.Variable]
+    coords: Container[str]
+
+
+def _by_first_dim(dataset: xr.Dataset) -> dict[str, _Part]:
+    """Return the part of each dimension: looking at all variables for each would take the square of their number."""
+    names = frozenset(map(str, dataset.coords))
+    parts = {str(dim): _Part({}, names) for dim in dataset.sizes}
+    for name, variable in dataset.variables.items():
+        if variable.dims:
+            parts[str(variable.dims[0])].variables[str(name)] = variable
+    return parts
+
+
+def _coordinates_on(dataset: xr.Dataset | _Part, dim: str) -> list[tuple[str, Axis]]:
     """Return the 1-D variables along `dim` whose axis is recognised; the variable named as `dim` comes first."""
     names = [str(n) for n, v in dataset.variables.items() if v.dims == (dim,)]
     names.sort(key=lambda n: n != dim)
@@ -277,7 +295,7 @@ def _plane(dataset: xr.Dataset) -> list[tuple[str, Axis, tuple[str, ...]]]:
 
     Two-dimensional bounds of a one-dimensional coordinate do not count.
     """
-    straight = {dim for dim in map(str, dataset.sizes) if _coordinates_on(dataset, dim)}
+    straight = {dim for dim, part in _by_first_dim(dataset).items() if _coordinates_on(part, dim)}
     found = []
     for name, variable in dataset.variables.items():
         if variable.ndim == 2 and straight.isdisjoint(variable.dims):
@@ -287,12 +305,12 @@ def _plane(dataset: xr.Dataset) -> list[tuple[str, Axis, tuple[str, ...]]]:
     return found
 
 
-def _has_own_coordinate(dataset: xr.Dataset, dim: str) -> bool:
+def _has_own_coordinate(dataset: xr.Dataset | _Part, dim: str) -> bool:
     """Return whether a dimension has a coordinate of its name; a two-dimensional one of that name does not count."""
     return dim in dataset.variables and dataset.variables[dim].dims == (dim,)
 
 
-def _axis_of(dataset: xr.Dataset, name: str, coordinate: bool) -> Axis | None:
+def _axis_of(dataset: xr.Dataset | _Part, name: str, coordinate: bool) -> Axis | None:
     """Return the axis of a variable by its attributes, or by its type and name if the variable is a coordinate."""
     attrs = dataset.variables[name].attrs
     if (standard := str(attrs.get("standard_name", ""))) in STANDARD_NAMES:
@@ -310,11 +328,11 @@ def _axis_by_name(name: str) -> Axis | None:
     return next((axis for pattern, axis in USUAL_NAMES if re.match(pattern, name, re.IGNORECASE)), None)
 
 
-def _is_site(dataset: xr.Dataset, dim: str) -> bool:
+def _is_site(dataset: xr.Dataset | _Part, dim: str) -> bool:
     return SITE_NAMES.match(dim) is not None or _site_role(dataset, dim) is not None
 
 
-def _site_role(dataset: xr.Dataset, dim: str) -> str | None:
+def _site_role(dataset: xr.Dataset | _Part, dim: str) -> str | None:
     """Return the variable that is marked as the identifier of the sites (CF section 9.5); None if there is none."""
     for name, variable in dataset.variables.items():
         if variable.attrs.get("cf_role") == "timeseries_id" and variable.dims[:1] == (dim,):
@@ -322,7 +340,7 @@ def _site_role(dataset: xr.Dataset, dim: str) -> str | None:
     return None
 
 
-def _site_ids(dataset: xr.Dataset, dim: str) -> str | None:
+def _site_ids(dataset: xr.Dataset | _Part, dim: str) -> str | None:
     if (role := _site_role(dataset, dim)) is not None:
         return role
     if _has_own_coordinate(dataset, dim):

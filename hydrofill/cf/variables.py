@@ -69,13 +69,16 @@ def match_variables(dataset: xr.Dataset, layout: Layout) -> dict[str, str]:
 
 def classify(dataset: xr.Dataset, dimensions: Mapping[str, Dimension]) -> dict[str, Classification]:
     """Return what each variable of `dataset` is taken as, and the reason."""
-    return {str(name): _classify(dataset, str(name), dimensions) for name in dataset.variables}
+    axes = {d.coordinate: d.axis for d in dimensions.values()}
+    return {str(name): _classify(dataset, str(name), dimensions, axes) for name in dataset.variables}
 
 
-def _classify(dataset: xr.Dataset, name: str, dimensions: Mapping[str, Dimension]) -> Classification:
+def _classify(
+    dataset: xr.Dataset, name: str, dimensions: Mapping[str, Dimension], axes: Mapping[str | None, Axis]
+) -> Classification:
     variable = dataset.variables[name]
     if name in dataset.coords:
-        return Classification("coordinate", _coordinate_reason(name, dimensions))
+        return Classification("coordinate", f"gives the {axes[name]} axis" if name in axes else "is a coordinate")
     if (main := _main_of(name)) is not None:
         return Classification("companion", f"belongs to {main}")
     if "flag_values" in variable.attrs or "flag_masks" in variable.attrs:
@@ -97,11 +100,6 @@ def _main_of(name: str) -> str | None:
     """Return V for a name such as V_std or V_flag, whether or not the dataset has a variable V; else None."""
     end = next((end for end in COMPANIONS if name.endswith(end)), None)
     return None if end is None else name.removesuffix(end)
-
-
-def _coordinate_reason(name: str, dimensions: Mapping[str, Dimension]) -> str:
-    axes = [d.axis for d in dimensions.values() if d.coordinate == name]
-    return f"gives the {axes[0]} axis" if axes else "is a coordinate"
 
 
 def _dims_reason(variable: xr.Variable, name: str, dimensions: Mapping[str, Dimension]) -> str:

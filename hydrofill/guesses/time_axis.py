@@ -26,7 +26,7 @@ def even_steps(seconds: Seconds) -> npt.NDArray[np.int64]:
     long waits are shortened.
     """
     apart = np.diff(seconds)
-    usual = float(np.median(apart)) if len(apart) else 1.0
+    usual = (float(np.median(apart)) if len(apart) else 0.0) or 1.0  # 0 of times that differ by less than a float does
     steps = np.clip(np.rint(apart / usual), 1, MAX_STEPS_BETWEEN_FRAMES).astype(np.int64)
     longest = MAX_STEPS_BETWEEN_FRAMES
     while 1 + np.minimum(steps, longest).sum() > MAX_AXIS_RATIO * len(seconds):

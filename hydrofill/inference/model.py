@@ -29,6 +29,7 @@ from hydrofill.general.self_check import SelfCheck, check_record, check_source
 from hydrofill.inference.graphs import Graphs, Runtime
 from hydrofill.inference.predictor import OnnxPredictor
 from hydrofill.layout import Layout, VariableSpec
+from hydrofill.magnitudes import check_finite, too_large_is_refused
 from hydrofill.pieces import Piece, cut_piece, mix_pieces, requested_in_core
 from hydrofill.progress import Progress, reported, stage
 from hydrofill.reconstruct import (
@@ -125,11 +126,18 @@ class Model:
 
         Raises:
             CancelledError: `cancellation` was cancelled before the run was complete.
+            ValueRangeError: a value is too large to be computed with; names the variable.
         """
-        if self.layout.general:
-            return self._run_general(cube, names, max_gap, progress, cancellation or Cancellation())
-        prepared = Prepared(self.layout, {}, None, None)
-        return self.fill_part(prepared, cube, names, max_gap=max_gap, progress=progress, cancellation=cancellation)
+        with too_large_is_refused(cube):
+            if self.layout.general:
+                outcome = self._run_general(cube, names, max_gap, progress, cancellation or Cancellation())
+            else:
+                prepared = Prepared(self.layout, {}, None, None)
+                outcome = self.fill_part(
+                    prepared, cube, names, max_gap=max_gap, progress=progress, cancellation=cancellation
+                )
+        check_finite(outcome.filled)
+        return outcome
 
     def _run_general(
         self,

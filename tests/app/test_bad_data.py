@@ -206,7 +206,7 @@ async def test_json_without_an_axis_is_refused(client: httpx.AsyncClient, missin
 
 BAD_NPZ = {
     "unknown key": ({"snow": np.zeros(3)}, "unknown-variable", "snow"),
-    "units of nothing": ({"snow_units": np.array("mm")}, "unknown-variable", "snow_units"),
+    "units of nothing": ({"snow_units": np.array("mm")}, "structure", "snow_units"),
     "units that are no text": ({"temperature_units": np.array(3)}, "structure", "temperature_units"),
     "text for numbers": ({"temperature": np.full((5, 4, 6), "warm")}, "structure", "temperature"),
     "other shape": ({"temperature": np.zeros((5, 4, 5))}, "structure", "(5, 4, 6)"),

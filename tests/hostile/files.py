@@ -12,7 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from app.codecs.sandbox import hdf5_check
+from app.codecs.base import BodyLimits
 from hydrofill.cf.netcdf import netcdf_bytes
 from tests.support.tiny import sample
 
@@ -102,7 +102,7 @@ def many_texts_in_attribute(file: h5py.File) -> None:
 
 
 def many_attributes(file: h5py.File) -> None:
-    for number in range(hdf5_check.MAX_ATTRIBUTES + 1):
+    for number in range(BodyLimits().attributes + 1):
         file["slope"].attrs[f"a{number}"] = number
 
 

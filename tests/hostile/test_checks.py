@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from app.codecs import json, netcdf, npz
+from app.codecs.base import BodyLimits
 from app.codecs.sandbox import classic_check, hdf5_check
 from app.errors import TooLargeError
 from hydrofill.errors import UnreadableError
@@ -35,7 +36,7 @@ from tests.support.tiny import JSON, NETCDF, NPZ, body_of, post, sample
 pytestmark = pytest.mark.slow
 
 SECRET = b"the server's own secret, 40 bytes long.."
-LIMIT = 64 * 2**20
+LIMIT = BodyLimits(64 * 2**20)
 MEMORY = 16 * 2**20  # bytes that refusing a small file may take
 
 
@@ -138,7 +139,7 @@ def test_classic_header_is_counted_right() -> None:
     body = bytes(data.to_netcdf(engine="scipy"))
     needed = sum(v.size * v.dtype.itemsize for v in data.variables.values())
     with pytest.raises(TooLargeError) as refused:
-        classic_check.check_classic(body, 1)
+        classic_check.check_classic(body, BodyLimits(1))
     assert refused.value.got in (f"{needed} bytes", f"{needed - 20} bytes")  # time may be stored in 4 bytes
 
 

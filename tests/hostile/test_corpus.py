@@ -13,6 +13,7 @@ import pytest
 
 from app.http.problems import PROBLEM_MEDIA_TYPE, TYPE_PREFIX
 from app.local_server import LocalServer
+from benchmarks.support.processes import descendants, resident
 from tests.hostile.make_corpus import SECRET, Case, corpus
 from tests.support.servers import serving
 from tests.support.tiny import JSON, body_of, sample
@@ -21,24 +22,6 @@ MIB = 2**20
 DECODED, PARSER = 64 * MIB, 256 * MIB  # limits of this server
 GROWTH = 4 * DECODED  # allowed for the server's own process, over the whole corpus
 IDLE = 160 * MIB  # memory of a parser that has parsed nothing
-
-
-def resident(pid: int, field: str = "VmRSS") -> int:
-    """Resident bytes of a process; 0 if the process has ended."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(field)), 0)
-
-
-def descendants(pid: int) -> list[int]:
-    try:
-        tasks = [*Path(f"/proc/{pid}/task").iterdir()]
-        children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
-    except OSError:
-        return []
-    return [*children, *(below for child in children for below in descendants(child))]
 
 
 @contextmanager

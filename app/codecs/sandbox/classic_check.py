@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from app.codecs.base import BodyLimits
 from app.errors import TooLargeError
 from hydrofill.errors import UnreadableError
 
@@ -18,17 +19,17 @@ ALIGNMENT = 4
 MAX_ATTRIBUTE_BYTES = 2**20  # of all attributes together
 
 
-def check_classic(body: bytes, max_decoded_bytes: int | None) -> None:
-    """Raise an error unless `body` has a complete classic header that declares at most `max_decoded_bytes`.
+def check_classic(body: bytes, limits: BodyLimits) -> None:
+    """Raise an error unless `body` has a complete classic header that declares no more than the limits.
 
     Raises:
         UnreadableError: the header ends early or is invalid.
-        TooLargeError: the header declares too much data, or the attributes are too large.
+        TooLargeError: the header declares too much, or the attributes are too large.
     """
-    declared = _Header(body).declared_bytes()
-    if max_decoded_bytes is not None and declared > max_decoded_bytes:
+    declared = _Header(body, limits).declared_bytes()
+    if limits.decoded_bytes is not None and declared > limits.decoded_bytes:
         raise TooLargeError(
-            "the file declares too much", got=f"{declared} bytes", expected=f"{max_decoded_bytes} at most"
+            "the file declares too much", got=f"{declared} bytes", expected=f"{limits.decoded_bytes} at most"
         )
 
 
@@ -37,8 +38,10 @@ class _Header:
     """Reads the header once, from front to back."""
 
     body: bytes
+    limits: BodyLimits
     at: int = 4
     attributes: int = 0
+    attribute_bytes: int = 0
 
     def declared_bytes(self) -> int:
         """Return the bytes of all declared variables, whether the file holds them or not."""
@@ -46,11 +49,15 @@ class _Header:
         if records == STREAMING:
             raise UnreadableError("the header does not say the number of records")
         lengths = []
-        for _ in range(self._count(DIMENSIONS)):
+        dimensions = self._count(DIMENSIONS)
+        self.limits.check("dimensions", dimensions)
+        for _ in range(dimensions):
             self._skip_text()
             lengths.append(self._number() or records)
         self._skip_attributes()
-        return sum(self._variable(lengths) for _ in range(self._count(VARIABLES)))
+        variables = self._count(VARIABLES)
+        self.limits.check("variables", variables)
+        return sum(self._variable(lengths) for _ in range(variables))
 
     def _variable(self, lengths: list[int]) -> int:
         self._skip_text()
@@ -63,12 +70,15 @@ class _Header:
         return size * math.prod(lengths[dim] for dim in dims)
 
     def _skip_attributes(self) -> None:
-        for _ in range(self._count(ATTRIBUTES)):
+        number = self._count(ATTRIBUTES)
+        self.attributes += number
+        self.limits.check("attributes", self.attributes)
+        for _ in range(number):
             self._skip_text()
             size = self._size_of_type()
             length = self._limited(self._number()) * size
-            self.attributes += length
-            if self.attributes > MAX_ATTRIBUTE_BYTES:
+            self.attribute_bytes += length
+            if self.attribute_bytes > MAX_ATTRIBUTE_BYTES:
                 raise TooLargeError("the attributes are too large", expected=f"{MAX_ATTRIBUTE_BYTES} bytes at most")
             self._skip(length)
 

@@ -9,42 +9,47 @@ from collections.abc import Iterator
 import h5py
 import numpy as np
 
+from app.codecs.base import BodyLimits
 from app.errors import TooLargeError
 from hydrofill.errors import ContractError, UnreadableError
 
 # Filters that every HDF5 library has. Any other filter could load a plug-in.
 FILTERS = frozenset({h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32})
 MAX_OBJECTS = 10_000  # far more than any dataset of water variables has
-MAX_ATTRIBUTES = 1_000  # on one object
 MAX_TEXTS = 10_000  # in one variable of texts; all of them may refer to the same stored megabytes
 MAX_TEXTS_IN_ATTRIBUTE = 64
 MAX_ATTRIBUTE_BYTES = 2**20  # of all attributes together; one stored text may be referred to many times
 
 
-def check_hdf5(body: bytes, max_decoded_bytes: int | None) -> None:
+def check_hdf5(body: bytes, limits: BodyLimits) -> None:
     """Raise an error unless `body` is an HDF5 file that holds all its data itself and is within the limits.
 
     Raises:
         UnreadableError: the file is damaged, or has links, external or virtual storage, or unsupported filters or
             types.
-        TooLargeError: the file declares more than `max_decoded_bytes`, or has too many objects, attributes or texts.
+        TooLargeError: the file declares more than the limits, or has too many objects or texts.
     """
     try:
         with h5py.File(io.BytesIO(body), "r") as file:
-            _check_file(file, max_decoded_bytes)
+            _check_file(file, limits)
     except ContractError:
         raise
     except Exception as error:  # a damaged file makes h5py raise any error
         raise UnreadableError("the HDF5 file cannot be read; it may be damaged") from error
 
 
-def _check_file(file: h5py.File, limit: int | None) -> None:
-    declared, attributes = 0, 0
+def _check_file(file: h5py.File, limits: BodyLimits) -> None:
+    limit = limits.decoded_bytes
+    declared = attribute_bytes = attributes = variables = 0
     for number, (name, found) in enumerate(_objects(file)):
         if number >= MAX_OBJECTS:
             raise TooLargeError("the file holds too many objects", expected=f"{MAX_OBJECTS} at most")
-        attributes += _check_attributes(name, found, MAX_ATTRIBUTE_BYTES - attributes)
+        attributes += h5py.h5a.get_num_attrs(found.id)
+        limits.check("attributes", attributes)
+        attribute_bytes += _attribute_bytes(name, found, MAX_ATTRIBUTE_BYTES - attribute_bytes)
         if isinstance(found, h5py.Dataset):
+            variables += 1
+            limits.check("variables", variables)
             _check_storage(name, found)
             declared += _declared_bytes(found)
             _check_limit(declared, limit)
@@ -109,13 +114,10 @@ def _text_bytes(name: str, dataset: h5py.Dataset, limit: int | None) -> int:
     return total
 
 
-def _check_attributes(name: str, found: h5py.Group | h5py.Dataset | h5py.Datatype, limit: int) -> int:
+def _attribute_bytes(name: str, found: h5py.Group | h5py.Dataset | h5py.Datatype, limit: int) -> int:
     """Return the bytes of the object's attributes; raise an error if they exceed `limit`."""
-    count = h5py.h5a.get_num_attrs(found.id)
-    if count > MAX_ATTRIBUTES:
-        raise TooLargeError("has too many attributes", where=name, got=count, expected=f"{MAX_ATTRIBUTES} at most")
     total = 0
-    for number in range(count):
+    for number in range(h5py.h5a.get_num_attrs(found.id)):
         attribute = h5py.h5a.open(found.id, index=number)
         where = f"{name}/{attribute.name.decode(errors='replace')}"
         total += attribute.get_storage_size()

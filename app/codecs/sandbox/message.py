@@ -1,9 +1,9 @@
-"""Messages from the parser's process: a dataset or an error as plain bytes, without objects that could run code."""
+"""Messages to and from a parser's process: bodies and errors as plain bytes, without objects that could run code."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import cftime
 import msgspec
@@ -11,10 +11,15 @@ import numpy as np
 import xarray as xr
 from msgspec import Struct
 
+from app.codecs.base import BodyLimits, DecodedBody
+from app.codecs.build_dataset import ArrayBody, NamedArray, SiteArrays
+from app.codecs.netcdf import NetcdfBody
 from hydrofill.cf.groups import ENCODED_AS, Groups, groups_around
 from hydrofill.cf.text import read_text
+from hydrofill.cube import Kind
 from hydrofill.errors import ContractError, StructureError, UnreadableError
 
+MAX_ERROR_TEXT = 1_000  # characters
 PLAIN_KINDS = "biufMmSU"  # numpy dtype kinds whose bytes are their values
 ENCODING = ("_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned", "units", "calendar")
 CALENDARS: dict[str, type[cftime.datetime]] = {
@@ -28,6 +33,15 @@ CALENDARS: dict[str, type[cftime.datetime]] = {
         "DatetimeProlepticGregorian",
     )
 }
+
+
+class Task(Struct):
+    """What is sent before a body: its media type and its limits, as of `ParserLimits`."""
+
+    media_type: str
+    memory_bytes: int
+    cpu_s: int
+    limits: BodyLimits
 
 
 class PackedArray(Struct, tag="array"):
@@ -84,6 +98,27 @@ class PackedGroups(Struct):
     inherited: list[str]
 
 
+class PackedNamed(Struct):
+    """A variable of a body without dimensions of its own."""
+
+    name: str
+    kinds: tuple[Kind, ...]
+    values: PackedArray
+    units: str | None
+    where: str
+    values_where: str
+
+
+class PackedArrays(Struct, tag="arrays"):
+    """A body without dimensions of its own; no site identifiers where it has no sites."""
+
+    time: PackedArray
+    grid: dict[str, PackedArray]
+    site_ids: list[str] | None
+    site_place: dict[str, PackedArray]
+    arrays: list[PackedNamed]
+
+
 class PackedError(Struct, tag="error"):
     """A ContractError, by the name of its class."""
 
@@ -94,13 +129,14 @@ class PackedError(Struct, tag="error"):
     expected: str | None
 
 
-def pack(dataset: xr.Dataset) -> bytes:
-    """Convert a dataset to bytes.
+def pack(body: DecodedBody) -> bytes:
+    """Convert a decoded body to bytes.
 
     Raises:
         StructureError: the values of a variable are neither numbers, texts nor dates; names the variable.
     """
-    return msgspec.msgpack.encode(_pack_dataset(dataset))
+    packed = _pack_arrays(body) if isinstance(body, ArrayBody) else _pack_dataset(cast(NetcdfBody, body).dataset)
+    return msgspec.msgpack.encode(packed)
 
 
 def _pack_dataset(dataset: xr.Dataset) -> PackedDataset:
@@ -114,26 +150,53 @@ def _pack_dataset(dataset: xr.Dataset) -> PackedDataset:
 
 
 def pack_error(error: ContractError) -> bytes:
-    """Convert an error to bytes."""
-    got, expected = (None if value is None else str(value) for value in (error.got, error.expected))
-    return msgspec.msgpack.encode(PackedError(type(error).__name__, error.problem, error.where, got, expected))
+    """Convert an error to bytes; texts of any length, such as names in a body, are cut."""
+    texts = (None if text is None else str(text)[:MAX_ERROR_TEXT] for text in (error.got, error.expected))
+    problem, where = error.problem[:MAX_ERROR_TEXT], error.where[:MAX_ERROR_TEXT]
+    return msgspec.msgpack.encode(PackedError(type(error).__name__, problem, where, *texts))
 
 
-def unpack(content: bytes, errors: dict[str, type[ContractError]]) -> xr.Dataset:
-    """Convert the bytes of `pack` back to a dataset.
+def unpack(content: bytes, errors: dict[str, type[ContractError]]) -> DecodedBody:
+    """Convert the bytes of `pack` back to a body.
 
     Raises:
         ContractError: the bytes are those of `pack_error`; `errors` gives the class for each name.
         UnreadableError: the bytes are neither.
     """
     try:
-        found = msgspec.msgpack.decode(content, type=PackedDataset | PackedError)
+        found = msgspec.msgpack.decode(content, type=PackedDataset | PackedArrays | PackedError)
         if isinstance(found, PackedDataset):
-            return _unpack_dataset(found)
+            return NetcdfBody(_unpack_dataset(found))
+        if isinstance(found, PackedArrays):
+            return _unpack_arrays(found)
     except (msgspec.MsgspecError, ValueError, TypeError, KeyError) as error:
-        raise UnreadableError("the file cannot be read; it may be damaged") from error
+        raise UnreadableError("the body cannot be read; it may be damaged") from error
     kind = errors.get(found.kind, UnreadableError)
     raise kind(found.problem, where=found.where, got=found.got, expected=found.expected)
+
+
+def _pack_arrays(body: ArrayBody) -> PackedArrays:
+    arrays = [
+        PackedNamed(a.name, a.kinds, _pack_array(a.values), a.units, a.where, a.values_where) for a in body.arrays
+    ]
+    sites = body.sites or SiteArrays(np.empty(0, object), {})
+    return PackedArrays(
+        _pack_array(body.time),
+        {name: _pack_array(axis) for name, axis in body.grid.items()},
+        None if body.sites is None else sites.ids.tolist(),
+        {name: _pack_array(values) for name, values in sites.place.items()},
+        arrays,
+    )
+
+
+def _unpack_arrays(found: PackedArrays) -> ArrayBody:
+    arrays = [
+        NamedArray(a.name, a.kinds, _unpack_array(a.values), a.units, a.where, a.values_where) for a in found.arrays
+    ]
+    place = {name: _unpack_array(values) for name, values in found.site_place.items()}
+    sites = None if found.site_ids is None else SiteArrays(np.array(found.site_ids, dtype=object), place)
+    grid = {name: _unpack_array(axis) for name, axis in found.grid.items()}
+    return ArrayBody(_unpack_array(found.time), grid, sites, arrays)
 
 
 def _pack_variable(name: str, variable: xr.Variable) -> PackedVariable:

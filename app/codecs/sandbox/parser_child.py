@@ -1,56 +1,57 @@
-"""Runs in a parser's process: parses one NetCDF body under limits of memory, time and open files, then ends.
+"""Runs in a parser's process: decodes bodies under limits of memory and time; it cannot open any file.
 
 The process from which parsers are forked imports this module once, so that no parser has to load the libraries.
 """
 
 from __future__ import annotations
 
+import io
 import resource
 import signal
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import xarray as xr
 
-from app.codecs import netcdf
+from app.codecs.base import BodyLimits
+from app.codecs.negotiation import CODECS
 from app.codecs.sandbox import message
 from app.errors import TooLargeError
 from hydrofill.cf.netcdf import netcdf_bytes
 from hydrofill.errors import ContractError, UnreadableError
 
 STATM = Path("/proc/self/statm")
-WARM_UP_BYTES = 2**20
+NETCDF, NPZ, JSON = "application/x-netcdf", "application/x-npz", "application/json"
 
 
-def parse_body(connection: Connection, memory_bytes: int, cpu_s: int, max_decoded_bytes: int) -> None:
-    """Read one body from `connection` and send back a packed dataset or error."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which finishes its requests
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _limit(memory_bytes, cpu_s)
-    body = connection.recv_bytes()
-    connection.send_bytes(_answer(body, max_decoded_bytes))
+def serve(connection: Connection) -> None:
+    """Send a greeting; then read tasks and bodies, and answer each with a packed body or error, until the end."""
+    for forbidden in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE):
+        resource.setrlimit(forbidden, (0, 0))
+    idle = _used_bytes()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
+    connection.send_bytes(b"")
+    while True:
+        try:
+            task = msgspec.msgpack.decode(connection.recv_bytes(), type=message.Task)
+        except EOFError:
+            return
+        _limit(idle, task)
+        connection.send_bytes(answer(task.media_type, connection.recv_bytes(), task.limits))
 
 
-def _answer(body: bytes, max_decoded_bytes: int) -> bytes:
+def answer(media_type: str, body: bytes, limits: BodyLimits) -> bytes:
+    """Return the packed body, or the packed error that it causes."""
     try:
-        return _read(body, max_decoded_bytes)
+        return message.pack(CODECS[media_type].decode(body, limits))
     except ContractError as error:
         return message.pack_error(_out_of_memory() if _is_memory(error) else error)
     except MemoryError:
         return message.pack_error(_out_of_memory())
-    except Exception:  # noqa: BLE001 (a library may raise any error on such a file)
-        return message.pack_error(UnreadableError("the NetCDF file cannot be read; it may be damaged"))
-
-
-def _read(body: bytes, max_decoded_bytes: int) -> bytes:
-    dataset = netcdf.decode(body, max_decoded_bytes).dataset
-    size = sum(variable.size * variable.dtype.itemsize for variable in dataset.variables.values())
-    if size > max_decoded_bytes:
-        raise TooLargeError(
-            "the decoded file is too large", got=f"{size} bytes", expected=f"{max_decoded_bytes} at most"
-        )
-    return message.pack(dataset)
+    except Exception:  # noqa: BLE001 (a library may raise any error on such a body)
+        return message.pack_error(UnreadableError("the body cannot be read; it may be damaged"))
 
 
 def _is_memory(error: BaseException | None) -> bool:
@@ -62,22 +63,32 @@ def _is_memory(error: BaseException | None) -> bool:
 
 
 def _out_of_memory() -> ContractError:
-    return TooLargeError("parsing the file takes more memory than the limit")
+    return TooLargeError("parsing the body takes more memory than the limit")
 
 
-def _limit(memory_bytes: int, cpu_s: int) -> None:
-    """Limit the memory and time that this process may still use; it can no longer open or write files."""
-    if STATM.exists():
-        used = int(STATM.read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + memory_bytes, used + memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
+def _used_bytes() -> int | None:
+    return int(STATM.read_text().split()[0]) * resource.getpagesize() if STATM.exists() else None
+
+
+def _limit(idle: int | None, task: message.Task) -> None:
+    """Limit the memory of this process to that of an idle one and the task's, and its further processor time."""
+    hard = resource.RLIM_INFINITY
+    if idle is not None:
+        resource.setrlimit(resource.RLIMIT_AS, (idle + task.memory_bytes, hard))
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    spent = int(usage.ru_utime + usage.ru_stime) + 1
+    signal.signal(signal.SIGXCPU, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_CPU, (spent + task.cpu_s, hard))
+
+
+def _small_npz() -> bytes:
+    content = io.BytesIO()
+    np.savez_compressed(content, time=np.zeros(1, "datetime64[ns]"), v=np.zeros(1))
+    return content.getvalue()
 
 
 def _warm_up() -> None:
-    """Parse small files of each kind, so that libraries load their late parts while files can still be opened."""
+    """Parse small bodies of each kind, so that libraries load their late parts while files can still be opened."""
     packed = {"dtype": "int16", "scale_factor": 0.1, "_FillValue": -1}
     for calendar in ("noleap", "standard"):
         time = xr.Variable("time", np.arange(2.0), {"units": "days since 2000-01-01", "calendar": calendar})
@@ -90,7 +101,9 @@ def _warm_up() -> None:
             {"time": time, "height": 2.0},
         )
         for body in (netcdf_bytes(data), bytes(data.to_netcdf(engine="scipy"))):
-            message.unpack(_read(body, WARM_UP_BYTES), {})
+            message.unpack(answer(NETCDF, body, BodyLimits()), {})
+    for media_type, body in ((JSON, b'{"time": ["2000-01-01"]}'), (NPZ, _small_npz())):
+        message.unpack(answer(media_type, body, BodyLimits()), {})
 
 
 _warm_up()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from app.codecs.base import BodyLimits
 from app.bundles.registry import Registry
 from app.codecs import json
 from app.codecs.netcdf import NetcdfBody
@@ -112,6 +113,6 @@ def test_sample_of_the_page_goes_to_the_shipped_bundle_of_its_basin(registry: Re
 
 def test_first_call_of_the_documentation_goes_to_the_general_bundle(registry: Registry) -> None:
     both = registry_of(unloaded(find_bundle("lez-daily")), registry.models["general"])
-    body = json.decode(msgspec.json.encode(FIRST_CALL), None)
+    body = json.decode(msgspec.json.encode(FIRST_CALL), BodyLimits())
     model, fill = choose_bundle(body, both, None, FillOptions())
     assert (model.manifest.name, fill.names) == ("general", ["precipitation"])

@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 
 from app.codecs import json, npz
+from app.codecs.base import BodyLimits
 from hydrofill.errors import StructureError, UnknownVariableError
 from hydrofill.layout import GENERAL
 from tests.support.tiny import LAYOUT, json_of, npz_of, sample
@@ -26,13 +27,13 @@ ARRAYS: dict[str, np.ndarray] = {
 
 
 def from_json(document: dict[str, Any]) -> xr.Dataset:
-    return json.decode(msgspec.json.encode(document), None).to_dataset(GENERAL)
+    return json.decode(msgspec.json.encode(document), BodyLimits()).to_dataset(GENERAL)
 
 
 def from_npz(**arrays: np.ndarray) -> xr.Dataset:
     content = io.BytesIO()
     np.savez(content, allow_pickle=False, **arrays)
-    return npz.decode(content.getvalue(), None).to_dataset(GENERAL)
+    return npz.decode(content.getvalue(), BodyLimits()).to_dataset(GENERAL)
 
 
 def renamed() -> dict[str, Any]:
@@ -118,6 +119,6 @@ def test_npz_refuses_a_key_that_describes_no_variable() -> None:
 
 def test_bundle_of_named_variables_still_refuses_other_names() -> None:
     with pytest.raises(UnknownVariableError, match="no such variable"):
-        npz.decode(npz_of(sample(), other=np.zeros((5, 4, 6))), None).to_dataset(LAYOUT)
+        npz.decode(npz_of(sample(), other=np.zeros((5, 4, 6))), BodyLimits()).to_dataset(LAYOUT)
     with pytest.raises(UnknownVariableError, match="no such variable"):
-        json.decode(msgspec.json.encode(renamed()), None).to_dataset(LAYOUT)
+        json.decode(msgspec.json.encode(renamed()), BodyLimits()).to_dataset(LAYOUT)

@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 
 from app.codecs import netcdf
+from app.codecs.base import BodyLimits
 from hydrofill.cf.dataset import read_dataset
 from hydrofill.cf.netcdf import netcdf_bytes
 from hydrofill.errors import ContractError, CoordinateError, StructureError, UnitsError
@@ -34,7 +35,7 @@ def set_attribute(variable: str, key: str, value: object) -> Callable[[h5py.File
 
 
 def round_trip(dataset: xr.Dataset) -> xr.Dataset:
-    return open_netcdf(netcdf_bytes(netcdf.decode(netcdf_bytes(dataset), None).dataset))
+    return open_netcdf(netcdf_bytes(netcdf.decode(netcdf_bytes(dataset), BodyLimits()).dataset))
 
 
 def test_dataset_survives_the_round_trip() -> None:
@@ -58,7 +59,7 @@ def test_stored_numbers_of_unfilled_variables_do_not_change(encoding: dict[str, 
     data.to_netcdf(content, engine="h5netcdf")
     stored, again = (
         xr.open_dataset(io.BytesIO(body), engine="h5netcdf", decode_cf=False)["temperature"].load()
-        for body in (content.getvalue(), netcdf_bytes(netcdf.decode(content.getvalue(), None).dataset))
+        for body in (content.getvalue(), netcdf_bytes(netcdf.decode(content.getvalue(), BodyLimits()).dataset))
     )
     xr.testing.assert_identical(stored, again)
 
@@ -77,7 +78,7 @@ def test_no_fill_value_is_added() -> None:
 
 def test_old_latin_1_text_is_read() -> None:
     body = edited(set_attribute("slope", "comment", np.bytes_("Rhône à 5°".encode("latin-1"))))
-    dataset = netcdf.decode(body, None).dataset
+    dataset = netcdf.decode(body, BodyLimits()).dataset
     assert dataset["slope"].attrs["comment"] == "Rhône à 5°"
     assert open_netcdf(netcdf_bytes(dataset))["slope"].attrs["comment"] == "Rhône à 5°"
 
@@ -88,7 +89,7 @@ def test_several_missing_values_are_all_read() -> None:
     content = io.BytesIO(netcdf_bytes(data))
     with h5py.File(content, "r+") as file:
         file["slope"].attrs["missing_value"] = np.array([-1.0, -2.0], np.float32)
-    dataset = netcdf.decode(content.getvalue(), None).dataset
+    dataset = netcdf.decode(content.getvalue(), BodyLimits()).dataset
     assert np.isnan(dataset["slope"].values[0, :2]).all()
     assert np.isnan(open_netcdf(netcdf_bytes(dataset))["slope"].values[0, :2]).all()
 
@@ -108,7 +109,7 @@ def test_invalid_metadata_is_refused_and_the_error_names_its_place(
     edit: Callable[[h5py.File], None], error: type[ContractError], where: str
 ) -> None:
     with pytest.raises(error) as refused:
-        read_dataset(netcdf.decode(edited(edit), None).dataset)
+        read_dataset(netcdf.decode(edited(edit), BodyLimits()).dataset)
     assert refused.value.where == where
 
 
@@ -122,7 +123,7 @@ def test_invalid_metadata_is_refused_and_the_error_names_its_place(
     ],
 )
 def test_attributes_that_must_be_text_become_text(name: str, value: object) -> None:
-    attrs = netcdf.decode(edited(set_attribute("slope", name, value)), None).dataset["slope"].attrs
+    attrs = netcdf.decode(edited(set_attribute("slope", name, value)), BodyLimits()).dataset["slope"].attrs
     assert isinstance(attrs[name], str)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import cftime
 import h5py
@@ -16,29 +16,40 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from app.codecs import netcdf
-from app.codecs.sandbox import message, parser_child
+from app.codecs import json, netcdf, npz
+from app.codecs.base import BodyLimits, Codec
+from app.codecs.sandbox import message
 from app.codecs.sandbox.classic_check import check_classic
+from app.codecs.sandbox.forker import Forker
 from app.codecs.sandbox.hdf5_check import MAX_ATTRIBUTE_BYTES, check_hdf5
 from app.codecs.sandbox.parser import Parser, ParserLimits
-from app.errors import PROBLEMS, TooLargeError
+from app.errors import PROBLEMS, NotReadyError, TooLargeError
 from app.main import create_app
 from app.settings import Settings
+from benchmarks.support.processes import children
 from hydrofill.cancellation import Cancellation
 from hydrofill.cf import netcdf as netcdf_files
 from hydrofill.cf.netcdf import netcdf_bytes
 from hydrofill.errors import StructureError, UnreadableError
 from tests.hostile.files import hdf5_of
 from tests.support.problems import check_problem
-from tests.support.tiny import NETCDF, body_of, client_of, post, sample
+from tests.support.tiny import JSON, LAYOUT, NETCDF, body_of, client_of, post, sample
+from tests.support.waiting import wait_for
 
-LIMITS = ParserLimits(memory_bytes=512 * 2**20, cpu_s=20, wall_s=60.0, decoded_bytes=64 * 2**20)
+BODY = BodyLimits(64 * 2**20)
+LIMITS = ParserLimits(memory_bytes=512 * 2**20, cpu_s=20, wall_s=60.0, body=BODY)
 KINDS = {kind.__name__: kind for kind in PROBLEMS}
 
 
 @pytest.fixture(scope="module")
 def parser() -> Parser:
-    return Parser(LIMITS)
+    return Parser(LIMITS, 2)
+
+
+def dataset_of(parser: Parser, body: bytes) -> xr.Dataset:
+    decoded = parser.parse(netcdf.CODEC, body)
+    assert isinstance(decoded, netcdf.NetcdfBody)
+    return decoded.dataset
 
 
 def odd_dataset() -> xr.Dataset:
@@ -59,7 +70,7 @@ def odd_dataset() -> xr.Dataset:
 def test_dataset_parsed_in_another_process_is_the_same(parser: Parser) -> None:
     for data in (sample(), odd_dataset()):
         body = netcdf_bytes(data)
-        here, there = netcdf.decode(body, None).dataset, parser.parse(body).dataset
+        here, there = netcdf.decode(body, BodyLimits()).dataset, dataset_of(parser, body)
         assert there.identical(here)
         assert list(there.variables) == list(here.variables)
         for name, variable in here.variables.items():
@@ -72,9 +83,9 @@ def test_error_in_another_process_is_raised_here_with_the_same_text(parser: Pars
     bad = sample().assign_attrs(a="x")
     bad["slope"].attrs["scale_factor"] = "two"
     with pytest.raises(StructureError, match="must be one number"):
-        parser.parse(netcdf_bytes(bad))
+        parser.parse(netcdf.CODEC, netcdf_bytes(bad))
     with pytest.raises(UnreadableError, match="not NetCDF"):
-        parser.parse(b"text")
+        parser.parse(netcdf.CODEC, b"text")
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00", b"\x81\xa4type\xa1x"])
@@ -84,15 +95,15 @@ def test_bytes_that_are_not_a_message_are_unreadable(content: bytes) -> None:
 
 
 def test_message_with_a_false_shape_is_unreadable() -> None:
-    content = message.pack(sample()[["slope"]])
+    content = message.pack(netcdf.NetcdfBody(sample()[["slope"]]))
     with pytest.raises(UnreadableError):
         message.unpack(content.replace(b"shape\x92\x04\x06", b"shape\x92\x04\x07"), KINDS)
 
 
 def test_objects_cannot_be_packed_or_unpacked() -> None:
     with pytest.raises(StructureError, match="odd"):
-        message.pack(xr.Dataset({"odd": ("x", np.array([1, "a"], dtype=object))}))
-    content = message.pack(sample()[["slope"]]).replace(b"<f4", b"|O8")
+        message.pack(netcdf.NetcdfBody(xr.Dataset({"odd": ("x", np.array([1, "a"], dtype=object))})))
+    content = message.pack(netcdf.NetcdfBody(sample()[["slope"]])).replace(b"<f4", b"|O8")
     with pytest.raises(UnreadableError):
         message.unpack(content, KINDS)
 
@@ -108,12 +119,12 @@ def swelling() -> bytes:
 @pytest.mark.slow
 def test_file_that_needs_too_much_memory_is_too_large_and_the_next_is_parsed(parser: Parser) -> None:
     body = swelling()
-    tight = Parser(ParserLimits(128 * 2**20, 20, 60.0, 64 * 2**20))
+    tight = Parser(ParserLimits(128 * 2**20, 20, 60.0, BODY))
     with pytest.raises(TooLargeError, match="memory"):
-        tight.parse(body)
-    with pytest.raises(TooLargeError, match="decoded file is too large"):
-        Parser(ParserLimits(2**30, 20, 60.0, 64 * 2**20)).parse(body)
-    assert tight.parse(body_of(sample(), NETCDF)).variables
+        tight.parse(netcdf.CODEC, body)
+    with pytest.raises(TooLargeError, match="decoded body is too large"):
+        Parser(ParserLimits(2**30, 20, 60.0, BODY)).parse(netcdf.CODEC, body)
+    assert tight.parse(netcdf.CODEC, body_of(sample(), NETCDF)).variables
 
 
 def slow_file() -> bytes:
@@ -131,10 +142,10 @@ def test_file_that_takes_too_long_is_too_large() -> None:
     body = slow_file()
     started = time.monotonic()
     with pytest.raises(TooLargeError, match="longer"):
-        Parser(ParserLimits(2**29, 20, 0.3, 64 * 2**20)).parse(body)
+        Parser(ParserLimits(2**29, 20, 0.3, BODY)).parse(netcdf.CODEC, body)
     assert time.monotonic() - started < 3
     with pytest.raises(TooLargeError, match="longer"):
-        Parser(ParserLimits(2**29, 1, 60.0, 64 * 2**20)).parse(body)
+        Parser(ParserLimits(2**29, 1, 60.0, BODY)).parse(netcdf.CODEC, body)
 
 
 def test_cancellation_ends_the_parser() -> None:
@@ -142,30 +153,95 @@ def test_cancellation_ends_the_parser() -> None:
     threading.Timer(0.2, cancellation.cancel).start()
     started = time.monotonic()
     with pytest.raises(UnreadableError):
-        Parser(LIMITS).parse(slow_file(), cancellation)
+        Parser(LIMITS).parse(netcdf.CODEC, slow_file(), cancellation)
     assert time.monotonic() - started < 3
 
 
-def killed(*_: object) -> bytes:
-    os.kill(os.getpid(), signal.SIGSEGV)
-    return b""
+def parsers_of(parser: Parser) -> list[int]:
+    """The processes that have been forked for any parser of this process."""
+    process = parser._forker._process
+    assert process is not None
+    return children(process.pid)
 
 
-def parse_and_crash(connection: Any, *_: object) -> None:
-    connection.recv_bytes()
-    killed()
+def signal_when_busy(parser: Parser, number: int) -> threading.Thread:
+    """Send a signal to the process that works, as soon as it has used some tenths of a second."""
+
+    def send() -> None:
+        busy = lambda pid: int(Path(f"/proc/{pid}/stat").read_text().split()[13]) > 10  # noqa: E731
+        wait_for(lambda: any(map(busy, parsers_of(parser))))
+        for pid in filter(busy, parsers_of(parser)):
+            os.kill(pid, number)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    return thread
 
 
 @pytest.mark.slow
-@pytest.mark.anyio
-async def test_crashed_parser_is_answered_400_and_the_next_request_200(
-    bundles: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with client_of(create_app(Settings(bundles=bundles))) as client:
-        monkeypatch.setattr("app.codecs.sandbox.parser.parse_in_child", parse_and_crash)
-        check_problem(await post(client, body_of(sample(), NETCDF)), 400, "unreadable", "parser crash")
-        monkeypatch.undo()
-        assert (await post(client, body_of(sample(), NETCDF))).status_code == 200
+def test_crashed_parser_is_unreadable_and_the_next_body_is_parsed(parser: Parser) -> None:
+    sending = signal_when_busy(parser, signal.SIGSEGV)
+    with pytest.raises(UnreadableError, match="crash"):
+        parser.parse(netcdf.CODEC, slow_file())
+    sending.join()
+    assert parser.parse(netcdf.CODEC, body_of(sample(), NETCDF)).variables
+
+
+@pytest.mark.parametrize("codec", [json.CODEC, npz.CODEC])
+def test_small_body_in_another_process_is_the_same_and_the_process_is_used_again(parser: Parser, codec: Codec) -> None:
+    body = body_of(sample(), codec.media_type)
+    parser.parse(codec, body)
+    before = set(parsers_of(parser))
+    here, there = (read.to_dataset(LAYOUT) for read in (codec.decode(body, BODY), parser.parse(codec, body)))
+    assert there.identical(here)
+    assert list(there.variables) == list(here.variables)
+    assert all(there[name].dtype == here[name].dtype for name in here.variables)
+    assert set(parsers_of(parser)) == before
+
+
+def test_process_that_has_read_a_file_reads_no_other(parser: Parser) -> None:
+    parser.start()
+    before = set(parsers_of(parser))
+    parser.parse(netcdf.CODEC, body_of(sample(), NETCDF))
+    wait_for(lambda: len(before - set(parsers_of(parser))) == 1)
+
+
+def test_cancellation_after_the_end_does_not_stop_the_next_body(parser: Parser) -> None:
+    cancellation = Cancellation()
+    parser.parse(json.CODEC, body_of(sample(), JSON), cancellation)
+    before = set(parsers_of(parser))
+    cancellation.cancel()
+    assert parser.parse(json.CODEC, body_of(sample(), JSON)).variables
+    assert set(parsers_of(parser)) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_process_that_starts_parsers_is_replaced(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    forker = Forker()
+    parser = Parser(LIMITS, 0, forker)
+    parser.check(60.0)
+    process = forker._process
+    assert process is not None
+    os.kill(process.pid, number)
+    parser._checked_at = -1.0
+    monkeypatch.setattr("app.codecs.sandbox.parser.START_S", 1.0)
+    if number == signal.SIGSTOP:
+        with pytest.raises(NotReadyError):
+            parser.check(1.0)
+    monkeypatch.undo()
+    assert parser.parse(netcdf.CODEC, body_of(sample(), NETCDF)).variables
+    parser.check()
+    forker.restart()
+
+
+def test_lack_of_file_descriptors_is_not_ready(monkeypatch: pytest.MonkeyPatch, parser: Parser) -> None:
+    def full() -> None:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr("socket.socketpair", full)
+    with pytest.raises(NotReadyError):
+        Parser(LIMITS, 0, parser._forker).parse(json.CODEC, b"{}")
 
 
 @pytest.mark.slow
@@ -177,26 +253,15 @@ async def test_parser_over_its_memory_limit_is_answered_413(bundles: Path) -> No
         assert (await post(client, body_of(sample(), NETCDF))).status_code == 200
 
 
-def open_a_file(connection: Any, *_: object) -> None:
-    parser_child._limit(2**28, 5)
-    try:
-        Path(__file__).read_bytes()
-        connection.send_bytes(b"opened")
-    except OSError as error:
-        connection.send_bytes(str(error.errno).encode())
+def test_parser_cannot_open_a_file(parser: Parser) -> None:
+    parser.start()
+    parser.check()
+    for pid in parsers_of(parser):
+        wait_for(lambda pid=pid: "Max open files            0                    0" in limits_of(pid))  # type: ignore[misc]
 
 
-@pytest.mark.slow
-def test_parser_cannot_open_a_file() -> None:
-    parser = Parser(LIMITS)
-    here, there = parser._context.Pipe()
-    process = parser._context.Process(target=open_a_file, args=(there,))
-    process.start()
-    there.close()
-    assert here.poll(60)
-    assert here.recv_bytes() == b"24"  # EMFILE
-    process.join(60)
-    assert process.exitcode == 0
+def limits_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/limits").read_text()
 
 
 def test_text_attributes_are_limited_by_their_bytes() -> None:
@@ -209,14 +274,14 @@ def test_text_attributes_are_limited_by_their_bytes() -> None:
 
     for write in (long_text, long_texts):
         with pytest.raises(TooLargeError, match="attributes are too large"):
-            check_hdf5(hdf5_of(write), None)
-    check_hdf5(hdf5_of(lambda file: file.attrs.__setitem__("history", "x" * 60_000)), None)
+            check_hdf5(hdf5_of(write), BodyLimits())
+    check_hdf5(hdf5_of(lambda file: file.attrs.__setitem__("history", "x" * 60_000)), BodyLimits())
 
 
 def test_text_attributes_of_a_classic_file_are_limited_by_their_bytes() -> None:
     data = sample().drop_vars("site").assign_attrs(history="x" * (MAX_ATTRIBUTE_BYTES + 1))
     with pytest.raises(TooLargeError, match="attributes are too large"):
-        check_classic(bytes(data.to_netcdf(engine="scipy")), None)
+        check_classic(bytes(data.to_netcdf(engine="scipy")), BodyLimits())
 
 
 @pytest.mark.slow
