@@ -15,7 +15,7 @@ import xarray as xr
 
 from app.codecs import netcdf
 from app.local_server import StartError, local_server
-from hydrofill.cf.netcdf import netcdf_bytes
+from hydrofill.cf.writing import netcdf_bytes
 
 SAMPLE = "lez"
 # The sample's first day. The bundle was trained on the sample with the same cells hidden, never on their values.

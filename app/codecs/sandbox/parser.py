@@ -18,7 +18,7 @@ from app.codecs.sandbox import message
 from app.codecs.sandbox.parser_entry import parse_in_child
 from app.errors import PROBLEMS, TooLargeError
 from hydrofill.cancellation import Cancellation
-from hydrofill.cf.netcdf import netcdf_bytes
+from hydrofill.cf.writing import netcdf_bytes
 from hydrofill.errors import ContractError, UnreadableError
 
 logger = logging.getLogger(__name__)

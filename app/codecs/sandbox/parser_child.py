@@ -16,7 +16,7 @@ import xarray as xr
 from app.codecs import netcdf
 from app.codecs.sandbox import message
 from app.errors import TooLargeError
-from hydrofill.cf.netcdf import netcdf_bytes
+from hydrofill.cf.writing import netcdf_bytes
 from hydrofill.errors import ContractError, UnreadableError
 
 STATM = Path("/proc/self/statm")
