@@ -18,7 +18,8 @@ from benchmarks.support.window import full_window
 from export.bundle import write_bundle
 from hydrofill.bundle import TrainingData, read_bundle
 from hydrofill.cf.dataset import read_dataset
-from hydrofill.cf.netcdf import netcdf_bytes, read_netcdf
+from hydrofill.cf.netcdf import read_netcdf
+from hydrofill.cf.writing import netcdf_bytes
 from hydrofill.filling import FillOptions, prepare_fill
 from hydrofill.inference.graphs import Runtime
 from hydrofill.inference.model import Model, load_model

@@ -298,6 +298,9 @@ def _print_summaries(summaries: list[Summary]) -> None:
     for s in summaries:
         table.add_row(s.name, *(f"{count:,}" for count in (s.observed, s.filled, s.refused, s.outside)))
     Console().print(table)
+    for s in summaries:
+        if s.note:
+            typer.echo(f"{s.name}: {s.note}")
 
 
 def _print_inspection(

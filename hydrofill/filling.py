@@ -14,8 +14,9 @@ import numpy as np
 import xarray as xr
 
 from hydrofill.cf.axes import recognise
-from hydrofill.cf.dataset import Reading, read_dataset, write_fill
+from hydrofill.cf.dataset import Reading, read_dataset
 from hydrofill.cf.domains import with_whole_maps
+from hydrofill.cf.fills import write_fill
 from hydrofill.cf.missing import Declared, hide_declared, real_variables
 from hydrofill.cf.variables import classify, with_named_as_data
 from hydrofill.cube import WaterCube

@@ -52,6 +52,11 @@ class FilledVariable:
     flag: np.ndarray
     attributes: Mapping[str, str] = field(default_factory=dict)
 
+    def extremes(self) -> tuple[float, float]:
+        """Return the lowest and the highest filled mean; NaN if nothing was filled."""
+        means = self.mean[self.flag == FILLED]
+        return (float(means.min()), float(means.max())) if means.size else (np.nan, np.nan)
+
 
 @dataclass(frozen=True, eq=False)
 class CubeWindow:

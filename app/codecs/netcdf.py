@@ -10,10 +10,15 @@ from app.codecs.base import BodyLimits, Codec, Reply, VariableId
 from app.codecs.sandbox.classic_check import check_classic
 from app.codecs.sandbox.hdf5_check import check_hdf5
 from hydrofill.cf.axes import recognise
-from hydrofill.cf.netcdf import CDF5_MAGIC, CLASSIC_MAGIC, HDF5_MAGIC, cdf5_error, netcdf_bytes, read_netcdf
+from hydrofill.cf.netcdf import CDF5_MAGIC, CLASSIC_MAGIC, HDF5_MAGIC, cdf5_error, read_netcdf
+from hydrofill.cf.writing import netcdf_bytes
 from hydrofill.layout import Layout
 
 MEDIA_TYPE = "application/x-netcdf"
+OTHER_NAMES = (
+    "application/netcdf",
+    "application/x-hdf5",
+)  # a reply has the name that was asked for
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ import xarray as xr
 
 from app.codecs import netcdf
 from app.local_server import StartError, local_server
-from hydrofill.cf.netcdf import netcdf_bytes
+from hydrofill.cf.writing import netcdf_bytes
 from hydrofill.paths import written_whole
 
 SAMPLE = "lez"

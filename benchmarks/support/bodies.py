@@ -16,7 +16,7 @@ from app.codecs.negotiation import CODECS
 from app.service import prepare_body
 from benchmarks.support.harness import BUNDLE, THREADS
 from hydrofill.bundle import read_bundle
-from hydrofill.cf.netcdf import netcdf_bytes
+from hydrofill.cf.writing import netcdf_bytes
 from hydrofill.filling import FillOptions, PreparedFill
 from hydrofill.inference.graphs import Runtime
 from hydrofill.inference.model import Model, load_model

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -18,7 +18,7 @@ import numpy as np
 import xarray as xr
 
 from hydrofill import __version__
-from hydrofill.archives.inputs import Input, check_target, find_input, format_of
+from hydrofill.archives.inputs import Input, check_target, find_input
 from hydrofill.archives.jobs import Job, fill_here, fill_in_processes, fill_on_cluster
 from hydrofill.archives.memory import ahead_values, workers_within
 from hydrofill.archives.opening import open_input
@@ -28,7 +28,7 @@ from hydrofill.archives.reading import DatasetSource
 from hydrofill.blocks import Block, plan_blocks
 from hydrofill.bundle import Bundle
 from hydrofill.cf.axes import recognise
-from hydrofill.cf.netcdf import kept_encoding
+from hydrofill.cf.fills import STORAGE_NOTE
 from hydrofill.cores import usable_cores
 from hydrofill.errors import ContractError, NothingObservedError, StructureError, UnknownVariableError
 from hydrofill.filling import FillOptions, as_declared, check_reading, prepare_fill, said_of_empty
@@ -46,13 +46,17 @@ PARTS = ".parts"  # ending of the folder of parts beside the output
 
 @dataclass(frozen=True)
 class Summary:
-    """Number of cells of one variable for each flag; all are 0 for a variable without any value, which is left out."""
+    """Number of cells of one variable for each flag; all are 0 for a variable without any value, which is left out.
+
+    note: why the variable is not stored as it was, "" if it is.
+    """
 
     name: str
     observed: int
     filled: int
     refused: int
     outside: int
+    note: str = ""
 
 
 class Step(NamedTuple):
@@ -160,11 +164,10 @@ def _fill_in_memory(
         parts = lambda done, total: progress(Step("fill", done, total, cells // max(total, 1)))  # noqa: E731
     outcome = model.run(prepared.reading.cube, prepared.names, options.max_gap, parts)
     written = prepared.write(outcome.filled, model.provenance(outcome))
-    for variable in written.variables.values():
-        variable.encoding = kept_encoding(variable.encoding)
     write_dataset(written, target)
     empty = [_of_counts(name, [0] * len(FLAG_MEANINGS)) for name in prepared.left_out]
-    return [*(_summary(name, filled) for name, filled in outcome.filled.items()), *empty]
+    summaries = [_summary(name, filled) for name, filled in outcome.filled.items()]
+    return [*_with_notes(summaries, written, prepared.reading.source), *empty]
 
 
 def _fill_by_block(
@@ -223,11 +226,12 @@ def _fill_by_block(
     empty = [name for name in source.first.cube.of_kind("grid", "series") if name not in found.variables]
     provenance = model.provenance(Outcome({}, 0.0, 0.0, prepared.summary)) | said_of_empty(empty)
     archive = FilledArchive(source, parts, blocks, {n: prepared.attributes(n) for n in names}, provenance)
-    filled = archive.dataset(dataset, format_of(target), uncertainty=options.uncertainty, only_gaps=options.only_gaps)
+    filled = archive.dataset(dataset, uncertainty=options.uncertainty, only_gaps=options.only_gaps)
     write_dataset(filled, target)
     shutil.rmtree(parts.folder)
     left_out = [_of_counts(name, [0] * len(FLAG_MEANINGS)) for name in empty]
-    return [*(_summed(name, list(complete.values())) for name in names), *left_out]
+    summaries = [_summed(name, list(complete.values())) for name in names]
+    return [*_with_notes(summaries, filled, source.first.source), *left_out]
 
 
 def _fill_left(job: Job, left: Sequence[int], model: Model, scheduler: str | None, workers: int) -> Iterator[DoneBlock]:
@@ -314,6 +318,11 @@ def _reporter(progress: Callable[[Step], None] | None, doing: Literal["survey", 
 def _summary(name: str, filled: FilledVariable) -> Summary:
     counts = [int(np.count_nonzero(filled.flag == flag)) for flag in range(len(FLAG_MEANINGS))]
     return _of_counts(name, counts)
+
+
+def _with_notes(summaries: Sequence[Summary], written: xr.Dataset, source: Mapping[str, str]) -> list[Summary]:
+    """Return the summaries with what the variables that were written say of how they are stored."""
+    return [replace(s, note=str(written[source[s.name]].attrs.get(STORAGE_NOTE, ""))) for s in summaries]
 
 
 def _summed(name: str, blocks: Sequence[DoneBlock]) -> Summary:

@@ -14,6 +14,7 @@ from hydrofill.archives.zarr_check import check_array, check_folder, find_unread
 from hydrofill.cf.calendars import counted_like, holds_times
 from hydrofill.cf.groups import ROOT, choose_group, groups_around
 from hydrofill.cf.netcdf import AS_STORED, decode_lazily, engine_of, mend_classic, open_netcdf
+from hydrofill.cf.storage import PACKED, Storage
 from hydrofill.errors import ContractError, StructureError, UnreadableError
 from hydrofill.paths import FileRefusedError
 
@@ -68,7 +69,18 @@ def _open_store(path: str, group: str) -> Iterator[xr.Dataset]:
 
 @contextmanager
 def _open_files(paths: tuple[str, ...], group: str) -> Iterator[xr.Dataset]:
-    """Open files that follow each other in time as one dataset; the rest of the first file is kept."""
+    """Open files that follow each other in time as one dataset; the rest of the first file is kept.
+
+    Variables that are not packed alike in all files are not packed in the dataset.
+    """
+    storages: dict[str, list[Storage]] = {}
+
+    def noted(part: xr.Dataset) -> xr.Dataset:
+        for name, variable in part.variables.items():
+            if variable.dtype.kind in "iuf":
+                storages.setdefault(str(name), []).append(Storage.of(variable))
+        return part
+
     engines = {engine_of(Path(path)) for path in paths}
     if len(engines) > 1:
         raise StructureError("some files are NetCDF-4 and others classic; fill them one by one", got=len(paths))
@@ -86,7 +98,7 @@ def _open_files(paths: tuple[str, ...], group: str) -> Iterator[xr.Dataset]:
                 combine_attrs="override",
                 decode_cf=False,
                 group=None if around is None else around.path,
-                preprocess=lambda raw: _like(first, decode_lazily(mend_classic(raw, raw.encoding["source"]))),
+                preprocess=lambda raw: noted(_like(first, decode_lazily(mend_classic(raw, raw.encoding["source"])))),
             )
         except ContractError:
             raise
@@ -95,6 +107,10 @@ def _open_files(paths: tuple[str, ...], group: str) -> Iterator[xr.Dataset]:
             raise StructureError("the files cannot be joined along time", got=reason) from error
         with joined:
             joined.encoding |= first.encoding
+            for name, found in storages.items():
+                if len({(s.dtype, s.scale, s.offset, str(s.missing)) for s in found}) > 1:
+                    encoding = joined.variables[name].encoding
+                    joined.variables[name].encoding = {k: v for k, v in encoding.items() if k not in (*PACKED, "dtype")}
             yield joined
 
 

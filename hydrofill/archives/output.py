@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +15,23 @@ import numpy as np
 import xarray as xr
 from dask.callbacks import Callback
 
-from hydrofill.archives.inputs import Format, format_of
+from hydrofill.archives.inputs import format_of
 from hydrofill.archives.parts import Parts
 from hydrofill.archives.reading import DatasetSource
 from hydrofill.blocks import Block
-from hydrofill.cf.dataset import as_in_dataset, filled_values, filled_variables, with_filled
-from hydrofill.cf.groups import as_tree
-from hydrofill.cf.netcdf import kept_encoding
+from hydrofill.cf.fills import Destination, with_filled
+from hydrofill.cf.groups import ROOT, datasets_by_group
 from hydrofill.cf.on_disk import hdf5_on_disk
-from hydrofill.cf.variables import ordered_dims
+from hydrofill.cf.storage import STORED, stored_form
+from hydrofill.cf.writing import as_stored, stored_chunks, write_netcdf
+from hydrofill.errors import StructureError
 from hydrofill.paths import written_whole
 from hydrofill.pieces import mix_pieces
 from hydrofill.reconstruct import FilledVariable
 
 WRITE_VALUES = 4_000_000  # of a variable, that are mixed and written at a time where chunks allow
-DEFLATE_LEVEL = 4
 COPIED_WHOLE = 1_000_000  # values: other variables are copied part by part from this size on
+Cells = Mapping[str, slice]  # a part of a variable, by its dimensions
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,44 +48,48 @@ class FilledArchive:
     attributes: Mapping[str, Mapping[str, str]]
     provenance: Mapping[str, str]
 
-    def dataset(self, whole: xr.Dataset, target: Format, *, uncertainty: bool, only_gaps: bool) -> xr.Dataset:
+    def dataset(self, whole: xr.Dataset, *, uncertainty: bool, only_gaps: bool) -> xr.Dataset:
         """Return the filled dataset, whose values are computed when they are written.
 
         Args:
             whole: the archive as it was opened, with the variables that are copied.
-            target: the format in which the dataset is written.
             uncertainty: whether V_std is written.
             only_gaps: whether V holds only the filled values.
         """
         made: dict[str, xr.Variable] = {}
-        for name, attributes in self.attributes.items():
-            source = self.source.first.source[name]
-            original = whole[source].variable
-            chunks = _steps_of_chunks(original, _stored_chunks(original))
+        for name in self.attributes:
+            to = Destination.of(whole, self.source.first, name, partial(self.parts.extremes, name, self.blocks))
+            made |= self._variables(name, to, uncertainty, only_gaps)
+        return with_filled(_copied(whole, made), made, self.attributes, self.provenance)
 
-            def lazily(
-                compute: Callable[[str, Mapping[str, slice]], np.ndarray],
-                dtype: Any,
-                name: str = name,
-                original: xr.Variable = original,
-                chunks: tuple[tuple[int, ...], ...] = chunks,
-            ) -> da.Array:
-                def of_chunk(block_info: Any = None) -> np.ndarray:
-                    place = block_info[None]["array-location"]
-                    cells = {str(d): slice(*ends) for d, ends in zip(original.dims, place, strict=True)}
-                    return compute(name, cells)
+    def _variables(self, name: str, to: Destination, uncertainty: bool, only_gaps: bool) -> dict[str, xr.Variable]:
+        """Return what a filled variable becomes, computed when it is written."""
+        original, stored = to.original, to.stored
 
-                return da.map_blocks(of_chunk, chunks=chunks, dtype=dtype, meta=np.empty((0,) * original.ndim, dtype))
+        def values(cells: Cells) -> tuple[np.ndarray, FilledVariable]:
+            fill = self._fill(name, cells)
+            return to.values(self.source.values(to.name, cells), fill, only_gaps=only_gaps), fill
 
-            values = lazily(lambda n, cells: self._values(n, cells, only_gaps), original.dtype)
-            std = lazily(self._std, np.float32) if uncertainty else None
-            variables = filled_variables(original, source, values, std, lazily(self._flag, np.int8), attributes)
-            for variable in variables.values():
-                variable.encoding |= storage(original, target)
-            made |= variables
-        return with_filled(_copied(whole, target, made), made, self.attributes, self.provenance)
+        def as_stored(cells: Cells) -> np.ndarray:
+            filled, fill = values(cells)
+            try:
+                kept = None if stored is None else stored.isel(cells).values
+            except Exception:
+                if not self.source.skip_bad:
+                    raise
+                kept = None  # a chunk that cannot be read was filled like a gap
+            return to.as_stored(kept, filled, fill)
 
-    def _mixed(self, name: str, cells: Mapping[str, slice]) -> FilledVariable:
+        return to.variables(
+            _lazily(lambda cells: values(cells)[0], original, original.dtype),
+            None if stored is None else _lazily(as_stored, original, to.storage.dtype),
+            _lazily(lambda cells: to.std(self._fill(name, cells)), original, np.float32) if uncertainty else None,
+            _lazily(lambda cells: to.in_dataset(self._fill(name, cells).flag), original, np.int8),
+            self.attributes[name],
+        )
+
+    def _fill(self, name: str, cells: Cells) -> FilledVariable:
+        """Return the fill of a part of a variable."""
         series = self.source.first.cube.variables[name].kind == "series"
         box, axes = self.source.box_of(cells), self.source.axes
         pieces = list(self.parts.pieces(name, self.blocks, box, axes, of_sites=series))
@@ -93,25 +99,15 @@ class FilledArchive:
         site = next(cells[d.name] for d in self.source.used if d.axis == "site")
         return FilledVariable(mixed.mean[:, site], mixed.std[:, site], mixed.flag[:, site])
 
-    def _in_dataset(self, name: str, values: np.ndarray) -> np.ndarray:
-        first = self.source.first
-        original = self.source.dataset[first.source[name]].variable
-        return as_in_dataset(
-            values, original, ordered_dims(original, first.dimensions, first.cube.variables[name].kind)
-        )
 
-    def _values(self, name: str, cells: Mapping[str, slice], only_gaps: bool) -> np.ndarray:
-        original = self.source.values(self.source.first.source[name], cells)
-        mixed, convert = self._mixed(name, cells), self.source.first.converted[name]
-        mean, flag = self._in_dataset(name, mixed.mean), self._in_dataset(name, mixed.flag)
-        return filled_values(original, mean, flag, convert, only_gaps)
+def _lazily(compute: Callable[[Cells], np.ndarray], like: xr.Variable, dtype: Any) -> da.Array:
+    """Return values with the shape and the chunks of a variable, which are computed part by part."""
 
-    def _std(self, name: str, cells: Mapping[str, slice]) -> np.ndarray:
-        std = self.source.first.converted[name].invert_std(self._mixed(name, cells).std)
-        return self._in_dataset(name, std).astype(np.float32, copy=False)
+    def of_part(block_info: Any = None) -> np.ndarray:
+        place = block_info[None]["array-location"]
+        return compute({str(d): slice(*ends) for d, ends in zip(like.dims, place, strict=True)})
 
-    def _flag(self, name: str, cells: Mapping[str, slice]) -> np.ndarray:
-        return self._in_dataset(name, self._mixed(name, cells).flag)
+    return da.map_blocks(of_part, chunks=_parts(like), dtype=dtype, meta=np.empty((0,) * like.ndim, dtype))
 
 
 def write_dataset(dataset: xr.Dataset, target: str) -> None:
@@ -120,52 +116,42 @@ def write_dataset(dataset: xr.Dataset, target: str) -> None:
     Raises:
         OSError: the output cannot be written.
     """
-    dataset = dataset.copy()
-    tree = as_tree(dataset)
-    dataset.encoding = {}
-    out = dataset if tree is None else tree
     with dask.config.set(scheduler="synchronous"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"zarr\..*")  # of what version 3 does not specify yet: texts
         if "://" in target:
-            out.to_zarr(target, mode="w")
+            _write_zarr(dataset, target)
             return
         as_store = format_of(target) == "zarr"
         with written_whole(Path(target), folder=as_store) as partial:
             if as_store:
-                out.to_zarr(str(partial), mode="w")
+                _write_zarr(dataset, str(partial))
             else:
                 with hdf5_on_disk(partial) as file, Callback(pretask=file.check):
-                    out.to_netcdf(file, engine="h5netcdf")
+                    write_netcdf(dataset, file)
 
 
-def storage(variable: xr.Variable, target: Format) -> dict[str, Any]:
-    """Return the encoding of the chunks and of the compression that a variable was read with, for the format written.
-
-    A chunked variable stays chunked, and a compressed one compressed; within a format in the same way.
-    """
-    encoding = variable.encoding
-    from_zarr = "compressors" in encoding or "filters" in encoding
-    chunks = _stored_chunks(variable)
-    if target == "netcdf":
-        if not from_zarr:
-            kept = {k: encoding[k] for k in ("zlib", "complevel", "shuffle", "fletcher32") if encoding.get(k)}
-        else:
-            kept = {"zlib": True, "complevel": DEFLATE_LEVEL, "shuffle": True} if encoding.get("compressors") else {}
-        return kept | ({"chunksizes": chunks} if chunks else {})
-    return {"chunks": chunks} if chunks else {}
-
-
-def _stored_chunks(variable: xr.Variable) -> tuple[int, ...] | None:
-    """Return the sizes of the chunks in which a variable is stored; None if it is not chunked."""
-    preferred = variable.encoding.get("preferred_chunks") or {}
-    if not preferred:
-        return None
-    return tuple(min(int(preferred.get(d, n)), n) for d, n in variable.sizes.items())
+def _write_zarr(dataset: xr.Dataset, target: str) -> None:
+    """Write a dataset as Zarr, each variable as it is stored, with its chunks."""
+    groups = {}
+    for path, of_group in datasets_by_group(dataset).items():
+        variables, attributes = as_stored(of_group)
+        for variable in variables.values():
+            chunks = stored_chunks(variable)
+            variable.encoding = {"chunks": chunks} if chunks else {}
+        groups[path] = xr.Dataset(variables, attrs=attributes)
+    if len(groups) == 1:
+        groups[ROOT].to_zarr(target, mode="w")
+        return
+    try:
+        tree = xr.DataTree.from_dict(groups)
+    except ValueError as error:
+        raise StructureError("the groups do not fit together", got=str(error).splitlines()[0]) from error
+    tree.to_zarr(target, mode="w")
 
 
-def _steps_of_chunks(variable: xr.Variable, stored: tuple[int, ...] | None) -> tuple[tuple[int, ...], ...]:
+def _parts(variable: xr.Variable) -> tuple[tuple[int, ...], ...]:
     """Return the parts in which a variable is written: whole stored chunks, of about WRITE_VALUES together."""
-    sizes = list(stored or [1] * variable.ndim)
+    sizes = list(stored_chunks(variable) or [1] * variable.ndim)
     for axis in reversed(range(variable.ndim)):
         others = int(np.prod(sizes)) // sizes[axis]
         number = max(1, WRITE_VALUES // max(others * sizes[axis], 1))
@@ -173,15 +159,20 @@ def _steps_of_chunks(variable: xr.Variable, stored: tuple[int, ...] | None) -> t
     return da.core.normalize_chunks(tuple(sizes), shape=variable.shape)
 
 
-def _copied(whole: xr.Dataset, target: Format, made: Mapping[str, xr.Variable]) -> xr.Dataset:
-    """Return the archive with encodings for the format written; large variables are copied part by part."""
+def _copied(whole: xr.Dataset, made: Mapping[str, xr.Variable]) -> xr.Dataset:
+    """Return the archive with large variables in parts, so that they are copied part by part."""
     out = whole.copy()
     for name, variable in whole.variables.items():
-        if name in made:
+        if name in made or name in whole.dims:
             continue
-        if name not in whole.dims:
-            chunks = _steps_of_chunks(variable, _stored_chunks(variable))
-            lazy = variable.size > COPIED_WHOLE
-            out[name] = variable.chunk(dict(zip(variable.dims, chunks, strict=True))) if lazy else variable.load()
-        out[name].encoding = kept_encoding(variable.encoding) | storage(variable, target)
+        if variable.size <= COPIED_WHOLE:
+            if variable.chunks is not None:  # of several files: Zarr takes no chunks of different sizes
+                out[name] = variable.compute()
+            continue
+        stored = stored_form(variable)
+        parts = dict(zip(variable.dims, _parts(variable), strict=True))
+        if stored is None:
+            out[name] = variable.chunk(parts)
+        else:
+            out[name].encoding[STORED] = stored.chunk(parts)
     return out

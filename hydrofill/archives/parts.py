@@ -136,6 +136,15 @@ class Parts:
                     make_piece(block, axes, *arrays) for of, *arrays in _arrays(self._path(block.number)) if of == name
                 )
 
+    def extremes(self, name: str, blocks: Sequence[Block]) -> tuple[float, float]:
+        """Return the lowest and the highest mean that a variable was filled with; NaN if none was."""
+        lowest, highest = np.inf, -np.inf
+        for block in blocks:
+            for of, _, mean, *_ in _arrays(self._path(block.number)):
+                if of == name and mean.size:
+                    lowest, highest = min(lowest, float(mean.min())), max(highest, float(mean.max()))
+        return (lowest, highest) if lowest <= highest else (np.nan, np.nan)
+
     def _path(self, number: int) -> Path:
         return self.folder / f"{number // 1000:06d}" / f"{number:09d}.npy"
 

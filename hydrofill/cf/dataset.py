@@ -1,11 +1,9 @@
-"""Read a CF-like xarray.Dataset as a WaterCube, and write a fill back into the dataset."""
+"""Read a CF-like xarray.Dataset as a WaterCube."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Any, Protocol
 
 import numpy as np
 import xarray as xr
@@ -32,16 +30,6 @@ from hydrofill.cf.variables import classify, kind_of, match_variables, ordered_d
 from hydrofill.cube import DIMS, Sites, Variable, WaterCube, no_sites
 from hydrofill.errors import CoordinateError, StructureError, UnitsError, UnknownVariableError
 from hydrofill.layout import Layout, Place, VariableSpec
-from hydrofill.reconstruct import FILLED, FLAG_MEANINGS, FilledVariable
-
-
-class Array(Protocol):
-    """An array in memory, or one that is computed when it is written."""
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of its values."""
-
 
 STEP_TOLERANCE = 0.15  # relative; calendar months differ from their mean length by up to 8 %
 NO_GRID = np.array([], dtype=np.float64)
@@ -139,100 +127,6 @@ def choose_variables(dataset: xr.Dataset, layout: Layout | None, dimensions: Map
     return chosen
 
 
-def write_fill(
-    dataset: xr.Dataset,
-    reading: Reading,
-    filled: Mapping[str, FilledVariable],
-    provenance: Mapping[str, str],
-    *,
-    uncertainty: bool = True,
-    only_gaps: bool = False,
-) -> xr.Dataset:
-    """Return `dataset` with its gaps filled: the same variables in the same order, then V_std and V_flag of each.
-
-    Observed values stay identical to the bit.
-
-    Args:
-        dataset: the dataset that was read.
-        reading: what `read_dataset` returned for it.
-        filled: the fill of each variable.
-        provenance: global attributes to add; a line is also added to `history`.
-        uncertainty: whether V_std is written.
-        only_gaps: whether V holds only the filled values.
-    """
-    made: dict[str, xr.Variable] = {}  # assigned all at once, because each assignment compares every coordinate
-    for name, fill in filled.items():
-        checkpoint()
-        source = reading.source[name]
-        original, convert = dataset.variables[source], reading.converted[name]
-        order = ordered_dims(original, reading.dimensions, reading.cube.variables[name].kind)
-        flag = as_in_dataset(fill.flag, original, order)
-        mean = as_in_dataset(fill.mean, original, order)
-        values = filled_values(original.values, mean, flag, convert, only_gaps)
-        std = as_in_dataset(convert.invert_std(fill.std), original, order).astype(np.float32, copy=False)
-        made |= filled_variables(original, source, values, std if uncertainty else None, flag, fill.attributes)
-    return with_filled(dataset, made, filled, provenance)
-
-
-def as_in_dataset(values: np.ndarray, original: xr.Variable, order: tuple[str, ...]) -> np.ndarray:
-    """Return values with dimensions in this order as values with the dimensions of the original variable."""
-    if original.dims == order:
-        return values
-    extra = tuple(d for d in original.dims if d not in order)  # all of length 1
-    widened = values.reshape(*(1 for _ in extra), *values.shape)
-    return xr.Variable((*extra, *order), widened).transpose(*original.dims).values
-
-
-def filled_values(
-    original: np.ndarray, mean: np.ndarray, flag: np.ndarray, convert: Conversion, only_gaps: bool
-) -> np.ndarray:
-    """Return the original values with the mean, in the model's units, where the flag says that a gap was filled."""
-    if not np.issubdtype(original.dtype, np.floating):  # integers cannot be missing: nothing to fill
-        return original
-    kept = np.full_like(original, np.nan) if only_gaps else original
-    return np.where(flag == FILLED, convert.invert(mean).astype(original.dtype, copy=False), kept)
-
-
-def filled_variables(
-    original: xr.Variable, source: str, values: Array, std: Array | None, flag: Array, attributes: Mapping[str, str]
-) -> dict[str, xr.Variable]:
-    """Return the variables that a filled variable becomes: V, V_std where there is one, and V_flag.
-
-    Args:
-        original: the variable in the dataset.
-        source: its name.
-        values, std, flag: with the dimensions of the original.
-        attributes: what is said of the fill in the attributes of V.
-    """
-    companions = ([] if std is None else [f"{source}_std"]) + [f"{source}_flag"]
-    described = {**_without_own(original.attrs), "ancillary_variables": " ".join(companions), **attributes}
-    encoding = {"_FillValue": np.array(np.nan, values.dtype)} if values.dtype.kind == "f" else {}
-    made = {source: xr.Variable(original.dims, values, described, encoding)}
-    if std is not None:
-        made[f"{source}_std"] = xr.Variable(original.dims, std, _std_attributes(original, source))
-    return made | {f"{source}_flag": xr.Variable(original.dims, flag, _flag_attributes(source))}
-
-
-def with_filled(
-    dataset: xr.Dataset, made: Mapping[str, xr.Variable], names: Iterable[str], provenance: Mapping[str, str]
-) -> xr.Dataset:
-    """Return `dataset` with the variables of a fill, its provenance, and a line in its history that names `names`."""
-    done = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} hydrofill: gaps of {', '.join(names)} filled"
-    earlier = str(dataset.attrs.get("history", ""))
-    out = dataset.assign(made)
-    out.attrs = {
-        **_without_own(dataset.attrs),
-        **provenance,
-        "history": "\n".join(filter(None, [earlier, done])),
-    }
-    return out
-
-
-def _without_own(attributes: Mapping[str, object]) -> dict[str, object]:
-    """Return attributes without those of an earlier fill."""
-    return {name: value for name, value in attributes.items() if not str(name).startswith("hydrofill_")}
-
-
 def typical_step_s(time: np.ndarray) -> float | None:
     """Return the median step of a time axis, (T,) datetime64, in seconds; None for a single frame."""
     steps = np.diff(time) / np.timedelta64(1, "s")
@@ -319,21 +213,3 @@ def _check_grid_units(grid_units: str, place: Place, where: str) -> None:
             got=grid_units,
             expected=place.units,
         )
-
-
-def _std_attributes(variable: xr.Variable, source: str) -> dict[str, str]:
-    attrs = {"long_name": f"standard deviation of the filled {source}, 0 where observed"}
-    if "units" in variable.attrs:
-        attrs["units"] = variable.attrs["units"]
-    if "standard_name" in variable.attrs:
-        attrs["standard_name"] = f"{variable.attrs['standard_name']} standard_error"
-    return attrs
-
-
-def _flag_attributes(source: str) -> dict[str, object]:
-    return {
-        "long_name": f"what hydrofill did to {source}",
-        "standard_name": "status_flag",
-        "flag_values": np.arange(len(FLAG_MEANINGS), dtype=np.int8),
-        "flag_meanings": " ".join(FLAG_MEANINGS),
-    }

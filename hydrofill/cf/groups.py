@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 import xarray as xr
 
 from hydrofill.cf.axes import plane_coordinates, recognise
+from hydrofill.cf.storage import STORED
 from hydrofill.cf.variables import classify
 from hydrofill.errors import StructureError
 
@@ -46,6 +47,8 @@ def choose_group(groups: Mapping[str, xr.Dataset], wanted: str = "") -> xr.Datas
         return groups[path]
     inherited = _inherited(groups, path)
     others = {name: other for name, other in groups.items() if name != path}
+    for variable in (v for other in others.values() for v in other.variables.values()):
+        variable.encoding[STORED] = variable.to_base_variable()
     whole = groups[path].assign(inherited)
     whole.encoding[ENCODED_AS] = Groups(path, others, tuple(inherited))
     return whole
@@ -57,24 +60,13 @@ def groups_around(dataset: xr.Dataset) -> Groups | None:
     return found
 
 
-def as_tree(dataset: xr.Dataset) -> xr.DataTree | None:
-    """Return a dataset in its group, with the rest of its file as it was; None if its file has no groups.
-
-    Raises:
-        StructureError: a group has a dimension of the same name as one above it, but of another length.
-    """
+def datasets_by_group(dataset: xr.Dataset) -> dict[str, xr.Dataset]:
+    """Return a dataset in its group and the other groups of its file, by path; groups above others come first."""
     groups = groups_around(dataset)
     if groups is None:
-        return None
+        return {ROOT: dataset}
     own = dataset.drop_vars(groups.inherited)
-    own.encoding = {}
-    others = {path: _as_stored(other) for path, other in groups.others.items()}
-    try:
-        return xr.DataTree.from_dict({**others, groups.path: own})
-    except ValueError as error:
-        raise StructureError(
-            "the groups of the file do not fit together", where=groups.path.strip(ROOT), got=str(error).splitlines()[0]
-        ) from error
+    return dict(sorted({**groups.others, groups.path: own}.items()))
 
 
 def _with_data(groups: Mapping[str, xr.Dataset]) -> str:
@@ -119,15 +111,6 @@ def _holds_fields(dataset: xr.Dataset) -> bool:
 
 def _holds_arrays(dataset: xr.Dataset) -> bool:
     return any(v.ndim >= 2 and v.dtype.kind in "iuf" for v in dataset.data_vars.values())
-
-
-def _as_stored(other: xr.Dataset) -> xr.Dataset:
-    """Return a group that was not decoded, so that it is written as it was."""
-    out = other.copy()
-    out.encoding = {}
-    for variable in out.variables.values():
-        variable.encoding = {} if "_FillValue" in variable.attrs else {"_FillValue": None}
-    return out
 
 
 def _names(paths: Mapping[str, object] | list[str]) -> list[str]:

@@ -1,7 +1,7 @@
-"""Read and write NetCDF files as xarray.Dataset, decoded by the CF conventions.
+"""Read NetCDF files, NetCDF-4 (HDF5) and classic, as xarray.Dataset, decoded by the CF conventions.
 
-NetCDF-4 (HDF5) and classic files are read; NetCDF-4 is written. A file whose names or attributes could not be written
-again is refused when it is read.
+Each variable keeps the form in which it is stored, in which it is written again. A file whose names or attributes could
+not be written again is refused when it is read.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ import numpy as np
 import xarray as xr
 
 from hydrofill.cf.codes import kept_as_stored
-from hydrofill.cf.groups import ROOT, as_tree, choose_group, groups_around
+from hydrofill.cf.groups import ROOT, choose_group, groups_around
 from hydrofill.cf.missing import decoded_from, for_decoding, hide_missing
+from hydrofill.cf.storage import STORED
 from hydrofill.cf.text import mended, read_text
 from hydrofill.errors import StructureError, UnreadableError
 
@@ -28,8 +29,6 @@ CLASSIC_MAGIC = (b"CDF\x01", b"CDF\x02")
 CDF5_MAGIC = b"CDF\x05"  # classic with 64-bit sizes, as PnetCDF writes it
 HDF4_MAGIC = b"\x0e\x03\x13\x01"
 REPLACED = "\ufffd"  # in place of bytes that are not UTF-8
-# Parts of a variable's encoding that are kept when it is written: how numbers are stored, not how they are compressed.
-KEPT_ENCODING = ("dtype", "_FillValue", "missing_value", "scale_factor", "add_offset", "units", "calendar")
 PACKING = frozenset({"scale_factor", "add_offset"})
 TEXT_ATTRIBUTES = ("standard_name", "long_name", "units", "axis", "cf_role", "history")
 # What xarray decodes by itself; its open_groups takes no notice of decode_cf=False.
@@ -118,22 +117,6 @@ def _engine_for(first: bytes) -> Engine:
 def cdf5_error(problem: str) -> UnreadableError:
     """Return the error for a file with 64-bit sizes that is not read, with the command that converts it."""
     return UnreadableError(problem, expected="the same file as NetCDF-4, made by: nccopy -k nc4 IN OUT")
-
-
-def netcdf_bytes(dataset: xr.Dataset) -> bytes:
-    """Return `dataset` as uncompressed NetCDF-4; no `_FillValue` is added to a variable that had none."""
-    return write_netcdf(dataset).getvalue()
-
-
-def write_netcdf(dataset: xr.Dataset) -> io.BytesIO:
-    """Return `dataset` as `netcdf_bytes` does, in a buffer that can be written without another copy."""
-    out = dataset.copy()
-    for variable in out.variables.values():
-        variable.encoding = kept_encoding(variable.encoding)
-    content, tree = io.BytesIO(), as_tree(out)
-    out.encoding = {}
-    (out if tree is None else tree).to_netcdf(content, engine="h5netcdf")
-    return content
 
 
 def mend_classic(raw: xr.Dataset, content: Path | str | io.BytesIO) -> xr.Dataset:
@@ -233,8 +216,9 @@ def _with_texts(dataset: xr.Dataset) -> xr.Dataset:
 
 def _decode(raw: xr.Dataset, load: bool) -> xr.Dataset:
     """Decode `raw` by CF; with `load`, read all values."""
-    stored = kept_as_stored(raw)
-    ready = for_decoding(raw, stored)
+    stored = {name: v.to_base_variable() for name, v in raw.variables.items()}  # decoding adds attributes to bounds
+    codes = kept_as_stored(raw)
+    ready = for_decoding(raw, codes)
     try:
         dataset = xr.decode_cf(ready, decode_times=False)
         if load:
@@ -242,7 +226,11 @@ def _decode(raw: xr.Dataset, load: bool) -> xr.Dataset:
     except Exception as error:  # xarray's decoders raise anything on metadata that makes no sense
         name = _undecodable(ready)
         raise StructureError("the attributes cannot be decoded", where="" if name is None else str(name)) from error
-    return hide_missing(decoded_from(dataset, raw, stored), lazily=not load)
+    decoded = hide_missing(decoded_from(dataset, raw, codes), lazily=not load)
+    for name, variable in decoded.variables.items():
+        if stored[name].dtype.kind in "iufS":  # texts of any length are stored as they are read
+            variable.encoding[STORED] = stored[name]
+    return decoded
 
 
 def _undecodable(raw: xr.Dataset) -> Hashable | None:
@@ -253,17 +241,3 @@ def _undecodable(raw: xr.Dataset) -> Hashable | None:
         except Exception:  # noqa: BLE001 (any error means that the variable cannot be decoded)
             return name
     return None
-
-
-def kept_encoding(encoding: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return the parts of a variable's encoding with which the variable is written."""
-    kept = {key: encoding[key] for key in KEPT_ENCODING if encoding.get(key) is not None}
-    if "dtype" in kept and np.dtype(kept["dtype"]).kind not in "iuf":
-        del kept["dtype"]
-    if np.size(kept.get("missing_value", 0)) > 1:  # several can be read, but only one can be written
-        del kept["missing_value"]
-        if "_FillValue" not in kept:
-            kept.pop("dtype", None)
-    if "_FillValue" in kept:
-        kept.pop("missing_value", None)
-    return {"_FillValue": None, **kept}

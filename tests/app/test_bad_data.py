@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from hydrofill.cf.netcdf import netcdf_bytes
+from hydrofill.cf.writing import netcdf_bytes
 from tests.support.problems import check_alive, check_problem, pointers
 from tests.support.tiny import NPZ, json_of, npz_of, post, sample
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from app.__main__ import cli
 from app.local_server import ROOT, local_server
-from hydrofill.cf.netcdf import netcdf_bytes
+from hydrofill.cf.writing import netcdf_bytes
 from tests.support.tiny import JSON, NETCDF, body_of, open_netcdf, post, reply_arrays, sample
 
 

@@ -21,7 +21,7 @@ from app.main import create_app
 from app.settings import Settings
 from hydrofill.bundle import read_bundle
 from hydrofill.cf.dataset import read_dataset
-from hydrofill.cf.netcdf import netcdf_bytes
+from hydrofill.cf.writing import netcdf_bytes
 from hydrofill.inference.graphs import Runtime
 from hydrofill.inference.model import load_model
 from hydrofill.inference.predictor import OnnxPredictor

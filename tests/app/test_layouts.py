@@ -10,6 +10,7 @@ import pytest
 import xarray as xr
 
 from hydrofill.cf import netcdf
+from hydrofill.cf.writing import netcdf_bytes
 from tests.support.field_files import FILLED, REFUSED, cdf5, field
 from tests.support.tiny import JSON, NETCDF, NPZ, post
 
@@ -69,6 +70,6 @@ def test_the_rest_of_a_file_reaches_the_server_whole() -> None:
     from app.codecs.sandbox import message
 
     again = message.unpack(message.pack(dataset), {})
-    content = netcdf.netcdf_bytes(again)
+    content = netcdf_bytes(again)
     assert set(netcdf.open_groups(io.BytesIO(content), "h5netcdf")) == {"/", "/Grid", "/Grid/rain"}
     xr.testing.assert_identical(again, dataset)

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from app.codecs.base import BodyLimits
-from hydrofill.cf.netcdf import netcdf_bytes
+from hydrofill.cf.writing import netcdf_bytes
 from tests.support.tiny import sample
 
 MAX_TEST_OBJECTS = 200  # the limit in tests: above the other files here, and quicker to exceed than ten thousand

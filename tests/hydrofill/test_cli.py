@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hydrofill import cli as command_line
-from hydrofill.cf.netcdf import netcdf_bytes
+from hydrofill.cf.writing import netcdf_bytes
 from hydrofill.cli import cli
 from tests.support.servers import SAMPLE
 

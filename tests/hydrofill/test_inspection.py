@@ -10,7 +10,7 @@ import xarray as xr
 from typer.testing import CliRunner
 
 import hydrofill
-from hydrofill.cf.netcdf import netcdf_bytes
+from hydrofill.cf.writing import netcdf_bytes
 from hydrofill.cli import cli
 from hydrofill.inspection import InspectedVariable
 

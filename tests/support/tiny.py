@@ -31,7 +31,7 @@ from hydrofill.bundle import (
     TrainingData,
     digest,
 )
-from hydrofill.cf.netcdf import netcdf_bytes
+from hydrofill.cf.writing import netcdf_bytes
 from hydrofill.layout import Layout, Patch, Place, VariableSpec, WindowSize
 
 JSON, NETCDF, NPZ = "application/json", "application/x-netcdf", "application/x-npz"

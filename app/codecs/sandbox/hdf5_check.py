@@ -120,6 +120,8 @@ def _attribute_bytes(name: str, found: h5py.Group | h5py.Dataset | h5py.Datatype
     for number in range(h5py.h5a.get_num_attrs(found.id)):
         attribute = h5py.h5a.open(found.id, index=number)
         where = f"{name}/{attribute.name.decode(errors='replace')}"
+        if attribute.get_space().get_simple_extent_type() == h5py.h5s.NULL:  # an empty text
+            continue
         total += attribute.get_storage_size()
         kind = attribute.get_type()
         is_text = isinstance(kind, h5py.h5t.TypeStringID) and kind.is_variable_str()

@@ -15,13 +15,15 @@ from app.codecs.base import BodyLimits, DecodedBody
 from app.codecs.build_dataset import ArrayBody, NamedArray, SiteArrays
 from app.codecs.netcdf import NetcdfBody
 from hydrofill.cf.groups import ENCODED_AS, Groups, groups_around
+from hydrofill.cf.storage import PACKED, STORED
 from hydrofill.cf.text import read_text
 from hydrofill.cube import Kind
 from hydrofill.errors import ContractError, StructureError, UnreadableError
 
 MAX_ERROR_TEXT = 1_000  # characters
 PLAIN_KINDS = "biufMmSU"  # numpy dtype kinds whose bytes are their values
-ENCODING = ("_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned", "units", "calendar")
+MAX_CHUNKS = 4096  # of a variable; more are not written again, because each takes time
+ENCODING = (*PACKED, "units", "calendar", "coordinates")
 CALENDARS: dict[str, type[cftime.datetime]] = {
     name: getattr(cftime, name)
     for name in (
@@ -71,14 +73,19 @@ PackedValue = str | bool | int | float | list[str] | PackedArray
 
 
 class PackedVariable(Struct):
-    """A variable with its attributes and encoding."""
+    """A variable with its attributes and encoding.
+
+    values: None if they are those of the variable as it is stored. dtype: as it is stored, "" for no number. stored:
+    the variable as it is stored, None for one that is.
+    """
 
     name: str
     dims: list[str]
-    values: PackedArray | PackedTexts | PackedDates
+    values: PackedArray | PackedTexts | PackedDates | None
     attrs: dict[str, PackedValue]
     encoding: dict[str, PackedValue]
-    stored_as: str
+    dtype: str
+    stored: PackedVariable | None
 
 
 class PackedDataset(Struct, tag="dataset"):
@@ -87,6 +94,7 @@ class PackedDataset(Struct, tag="dataset"):
     variables: list[PackedVariable]
     coords: list[str]
     attrs: dict[str, PackedValue]
+    unlimited: list[str]
     around: PackedGroups | None = None
 
 
@@ -146,7 +154,8 @@ def _pack_dataset(dataset: xr.Dataset) -> PackedDataset:
     if around is not None:
         others = {path: _pack_dataset(other) for path, other in around.others.items()}
         packed = PackedGroups(around.path, others, list(around.inherited))
-    return PackedDataset(variables, [str(name) for name in dataset.coords], attrs, packed)
+    unlimited = sorted(map(str, dataset.encoding.get("unlimited_dims", ())))
+    return PackedDataset(variables, [str(name) for name in dataset.coords], attrs, unlimited, packed)
 
 
 def pack_error(error: ContractError) -> bytes:
@@ -201,14 +210,31 @@ def _unpack_arrays(found: PackedArrays) -> ArrayBody:
 
 def _pack_variable(name: str, variable: xr.Variable) -> PackedVariable:
     dtype = np.dtype(variable.encoding.get("dtype", variable.dtype))
+    stored: xr.Variable | None = variable.encoding.get(STORED)
+    values = np.asarray(variable.values)
+    same = stored is not None and stored.dtype == values.dtype and _same_memory(np.asarray(stored.values), values)
     return PackedVariable(
         name,
         [str(dim) for dim in variable.dims],
-        _pack_values(name, np.asarray(variable.values)),
+        None if same else _pack_values(name, values),
         {str(key): _pack_value(value) for key, value in variable.attrs.items()},
-        {key: _pack_value(variable.encoding[key]) for key in ENCODING if variable.encoding.get(key) is not None},
+        {key: _pack_value(value) for key, value in _kept_encoding(variable).items()},
         dtype.str if "dtype" in variable.encoding and dtype.kind in "iuf" else "",
+        None if stored is None else _pack_variable(name, stored),
     )
+
+
+def _kept_encoding(variable: xr.Variable) -> dict[str, Any]:
+    kept = {key: variable.encoding[key] for key in ENCODING if variable.encoding.get(key) is not None}
+    chunks = variable.encoding.get("chunksizes") or ()
+    if not chunks or math.prod(-(-n // size) for n, size in zip(variable.shape, chunks, strict=False)) > MAX_CHUNKS:
+        return kept
+    return {**kept, "chunksizes": np.array(chunks)}
+
+
+def _same_memory(one: np.ndarray, other: np.ndarray) -> bool:
+    """Return whether two arrays of one type are the same values in memory; decoding leaves most values alone."""
+    return one.shape == other.shape and one.strides == other.strides and one.ctypes.data == other.ctypes.data
 
 
 def _pack_values(name: str, values: np.ndarray) -> PackedArray | PackedTexts | PackedDates:
@@ -240,20 +266,26 @@ def _pack_value(value: Any) -> PackedValue:
 
 
 def _unpack_dataset(found: PackedDataset) -> xr.Dataset:
-    variables = {}
-    for packed in found.variables:
-        encoding: dict[str, Any] = {key: _unpack_value(value) for key, value in packed.encoding.items()}
-        if packed.stored_as:
-            encoding["dtype"] = np.dtype(packed.stored_as)
-        attrs = {key: _unpack_value(value) for key, value in packed.attrs.items()}
-        variables[packed.name] = xr.Variable(packed.dims, _unpack_values(packed.values), attrs, encoding)
+    variables = {packed.name: _unpack_variable(packed) for packed in found.variables}
     coords = {name: variables.pop(name) for name in found.coords}
     attrs = {key: _unpack_value(value) for key, value in found.attrs.items()}
     dataset = xr.Dataset(variables, coords, attrs)
+    dataset.encoding["unlimited_dims"] = set(found.unlimited)
     if found.around is not None:
         others = {path: _unpack_dataset(other) for path, other in found.around.others.items()}
         dataset.encoding[ENCODED_AS] = Groups(found.around.path, others, tuple(found.around.inherited))
     return dataset
+
+
+def _unpack_variable(packed: PackedVariable) -> xr.Variable:
+    encoding: dict[str, Any] = {key: _unpack_value(value) for key, value in packed.encoding.items()}
+    if packed.dtype:
+        encoding["dtype"] = np.dtype(packed.dtype)
+    if packed.stored is not None:
+        encoding[STORED] = _unpack_variable(packed.stored)
+    attrs = {key: _unpack_value(value) for key, value in packed.attrs.items()}
+    values = encoding[STORED].values if packed.values is None else _unpack_values(packed.values)
+    return xr.Variable(packed.dims, values, attrs, encoding)
 
 
 def _unpack_values(values: PackedArray | PackedTexts | PackedDates) -> np.ndarray:

@@ -19,7 +19,7 @@ from app.codecs.base import BodyLimits
 from app.codecs.negotiation import CODECS
 from app.codecs.sandbox import message
 from app.errors import TooLargeError
-from hydrofill.cf.netcdf import netcdf_bytes
+from hydrofill.cf.writing import netcdf_bytes
 from hydrofill.errors import ContractError, UnreadableError
 
 STATM = Path("/proc/self/statm")

@@ -12,8 +12,9 @@ import xarray as xr
 
 from app.codecs import netcdf
 from app.codecs.base import BodyLimits
+from app.codecs.sandbox import message
 from hydrofill.cf.dataset import read_dataset
-from hydrofill.cf.netcdf import netcdf_bytes
+from hydrofill.cf.writing import netcdf_bytes
 from hydrofill.errors import ContractError, CoordinateError, StructureError, UnitsError
 from tests.support.tiny import LAYOUT, open_netcdf, sample
 
@@ -91,7 +92,9 @@ def test_several_missing_values_are_all_read() -> None:
         file["slope"].attrs["missing_value"] = np.array([-1.0, -2.0], np.float32)
     dataset = netcdf.decode(content.getvalue(), BodyLimits()).dataset
     assert np.isnan(dataset["slope"].values[0, :2]).all()
-    assert np.isnan(open_netcdf(netcdf_bytes(dataset))["slope"].values[0, :2]).all()
+    with xr.open_dataset(io.BytesIO(netcdf_bytes(dataset)), engine="h5netcdf", decode_cf=False) as stored:
+        assert stored["slope"].values[0, :2].tolist() == [-1.0, -2.0]
+        assert stored["slope"].attrs["missing_value"].tolist() == [-1.0, -2.0]
 
 
 @pytest.mark.parametrize(
@@ -134,3 +137,34 @@ def test_units_that_are_arithmetic_are_never_computed(units: str) -> None:
     data = sample().assign(precipitation=sample()["precipitation"].assign_attrs(units=units))
     with pytest.raises(UnitsError, match="precipitation: the units are not valid"):
         read_dataset(data, LAYOUT)
+
+
+def test_a_file_goes_through_the_parser_as_it_is_stored() -> None:
+    values = np.array([[0, 1, 200], [255, 3, 4]], np.uint8)
+    stored = xr.Dataset(
+        {
+            "v": (("time", "x"), values, {"scale_factor": np.float32(0.5), "_FillValue": np.uint8(255), "units": "m"}),
+            "text": (("x", "n"), np.array([[b"a", b"b"], [b"c", b""], [b"d", b"e"]])),
+            "time": ("time", np.array([0, 6], np.int32), {"units": "hours since 1900-01-01 00:00:0.0"}),
+            "bare": (
+                "x",
+                np.array([1.0, np.nan, 3.0], np.float32),
+                {"small": np.array([1, 2], "i1"), "empty": ""},
+            ),
+        },
+        attrs={"title": "ä"},
+    )
+    stored.encoding["unlimited_dims"] = {"time"}
+    stored["v"].encoding["chunksizes"] = (1, 3)
+    body = netcdf_bytes(stored)
+    sent = message.pack(netcdf.decode(body, None).dataset)
+    assert sent.count(stored["bare"].values.tobytes()) == 1  # values that decoding leaves alone are sent once
+    again = netcdf_bytes(message.unpack(sent, {}))
+    with h5py.File(io.BytesIO(body)) as before, h5py.File(io.BytesIO(again)) as after:
+        for name in ("v", "text", "time", "bare"):
+            assert (after[name].dtype, after[name].maxshape) == (before[name].dtype, before[name].maxshape)
+            assert after[name][()].tobytes() == before[name][()].tobytes()
+            for key in stored[name].attrs:
+                assert after[name].attrs.get_id(key).dtype == before[name].attrs.get_id(key).dtype
+        assert after["v"].chunks == (1, 3)
+        assert after["time"].maxshape == (None,)

@@ -150,11 +150,20 @@ async def test_server_without_a_good_bundle_does_not_start(tmp_path: Path) -> No
         ("application/json;q=0.5, application/x-npz", NPZ),
         ("application/x-netcdf;q=0, */*", JSON),
         ("APPLICATION/JSON ; charset=utf-8", JSON),
+        ("application/netcdf", "application/netcdf"),
+        ("application/x-hdf5, text/html", "application/x-hdf5"),
     ],
 )
 def test_accept_chooses_the_reply(accept: str | None, expected: str) -> None:
     headers = {} if accept is None else {"accept": accept}
     assert writing_codec(headers, CODECS[NETCDF]).media_type == expected
+
+
+def test_netcdf_has_several_names_and_the_reply_has_the_one_that_was_sent() -> None:
+    reading = reading_codec({"content-type": "application/netcdf"})
+    assert (reading.decode, reading.isolated) == (CODECS[NETCDF].decode, True)
+    assert writing_codec({}, reading).media_type == "application/netcdf"
+    assert writing_codec({"accept": "*/*"}, reading).media_type == "application/netcdf"
 
 
 def test_parameters_of_a_content_type_do_not_matter() -> None:

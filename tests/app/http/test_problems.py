@@ -12,7 +12,7 @@ import pytest
 from app.errors import PROBLEMS
 from app.main import create_app
 from app.settings import Settings
-from hydrofill.cf.netcdf import netcdf_bytes
+from hydrofill.cf.writing import netcdf_bytes
 from tests.support.problems import check_alive, check_problem, pointers
 from tests.support.tiny import JSON, NETCDF, NPZ, body_of, client_of, npz_of, post, sample
 

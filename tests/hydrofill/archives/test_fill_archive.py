@@ -20,7 +20,10 @@ import hydrofill
 from hydrofill import FileRefusedError, UnreadableError, WorkersLostError, blocks
 from hydrofill.archives import fill as fill_module
 from hydrofill.archives import jobs
+from hydrofill.archives.inputs import find_input
 from hydrofill.archives.jobs import Job
+from hydrofill.archives.opening import open_input
+from hydrofill.archives.output import write_dataset
 from hydrofill.archives.parts import JOURNAL, PLAN, DoneBlock, Parts
 from hydrofill.general import self_check
 from tests.support.general_run import days
@@ -151,6 +154,53 @@ def test_the_same_bits_for_any_storage_and_any_workers(
         assert out["level_flag"].encoding["preferred_chunks"] == out["level"].encoding["preferred_chunks"]
     assert out["level"].encoding.get("zlib", False) == (how in ("chunked", "zarr3"))
     assert not (folder / f"{target}.parts").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("target", "marker"), [("packed.nc", -32768), ("packed.zarr", -32768), ("unpacked.nc", 0)])
+def test_packed_values_stay_packed_if_filled_ones_can_be(folder: Path, target: str, marker: int) -> None:
+    dataset, source = archive(), folder / f"in-{target}.nc"
+    packing = {"dtype": "int16", "scale_factor": 0.05, "add_offset": 280.0, "_FillValue": marker}
+    dataset["level"].encoding = {**packing, "missing_value": marker, "chunksizes": (10, 30, 30), "zlib": True}
+    dataset["time"].encoding = {"units": "hours since 1900-01-01 00:00:0.0", "dtype": "int32"}
+    dataset.to_netcdf(source, engine="h5netcdf", unlimited_dims=["time"])
+    (summary,) = hydrofill.fill_archive(source, folder / target, workers=1)
+    engine = "zarr" if target.endswith("zarr") else "h5netcdf"
+    with (
+        xr.open_dataset(source, engine="h5netcdf", decode_cf=False) as before,
+        xr.open_dataset(folder / target, engine=engine, decode_cf=False) as after,
+    ):
+        assert after["time"].identical(before["time"])
+        assert after["quality"].identical(before["quality"])
+        seen, level = before["level"].values != marker, after["level"]
+        if marker == 0:  # between the lowest and the highest filled value, and so one would be read as missing
+            assert "do not fit int16" in summary.note == level.attrs["hydrofill_storage"]
+            assert level.dtype == np.float64
+            np.testing.assert_array_equal(level.values[seen], opened(source)["level"].values[seen])
+            return
+        assert summary.note == ""
+        assert [level.dtype.str[1:], after["level_std"].dtype.str[1:]] == ["i2", "f4"]
+        assert (level.values[seen] == before["level"].values[seen]).all()
+        assert (level.values != marker).all()
+        if engine == "h5netcdf":
+            assert after.encoding["unlimited_dims"] == {"time"}
+            assert level.encoding["chunksizes"] == after["level_flag"].encoding["chunksizes"] == (10, 30, 30)
+
+
+def test_files_that_are_packed_differently_are_not_packed_when_joined(tmp_path: Path) -> None:
+    dataset = archive()[["level"]]
+    for number, scale in enumerate((0.05, 0.04)):
+        part = dataset.isel(time=slice(number * 50, number * 50 + 50))
+        part["level"].encoding = {"dtype": "int16", "scale_factor": scale, "add_offset": 280.0, "_FillValue": -1}
+        part.to_netcdf(tmp_path / f"part{number}.nc", engine="h5netcdf", unlimited_dims=["time"])
+    with open_input(find_input(str(tmp_path / "part*.nc"))) as joined:
+        write_dataset(joined, str(tmp_path / "joined.nc"))
+        expected = joined["level"].values
+    assert np.isnan(expected).any()
+    with xr.open_dataset(tmp_path / "joined.nc", engine="h5netcdf", decode_cf=False) as written:
+        assert written["level"].dtype == np.float64
+        np.testing.assert_array_equal(written["level"].values, expected)
+        assert written.encoding["unlimited_dims"] == {"time"}
 
 
 class Stopped(Exception):

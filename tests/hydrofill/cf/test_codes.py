@@ -13,7 +13,8 @@ import xarray as xr
 import hydrofill
 from hydrofill.cf.axes import recognise
 from hydrofill.cf.dataset import read_dataset
-from hydrofill.cf.netcdf import netcdf_bytes, read_netcdf
+from hydrofill.cf.netcdf import read_netcdf
+from hydrofill.cf.writing import netcdf_bytes
 from hydrofill.errors import StructureError
 from hydrofill.fill_codes import Codes, spread_codes, with_codes_filled
 from hydrofill.filling import FillOptions, prepare_fill

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from hydrofill.cf.dataset import read_dataset, write_fill
+from hydrofill.cf.dataset import read_dataset
+from hydrofill.cf.fills import write_fill
 from hydrofill.errors import ContractError, CoordinateError, StructureError, UnitsError, UnknownVariableError
 from hydrofill.layout import Domain, Layout
 from hydrofill.reconstruct import FILLED, OBSERVED, reconstruct

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from hydrofill.archives.inputs import find_input
 from hydrofill.archives.opening import open_input
 from hydrofill.cf.missing import Declared, as_texts, hide_declared, hide_missing
-from hydrofill.cf.netcdf import netcdf_bytes, read_netcdf
+from hydrofill.cf.netcdf import read_netcdf
+from hydrofill.cf.writing import netcdf_bytes
 from hydrofill.errors import StructureError, UnknownVariableError, ValueRangeError
 from model.data.sources import open_sources
 

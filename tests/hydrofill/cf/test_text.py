@@ -12,8 +12,9 @@ import xarray as xr
 
 from hydrofill.archives.inputs import find_input
 from hydrofill.archives.opening import open_input
-from hydrofill.cf.netcdf import decode_lazily, netcdf_bytes, read_netcdf
+from hydrofill.cf.netcdf import decode_lazily, read_netcdf
 from hydrofill.cf.text import mended
+from hydrofill.cf.writing import netcdf_bytes
 from model.data.sources import open_sources
 
 NAME = "Température — Météo, °C"

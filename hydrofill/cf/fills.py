@@ -1,0 +1,219 @@
+"""Write a fill back into the dataset that was read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+import numpy as np
+import xarray as xr
+
+from hydrofill.cancellation import checkpoint
+from hydrofill.cf.dataset import Reading
+from hydrofill.cf.storage import STORED, VALID, Storage, stored_form
+from hydrofill.cf.units import Conversion
+from hydrofill.cf.variables import ordered_dims
+from hydrofill.cf.writing import LAYOUT
+from hydrofill.reconstruct import FILLED, FLAG_MEANINGS, FilledVariable
+
+STORAGE_NOTE = "hydrofill_storage"  # attribute of a filled variable that is not stored as it was
+
+
+class Array(Protocol):
+    """An array in memory, or one that is computed when it is written."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of its values."""
+
+
+@dataclass(frozen=True, eq=False)
+class Destination:
+    """The variable of a dataset that a fill is written into.
+
+    name: of the variable. original: as it was read. stored: as it is in its file; None if that is unknown, or if it is
+    stored otherwise now. storage: how it is stored now. convert: from its units to those of the fill. order: its
+    dimensions in the order of the fill. note: why it is stored otherwise, "" if it is not.
+    """
+
+    name: str
+    original: xr.Variable
+    stored: xr.Variable | None
+    storage: Storage
+    convert: Conversion
+    order: tuple[str, ...]
+    note: str = ""
+
+    @classmethod
+    def of(
+        cls, dataset: xr.Dataset, reading: Reading, name: str, means: Callable[[], tuple[float, float]]
+    ) -> Destination:
+        """Return the destination of the fill of a variable, which is stored as it was if it can be.
+
+        Args:
+            dataset: the dataset that was read.
+            reading: what `read_dataset` returned for it.
+            name: of the variable in the cube.
+            means: returns the lowest and the highest mean that is filled; NaN if none is.
+        """
+        source, convert = reading.source[name], reading.converted[name]
+        original = dataset.variables[source]
+        order = ordered_dims(original, reading.dimensions, reading.cube.variables[name].kind)
+        stored, storage = stored_form(original), Storage.of(original)
+        own = cls(source, original, stored, storage, convert, order)
+        if storage.plain:
+            return own
+        ends = storage.within(convert.invert(np.array(means())))
+        if not np.isnan(ends).any() and not storage.holds(ends.min(), ends.max()):
+            note = f"filled values from {ends.min():.6g} to {ends.max():.6g} do not fit {storage}"
+        elif stored is None and not storage.exact:
+            note = f"observed values cannot be packed again as {storage} without loss"
+        else:
+            return own
+        return replace(own, stored=None, storage=storage.undone(), note=f"stored as {original.dtype}: {note}")
+
+    def in_dataset(self, values: np.ndarray) -> np.ndarray:
+        """Return values with dimensions in the order of the fill as values with the dimensions of the variable."""
+        if self.original.dims == self.order:
+            return values
+        extra = tuple(d for d in self.original.dims if d not in self.order)  # all of length 1
+        widened = values.reshape(*(1 for _ in extra), *values.shape)
+        return xr.Variable((*extra, *self.order), widened).transpose(*self.original.dims).values
+
+    def values(self, original: np.ndarray, fill: FilledVariable, *, only_gaps: bool) -> np.ndarray:
+        """Return values of the variable with gaps filled where the flag of the fill says so."""
+        if original.dtype.kind != "f":  # integers cannot be missing: nothing to fill
+            return original
+        mean = self.storage.within(self.convert.invert(self.in_dataset(fill.mean))).astype(original.dtype, copy=False)
+        kept = np.full_like(original, np.nan) if only_gaps else original
+        return np.where(self.in_dataset(fill.flag) == FILLED, mean, kept)
+
+    def std(self, fill: FilledVariable) -> np.ndarray:
+        """Return the standard deviations of a fill, float32, in the units of the variable."""
+        return self.in_dataset(self.convert.invert_std(fill.std)).astype(np.float32, copy=False)
+
+    def as_stored(self, stored: np.ndarray | None, values: np.ndarray, fill: FilledVariable) -> np.ndarray:
+        """Return filled values as they are stored: what is in the file already stays, to the bit.
+
+        Args:
+            stored: the values that are in the file; None where they cannot be read.
+            values: what `values` returned.
+            fill: the fill.
+        """
+        packed = self.storage.pack(values)
+        if self.storage.plain or stored is None:
+            return packed
+        new = (self.in_dataset(fill.flag) == FILLED) | np.isnan(values)
+        return np.where(new, packed, stored)
+
+    def variables(
+        self, values: Array, stored: Array | None, std: Array | None, flag: Array, said: Mapping[str, str]
+    ) -> dict[str, xr.Variable]:
+        """Return the variables that the filled variable becomes: V, V_std where there is one, and V_flag.
+
+        Args:
+            values, stored: V, and V as it is stored; None where V knows no stored form.
+            std, flag: with the dimensions of V.
+            said: what is said of the fill in the attributes of V.
+        """
+        name, original = self.name, self.original
+        companions = ([] if std is None else [f"{name}_std"]) + [f"{name}_flag"]
+        said = {**said, **({STORAGE_NOTE: self.note} if self.note else {})}
+        beside = {key: original.encoding[key] for key in (*LAYOUT, "coordinates") if key in original.encoding}
+        own = {**beside, **self.storage.encoding}
+        if stored is not None and self.stored is not None:
+            attributes = {**_described(self.stored.attrs, companions, said), **self.storage.said}
+            own[STORED] = xr.Variable(original.dims, stored, attributes)
+        attributes = _described(original.attrs, companions, said)
+        if self.note:
+            attributes = {k: v for k, v in attributes.items() if k not in VALID} | self.storage.valid_attributes
+        made = {name: xr.Variable(original.dims, values, attributes, own)}
+        if std is not None:
+            missing = {"_FillValue": np.float32(np.nan)}
+            made[f"{name}_std"] = xr.Variable(original.dims, std, _std_attributes(original, name), beside | missing)
+        return made | {f"{name}_flag": xr.Variable(original.dims, flag, _flag_attributes(original, name), beside)}
+
+
+def write_fill(
+    dataset: xr.Dataset,
+    reading: Reading,
+    filled: Mapping[str, FilledVariable],
+    provenance: Mapping[str, str],
+    *,
+    uncertainty: bool = True,
+    only_gaps: bool = False,
+) -> xr.Dataset:
+    """Return `dataset` with its gaps filled: the same variables in the same order, then V_std and V_flag of each.
+
+    Observed values stay identical to the bit. The variables know how they are stored: as in the file that `dataset` was
+    read from, unless filled values do not fit; then the attribute `hydrofill_storage` says so.
+
+    Args:
+        dataset: the dataset that was read.
+        reading: what `read_dataset` returned for it.
+        filled: the fill of each variable.
+        provenance: global attributes to add; a line is also added to `history`.
+        uncertainty: whether V_std is written.
+        only_gaps: whether V holds only the filled values.
+    """
+    made: dict[str, xr.Variable] = {}  # assigned all at once, because each assignment compares every coordinate
+    for name, fill in filled.items():
+        checkpoint()
+        to = Destination.of(dataset, reading, name, fill.extremes)
+        values = to.values(to.original.values, fill, only_gaps=only_gaps)
+        stored = None if to.stored is None else to.as_stored(to.stored.values, values, fill)
+        std = to.std(fill) if uncertainty else None
+        made |= to.variables(values, stored, std, to.in_dataset(fill.flag), fill.attributes)
+    return with_filled(dataset, made, filled, provenance)
+
+
+def with_filled(
+    dataset: xr.Dataset, made: Mapping[str, xr.Variable], names: Iterable[str], provenance: Mapping[str, str]
+) -> xr.Dataset:
+    """Return `dataset` with the variables of a fill, its provenance, and a line in its history that names `names`."""
+    done = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} hydrofill: gaps of {', '.join(names)} filled"
+    earlier = str(dataset.attrs.get("history", ""))
+    out = dataset.assign(made)
+    out.attrs = {
+        **_without_own(dataset.attrs),
+        **provenance,
+        "history": "\n".join(filter(None, [earlier, done])),
+    }
+    return out
+
+
+def _described(attributes: Mapping[Any, Any], companions: list[str], said: Mapping[str, str]) -> dict[str, Any]:
+    """Return the attributes of a filled variable: what was there, its companions added to those that it had."""
+    earlier = str(attributes.get("ancillary_variables", "")).split()
+    together = " ".join(dict.fromkeys([*earlier, *companions]))
+    return {**_without_own(attributes), "ancillary_variables": together, **said}
+
+
+def _without_own(attributes: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return attributes without those of an earlier fill."""
+    return {str(name): value for name, value in attributes.items() if not str(name).startswith("hydrofill_")}
+
+
+def _std_attributes(variable: xr.Variable, source: str) -> dict[str, Any]:
+    attributes = {"long_name": f"standard deviation of the filled {source}, 0 where observed"}
+    attributes |= _shared_attributes(variable, "standard_error")
+    return attributes | ({"units": variable.attrs["units"]} if "units" in variable.attrs else {})
+
+
+def _flag_attributes(variable: xr.Variable, source: str) -> dict[str, Any]:
+    return {
+        "long_name": f"what hydrofill did to {source}",
+        "standard_name": "status_flag",
+        **_shared_attributes(variable, "status_flag"),
+        "flag_values": np.arange(len(FLAG_MEANINGS), dtype=np.int8),
+        "flag_meanings": " ".join(FLAG_MEANINGS),
+    }
+
+
+def _shared_attributes(variable: xr.Variable, modifier: str) -> dict[str, Any]:
+    """Return what V_std and V_flag share with V: its place, and its standard name with a modifier (CF, appendix C)."""
+    named = str(variable.attrs.get("standard_name", "")).split()[:1]  # without a modifier of its own
+    shared = {key: variable.attrs[key] for key in ("grid_mapping",) if key in variable.attrs}
+    return shared | ({"standard_name": f"{named[0]} {modifier}"} if named else {})
