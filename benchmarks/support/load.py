@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from benchmarks.support.bodies import Body
 
 TIMEOUT_S = 300.0
 PAUSE_S, MAX_PAUSE_S = 0.2, 5.0  # after a reply that is not 200: at least, and at most of what its Retry-After says
-FLOOD_FIRST_S = 2.0  # the flood starts this long before the measured client
+FLOOD_FIRST_S = 5.0  # the flood starts this long before the measured client
 
 
 @dataclass
@@ -39,17 +40,16 @@ def load(address: str, bodies: Sequence[Body], clients: int, seconds: float, pat
 def load_during_flood(
     address: str, body: Body, flood: Sequence[Body], clients: int, seconds: float, small_clients: int = 1
 ) -> LoadResult:
-    """Measure clients with a small request while `clients` flood the server."""
-
-    async def both() -> LoadResult:
-        flooding = asyncio.ensure_future(_send(address, flood, clients, seconds + FLOOD_FIRST_S, "/reconstruct"))
-        await asyncio.sleep(FLOOD_FIRST_S)
-        small = await _send(address, [body], small_clients, seconds, "/reconstruct")
-        flooding.cancel()
-        await asyncio.gather(flooding, return_exceptions=True)
-        return small
-
-    return asyncio.run(both())
+    """Measure clients with a small request while `clients`, in a process of their own, flood the server."""
+    work = (address, flood, clients, seconds + FLOOD_FIRST_S)
+    flooding = multiprocessing.get_context("spawn").Process(target=load, args=work, daemon=True)
+    flooding.start()
+    time.sleep(FLOOD_FIRST_S)
+    try:
+        return load(address, [body], small_clients, seconds)
+    finally:
+        flooding.kill()
+        flooding.join()
 
 
 async def _send(address: str, bodies: Sequence[Body], clients: int, seconds: float, path: str) -> LoadResult:
