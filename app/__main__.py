@@ -15,6 +15,7 @@ from app.settings import SettingsError, check_address, read_settings
 from app.telemetry import logs
 from hydrofill.cli import fill, refuse
 from hydrofill.errors import ContractError, ProviderError
+from hydrofill.paths import FileRefusedError, exit_on_signals
 
 cli = typer.Typer(
     help="Fill the gaps of gridded and gauged water data, with an uncertainty for every filled value.",
@@ -72,10 +73,11 @@ def demo(
     """Hide data of a real sample, fill the gaps through a server, then draw and score the result."""
     try:
         run_demo(DemoPlan(out, bundles, bundle), typer.echo)
-    except DemoError as error:
+    except (DemoError, FileRefusedError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
 
 
 if __name__ == "__main__":
+    exit_on_signals()
     cli(prog_name="python -m app")

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import httpx
 
+from hydrofill.paths import resolve_target
+
 ROOT = Path(__file__).parents[1]
 START_LIMIT_S = 180.0  # allows for a busy machine
 STOP_LIMIT_S = 15.0
@@ -76,8 +78,9 @@ def running(
 
     Raises:
         StartError: the command ends, or is not ready within START_LIMIT_S; names the log file.
+        FileRefusedError: `log` exists and is no regular file.
     """
-    with log.open("wb") as output:
+    with resolve_target(log).open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environment, cwd=cwd)
         server = LocalServer(f"http://127.0.0.1:{port}", process, log)
         try:

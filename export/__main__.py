@@ -14,6 +14,7 @@ from rich.console import Console
 from hydrofill.bundle import BUNDLE_NAME
 from hydrofill.cli import refuse
 from hydrofill.errors import ContractError
+from hydrofill.paths import exit_on_signals
 
 
 class Precisions(StrEnum):
@@ -73,4 +74,5 @@ def export(
 
 
 if __name__ == "__main__":
+    exit_on_signals()
     cli()

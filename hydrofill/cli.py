@@ -181,6 +181,9 @@ _pass_on("score", "model", "Score a filled file on the cells that were hidden.")
 
 def main() -> None:
     """Run the command line."""
+    from hydrofill.paths import exit_on_signals
+
+    exit_on_signals()
     cli(prog_name="hydrofill")
 
 

@@ -2,35 +2,155 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import shutil
+import signal
+import stat
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn, Self
+
+from hydrofill.errors import ContractError
+
+SECRET = 0o600  # mode of a file that is being written in place of another one
+WRITERS_END_S = 5.0  # until threads that write have ended after an error
+NAME_SHOWN = 50  # characters of a target's name in that of its partial output: names have 255 bytes at most
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux: <fcntl.h>, <linux/fs.h>
 
 
-class FileRefusedError(ValueError):
-    """Raised when a path cannot be read or must not be written; the message is one line."""
+class FileRefusedError(ContractError):
+    """Raised when a path cannot be read or must not be written; the message is one line that names the path."""
+
+    title = "The file cannot be used"
+
+    def at(self, where: str) -> Self:
+        """Return the same error: its message names the path already."""
+        return self
 
 
 @contextmanager
-def written_whole(target: Path) -> Iterator[Path]:
-    """Yield a path next to `target`; what the caller writes there, file or folder, becomes `target` at the end.
+def written_whole(target: Path, *, folder: bool = False) -> Iterator[Path]:
+    """Yield a path next to `target`; what the caller writes there becomes `target` at the end.
 
-    If the caller raises, `target` stays as it was and the partial output is removed.
+    If the caller raises, `target` stays as it was and the partial output is removed. A link stays a link: what it
+    points to is replaced. The mode of a file that is replaced is kept. Everything is on the disk before it gets its
+    name, and the name is on the disk before this ends.
+
+    Args:
+        target: the file or folder.
+        folder: whether the caller writes a folder. Content of an older folder is not kept.
 
     Raises:
+        FileRefusedError: `target` exists and is something else than a regular file or, with `folder`, a folder.
         OSError: the output cannot be written or renamed.
     """
-    partial = target.absolute().with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial")
+    place = resolve_target(target, folder=folder)
+    partial = place.with_name(f".{place.name[:NAME_SHOWN]}.{uuid.uuid4().hex[:8]}.partial")
+    mode = stat.S_IMODE(place.stat().st_mode) if place.exists() else None
     try:
+        if mode is not None and not folder:
+            partial.touch(SECRET)
         yield partial
-        if partial.is_dir() and target.is_dir():
-            shutil.rmtree(target)
-        elif partial.is_dir():
-            target.unlink(missing_ok=True)
-        partial.replace(target)
+        _sync(partial)
+        if mode is not None:
+            partial.chmod(mode)
+        if folder and place.is_dir():
+            _exchange(partial, place)
+        else:
+            partial.replace(place)
+        _sync_one(place.parent)
+    except OSError as error:
+        if error.errno is not None and Path(error.filename or partial).is_relative_to(partial):
+            error.filename = str(target)
+        raise
     finally:
-        if partial.is_dir():
-            shutil.rmtree(partial, ignore_errors=True)
-        partial.unlink(missing_ok=True)
+        _remove(partial)
+
+
+def resolve_target(target: Path, *, folder: bool = False) -> Path:
+    """Return the path that is written for `target`, with all links followed.
+
+    Raises:
+        FileRefusedError: it exists and is something else than a regular file or, with `folder`, a folder.
+        OSError: a part of the path cannot be read.
+    """
+    place = Path(os.path.realpath(target))
+    try:
+        mode = place.lstat().st_mode
+    except FileNotFoundError:
+        return place
+    if stat.S_ISDIR(mode) and not folder:
+        raise FileRefusedError(f"{target}: is a folder; it is not replaced by a file")
+    if not (stat.S_ISDIR(mode) if folder else stat.S_ISREG(mode)):
+        raise FileRefusedError(f"{target}: is not a {'folder' if folder else 'regular file'}; it is not replaced")
+    return place
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write a text file, completely or not at all.
+
+    Raises:
+        FileRefusedError, OSError: as `written_whole`.
+    """
+    with written_whole(target) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def exit_on_signals() -> None:
+    """End this process by SystemExit on SIGTERM and SIGHUP, so that partial output is removed."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _exit)
+
+
+def _exit(number: int, _: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)  # another one must not interrupt the removal
+    raise SystemExit(128 + number)
+
+
+def _exchange(partial: Path, place: Path) -> None:
+    """Give `partial` the name of the folder `place`, whose content then is in `partial`; on Linux in one step."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    names = (AT_FDCWD, os.fsencode(partial), AT_FDCWD, os.fsencode(place))
+    if rename is not None and rename(*names, RENAME_EXCHANGE) == 0:
+        return
+    old = partial.with_suffix(".old")  # some file systems cannot exchange
+    place.rename(old)
+    try:
+        partial.rename(place)
+    except OSError:
+        old.rename(place)
+        raise
+    old.rename(partial)
+
+
+def _remove(partial: Path) -> None:
+    """Remove partial output; a library's threads may still be writing into a folder after an error."""
+    ends = time.monotonic() + WRITERS_END_S
+    while partial.is_dir() and time.monotonic() < ends:
+        shutil.rmtree(partial, ignore_errors=True)
+        time.sleep(0.01)
+    partial.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Have a file, or a folder with all that is in it, written to the disk."""
+    for found, _, names in os.walk(path):
+        for name in names:
+            _sync_one(Path(found) / name)
+        _sync_one(Path(found))
+    if not path.is_dir():
+        _sync_one(path)
+
+
+def _sync_one(path: Path) -> None:
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from hydrofill.bundle import BUNDLE_NAME
 from hydrofill.cli import progress_bar, refuse, run_package
 from hydrofill.errors import ContractError
+from hydrofill.paths import exit_on_signals, written_whole
 
 if TYPE_CHECKING:  # each command loads what it needs when it runs, so that --help is quick
     import xarray as xr
@@ -57,7 +58,7 @@ def data(
             dataset = build_sample(name, progress=advance)
         out.parent.mkdir(parents=True, exist_ok=True)
         write_sample(dataset, out)
-    except (SampleUnavailableError, OSError) as error:
+    except (SampleUnavailableError, ContractError, OSError) as error:
         refuse(error)
     results.print(f"{out}: {dataset.attrs['title']}, {_sizes(dataset)}", highlight=False, soft_wrap=True)
 
@@ -85,7 +86,7 @@ def simulate(
         config = choose_config(preset, years, days)
         with progress_bar() as advance:
             ledger = write_simulation(out, config, seed, GapConfig() if gaps else NO_GAPS, advance)
-    except (ConfigError, OSError) as error:
+    except (ConfigError, ContractError, OSError) as error:
         refuse(error)
     lost = float(abs(ledger.of_land().residual[0]))
     size = f"{config.days} days x {config.rows} x {config.columns} cells, {config.sites} sites"
@@ -99,12 +100,14 @@ def withhold(
     seed: Annotated[int, typer.Option(help="Random seed for the hidden cells.", min=0)] = 0,
 ) -> None:
     """Hide observed cells of a file by clouds, squares, frames and gauge outages; the case keeps the truth."""
+    from hydrofill.cf.on_disk import hdf5_on_disk
     from model.gaps.withhold import withhold as withhold_cells
 
     try:
         case = withhold_cells(_load(source), seed)
         out.parent.mkdir(parents=True, exist_ok=True)
-        case.to_netcdf(out, engine="h5netcdf")
+        with written_whole(out) as partial, hdf5_on_disk(partial) as file:
+            case.to_netcdf(file, engine="h5netcdf")
     except (ContractError, OSError) as error:
         refuse(error)
     results.print(f"{out}: {_sizes(case)}, cells withheld with seed {seed}", highlight=False, soft_wrap=True)
@@ -390,4 +393,5 @@ def _sizes(dataset: xr.Dataset) -> str:
 
 
 if __name__ == "__main__":
+    exit_on_signals()
     cli()

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from pydantic import Field, ValidationError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 from hydrofill.bundle import Skill, TrainingData
 from hydrofill.calibration import Calibration
 from hydrofill.layout import Frozen, Layout
-from hydrofill.paths import written_whole
+from hydrofill.paths import write_text, written_whole
 from model.config import RunConfig, read_config
 from model.network.mae import CrossMAE
 from model.training.early_stopping import Checks
@@ -26,7 +26,8 @@ from model.training.early_stopping import Checks
 CONFIG, LAYOUT, DATA, WEIGHTS, SKILL = "config.yaml", "layout.json", "data.json", "weights.safetensors", "skill.json"
 CALIBRATION = "calibration.json"
 TUNING = "tuning.json"
-STATE_TENSORS, STATE, BEST = "state.safetensors", "state.json", "best.safetensors"
+STATE = "state.safetensors"
+PLAIN = "state"  # the key of what is no tensor, as JSON in the metadata of the state
 
 
 class RunError(ValueError):
@@ -67,17 +68,17 @@ class Run:
 
 
 def start_run(folder: Path, config: RunConfig, layout: Layout, data: TrainingData) -> None:
-    """Write the files that do not change in training.
+    """Write the files that do not change in training. A run that was ended before its first state is started again.
 
     Raises:
         RunError: the folder already holds a run.
     """
-    if (folder / CONFIG).exists():
+    if (folder / STATE).exists() or (folder / WEIGHTS).exists():
         raise RunError(f"{folder} already holds a run: continue it with --resume, or choose another --out")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / LAYOUT).write_text(layout.model_dump_json(indent=1), encoding="utf-8")
-    (folder / DATA).write_text(data.model_dump_json(indent=1), encoding="utf-8")
-    (folder / CONFIG).write_text(config.to_yaml(), encoding="utf-8")
+    write_text(folder / LAYOUT, layout.model_dump_json(indent=1))
+    write_text(folder / DATA, data.model_dump_json(indent=1))
+    write_text(folder / CONFIG, config.to_yaml())
 
 
 def read_run(folder: Path) -> Run:
@@ -114,53 +115,42 @@ def read_layout(folder: Path) -> Layout:
 
 
 def save_weights(folder: Path, network: nn.Module) -> None:
-    """Write the trained weights."""
+    """Write the trained weights. They are written last, because a folder that has them is a finished run."""
     _replace_tensors(folder / WEIGHTS, network.state_dict())
-
-
-def save_best(folder: Path, network: nn.Module) -> None:
-    """Write the weights of the best check on held-out steps."""
-    _replace_tensors(folder / BEST, network.state_dict())
-
-
-def load_best(folder: Path, network: nn.Module) -> None:
-    """Load the weights of the best check into `network`.
-
-    Raises:
-        RunError: the weights are absent, or of another network.
-    """
-    try:
-        network.load_state_dict(load_file(folder / BEST))
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise RunError(f"{folder} has lost its best weights: {_one_line(error)}") from error
 
 
 def save_skill(folder: Path, skill: tuple[Skill, ...]) -> None:
     """Write the scores on held-out cells."""
-    _replace_text(folder / SKILL, json.dumps([row.model_dump() for row in skill], indent=1))
+    write_text(folder / SKILL, json.dumps([row.model_dump() for row in skill], indent=1))
 
 
 def save_calibration(folder: Path, calibration: Mapping[str, Calibration]) -> None:
     """Write the calibration of the uncertainty, by variable."""
-    _replace_text(folder / CALIBRATION, json.dumps({n: c.model_dump() for n, c in calibration.items()}, indent=1))
+    write_text(folder / CALIBRATION, json.dumps({n: c.model_dump() for n, c in calibration.items()}, indent=1))
 
 
 def save_tuning(folder: Path, tuning: Tuning) -> None:
     """Write how the network was tuned."""
-    _replace_text(folder / TUNING, tuning.model_dump_json(indent=1))
+    write_text(folder / TUNING, tuning.model_dump_json(indent=1))
 
 
 @dataclass
 class TrainingState:
-    """Everything that a training is continued from."""
+    """Everything that a training is continued from.
+
+    means: running means of the loss and of each variable's loss. best: the averaged weights at the best check on
+    held-out steps, without a prefix; empty before the first check. generation: number of times the state was saved.
+    """
 
     network: CrossMAE
     average: AveragedModel
     optimizer: torch.optim.Optimizer
     step: int = 0
     seconds: float = 0.0
-    means: list[float] = field(default_factory=list)  # running means of the loss and of each variable's loss
+    means: list[float] = field(default_factory=list)
     checks: Checks = field(default_factory=Checks)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    generation: int = 0
 
     @property
     def averaged(self) -> CrossMAE:
@@ -169,17 +159,23 @@ class TrainingState:
         assert isinstance(module, CrossMAE)  # AveragedModel holds a copy of the network
         return module
 
+    def keep_best(self) -> None:
+        """Keep the average of the weights so far as that of the best check."""
+        self.best = {name: value.detach().clone() for name, value in self.averaged.state_dict().items()}
+
     def save(self, folder: Path) -> None:
-        """Write the state; if that is interrupted, the last state stays whole."""
+        """Write the state as one file; if that is interrupted at any moment, the last state stays whole."""
         moments = {
             f"optimizer.{index}.{name}": value
             for index, values in self.optimizer.state_dict()["state"].items()
             for name, value in values.items()
         }
-        tensors = {**_prefixed("network", self.network), **_prefixed("average", self.average), **moments}
-        _replace_tensors(folder / STATE_TENSORS, {**tensors, "step": torch.tensor(self.step)})
-        plain = {"step": self.step, "seconds": self.seconds, "means": self.means, "checks": asdict(self.checks)}
-        _replace_text(folder / STATE, json.dumps(plain))
+        weights = {"network": self.network.state_dict(), "average": self.average.state_dict(), "best": self.best}
+        named = {f"{part}.{name}": value for part, held in weights.items() for name, value in held.items()}
+        self.generation += 1
+        plain = {name: getattr(self, name) for name in ("generation", "step", "seconds", "means")}
+        text = json.dumps({**plain, "checks": asdict(self.checks)})
+        _replace_tensors(folder / STATE, {**named, **moments}, {PLAIN: text})
 
     def load(self, folder: Path) -> None:
         """Load the state that `save` wrote.
@@ -188,13 +184,15 @@ class TrainingState:
             RunError: the state is absent, damaged or of another network.
         """
         try:
-            tensors, plain = load_file(folder / STATE_TENSORS), json.loads((folder / STATE).read_bytes())
-            if int(tensors.pop("step")) != plain["step"]:
-                raise ValueError("state.json and state.safetensors are of different steps")
+            with safe_open(folder / STATE, "pt") as file:
+                plain = json.loads((file.metadata() or {})[PLAIN])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
             self.network.load_state_dict(_without_prefix("network", tensors))
             self.average.load_state_dict(_without_prefix("average", tensors))
             self.optimizer.load_state_dict(_optimizer_state(self.optimizer, tensors))
-            self.step, self.seconds = int(plain["step"]), float(plain["seconds"])
+            self.best = _without_prefix("best", tensors)
+            self.generation, self.step = int(plain["generation"]), int(plain["step"])
+            self.seconds = float(plain["seconds"])
             self.means, self.checks = list(plain["means"]), Checks(**plain["checks"])
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise RunError(f"{folder} cannot be resumed: {_one_line(error)}") from error
@@ -208,22 +206,14 @@ def _optimizer_state(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Ten
     return {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
 
 
-def _prefixed(prefix: str, module: nn.Module) -> dict[str, Tensor]:
-    return {f"{prefix}.{name}": value for name, value in module.state_dict().items()}
-
-
 def _without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(prefix + ".")}
 
 
-def _replace_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def _replace_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    held = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     with written_whole(path) as partial:
-        save_file({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}, partial)
-
-
-def _replace_text(path: Path, text: str) -> None:
-    with written_whole(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        save_file(held, partial, metadata)
 
 
 def _one_line(error: Exception) -> str:

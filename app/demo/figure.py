@@ -17,6 +17,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from hydrofill.constants import Z90
+from hydrofill.paths import written_whole
 
 DAYS_SHOWN = 60  # of the hydrograph, on each side of its centre
 SHARE_HIDDEN = (0.2, 0.7)  # the day shown has this share under clouds: some cells to see, some to fill
@@ -64,7 +65,8 @@ def draw(case: xr.Dataset, filled: xr.Dataset, path: Path) -> None:
     for number, row in enumerate(MAPS):
         _draw_maps(figure.add_subfigure(grid[0, number]), row, case.isel(time=step), filled.isel(time=step))
     _draw_hydrograph(figure.add_subfigure(grid[1, :]).subplots(), case, filled)
-    figure.savefig(path, dpi=130)
+    with written_whole(path) as partial:
+        figure.savefig(partial, format="png", dpi=130)
 
 
 def choose_step(case: xr.Dataset) -> int:

@@ -16,6 +16,7 @@ import xarray as xr
 from app.codecs import netcdf
 from app.local_server import StartError, local_server
 from hydrofill.cf.netcdf import netcdf_bytes
+from hydrofill.paths import written_whole
 
 SAMPLE = "lez"
 # The sample's first day. The bundle was trained on the sample with the same cells hidden, never on their values.
@@ -128,7 +129,8 @@ def _send(plan: DemoPlan, address: str, say: Print) -> None:
         raise DemoError(f"the server did not answer: {error}; see {plan.server_log}") from error
     if not reply.is_success:
         raise DemoError(f"the server answered {reply.status_code}: {reply.text}")
-    plan.filled.write_bytes(reply.content)
+    with written_whole(plan.filled) as partial:
+        partial.write_bytes(reply.content)
     say(f"     filled in {time.perf_counter() - started:.1f} s: {plan.filled}")
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from hydrofill.paths import FileRefusedError
+from hydrofill.paths import FileRefusedError, resolve_target
 
 ZARR_MARKERS = ("zarr.json", ".zgroup", ".zmetadata")
 WILDCARDS = frozenset("*?[")
@@ -56,7 +56,11 @@ def _files_of(path: Path) -> Iterator[Path]:
 
 def is_store(path: str) -> bool:
     """Return whether a path names a Zarr store: by its ending, as a URL, or by its content."""
-    return path.rstrip("/").endswith(".zarr") or "://" in path or any((Path(path) / m).is_file() for m in ZARR_MARKERS)
+    return path.rstrip("/").endswith(".zarr") or "://" in path or _has_marker(Path(path))
+
+
+def _has_marker(path: Path) -> bool:
+    return any((path / marker).is_file() for marker in ZARR_MARKERS)
 
 
 def find_input(source: str, group: str = "") -> Input:
@@ -104,9 +108,8 @@ def check_target(given: Input, target: str, overwrite: bool) -> None:
     if any(path.exists() and path.samefile(p) for p in given.paths if "://" not in p and Path(p).exists()):
         raise FileRefusedError(f"{target}: is the input; it is not overwritten")
     as_store = format_of(target) == "zarr"
-    if path.is_dir() and not as_store:
-        raise FileRefusedError(f"{target}: is a folder")
-    if path.exists() and not path.is_dir() and (as_store or not path.is_file()):
-        raise FileRefusedError(f"{target}: is not a regular file; it is not replaced")
-    if path.exists() and not overwrite:
+    place = resolve_target(path, folder=as_store)
+    if as_store and place.is_dir() and any(place.iterdir()) and not _has_marker(place):
+        raise FileRefusedError(f"{target}: is a folder without a Zarr store; it is not replaced")
+    if place.exists() and not overwrite:
         raise FileRefusedError(f"{target}: exists; --overwrite replaces it")

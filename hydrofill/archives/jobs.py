@@ -22,6 +22,7 @@ from hydrofill.archives.reading import DatasetSource
 from hydrofill.blocks import Block
 from hydrofill.bundle import Bundle
 from hydrofill.errors import WorkersLostError
+from hydrofill.paths import exit_on_signals
 from hydrofill.survey import Survey
 
 if TYPE_CHECKING:
@@ -144,11 +145,15 @@ def _start(job: Job, parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+    exit_on_signals()
     _workers[""] = _Worker(job)
 
 
 def _fill_started(number: int) -> DoneBlock:
-    return _workers[""].fill(number)
+    try:
+        return _workers[""].fill(number)
+    except SystemExit as ended:  # by a signal: the pool would hand this on as the result
+        os._exit(int(ended.code or 1))
 
 
 def _in_turn(submit: Callable[[int], Future[DoneBlock]], numbers: Sequence[int], at_once: int) -> Iterator[DoneBlock]:

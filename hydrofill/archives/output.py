@@ -12,6 +12,7 @@ import dask
 import dask.array as da
 import numpy as np
 import xarray as xr
+from dask.callbacks import Callback
 
 from hydrofill.archives.inputs import Format, format_of
 from hydrofill.archives.parts import Parts
@@ -20,6 +21,7 @@ from hydrofill.blocks import Block
 from hydrofill.cf.dataset import as_in_dataset, filled_values, filled_variables, with_filled
 from hydrofill.cf.groups import as_tree
 from hydrofill.cf.netcdf import kept_encoding
+from hydrofill.cf.on_disk import hdf5_on_disk
 from hydrofill.cf.variables import ordered_dims
 from hydrofill.paths import written_whole
 from hydrofill.pieces import mix_pieces
@@ -127,11 +129,13 @@ def write_dataset(dataset: xr.Dataset, target: str) -> None:
         if "://" in target:
             out.to_zarr(target, mode="w")
             return
-        with written_whole(Path(target)) as partial:
-            if format_of(target) == "zarr":
+        as_store = format_of(target) == "zarr"
+        with written_whole(Path(target), folder=as_store) as partial:
+            if as_store:
                 out.to_zarr(str(partial), mode="w")
             else:
-                out.to_netcdf(partial, engine="h5netcdf")
+                with hdf5_on_disk(partial) as file, Callback(pretask=file.check):
+                    out.to_netcdf(file, engine="h5netcdf")
 
 
 def storage(variable: xr.Variable, target: Format) -> dict[str, Any]:

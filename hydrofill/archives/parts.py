@@ -18,7 +18,7 @@ import numpy as np
 
 from hydrofill.blocks import Block, Box
 from hydrofill.cube import WaterCube
-from hydrofill.paths import written_whole
+from hydrofill.paths import write_text, written_whole
 from hydrofill.pieces import Piece, make_piece
 from hydrofill.reconstruct import FLAG_MEANINGS
 from hydrofill.survey import SurveyedVariable
@@ -59,7 +59,7 @@ class Parts:
     def start(self) -> None:
         """Make the folder, and keep the plan."""
         self.folder.mkdir(exist_ok=True)
-        _write(self.folder / PLAN, self.plan.encode())
+        write_text(self.folder / PLAN, self.plan)
 
     def save_survey(self, variables: Mapping[str, SurveyedVariable]) -> None:
         """Keep what a survey found."""
@@ -69,7 +69,6 @@ class Parts:
             arrays |= {f"{number}_{key}": getattr(variable, key) for key in ("sums", "extremes", "inside")}
         with written_whole(self.folder / SURVEY) as partial, partial.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
-            _flush(file)
 
     def read_survey(self) -> dict[str, SurveyedVariable] | None:
         """Return what was found by the survey; None if the survey was not complete."""
@@ -94,7 +93,6 @@ class Parts:
                 for array in (np.array(name), piece.flag, piece.mean, piece.std, piece.ends):
                     np.save(file, array, allow_pickle=False)
                 counts[name] = _counts(block, piece, axes)
-            _flush(file)
         return DoneBlock(block.number, self.plan_sha256, _sha256(path), counts)
 
     def record(self, done: DoneBlock) -> None:
@@ -169,17 +167,6 @@ def _mapped(file: BinaryIO, path: Path) -> np.ndarray:
     start, count = file.tell(), int(np.prod(shape))
     file.seek(start + count * dtype.itemsize)
     return np.memmap(path, dtype, "r", start, shape) if count else np.empty(shape, dtype)
-
-
-def _write(path: Path, content: bytes) -> None:
-    with written_whole(path) as partial, partial.open("wb") as file:
-        file.write(content)
-        _flush(file)
-
-
-def _flush(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def _sha256(path: Path) -> str:

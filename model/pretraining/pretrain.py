@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from hydrofill.bundle import TrainingData
 from hydrofill.general.guesses import STACKED
 from hydrofill.layout import GENERAL
-from hydrofill.paths import written_whole
+from hydrofill.paths import write_text
 from model.config import RunConfig, TrainingConfig
 from model.network.context import ContextTensors
 from model.network.general_heads import guess_errors
@@ -74,10 +74,7 @@ def pretrain(
     Raises:
         RunError: the run cannot be resumed.
     """
-    torch.manual_seed(config.training.seed)
-    network = CrossMAE(GENERAL, config.network)
-    state = start_state(network, config.training)
-    state.means = [math.nan]
+    state = _first_state(config)
     if resume:
         state.load(folder)
     store = RecordStore(folder / RECORDS, config)
@@ -111,14 +108,23 @@ def pretrain(
 
 
 def start_pretraining(folder: Path, config: PretrainingConfig) -> None:
-    """Write the settings of a new run.
+    """Write the settings of a new run, and the state that its training starts from.
 
     Raises:
         RunError: the folder already holds a run.
     """
     data = describe_sources(config)
     start_run(folder, RunConfig(network=config.network, training=config.training), GENERAL, data)
-    (folder / PRETRAINING).write_text(config.to_yaml(), encoding="utf-8")
+    write_text(folder / PRETRAINING, config.to_yaml())
+    _first_state(config).save(folder)
+
+
+def _first_state(config: PretrainingConfig) -> TrainingState:
+    """Return the state before the first step, always the same for the same settings."""
+    torch.manual_seed(config.training.seed)
+    state = start_state(CrossMAE(GENERAL, config.network), config.training)
+    state.means = [math.nan]
+    return state
 
 
 def describe_sources(config: PretrainingConfig) -> TrainingData:
@@ -215,7 +221,4 @@ def _save(folder: Path, state: TrainingState, held_out: list[PretrainingBatch]) 
 def _log(folder: Path, state: TrainingState, check: float) -> None:
     path = folder / LOG
     lines = path.read_text(encoding="utf-8") if path.exists() else "step,seconds,loss,check\n"
-    with written_whole(path) as partial:
-        partial.write_text(
-            f"{lines}{state.step},{state.seconds:.0f},{state.means[0]:.5f},{check:.4f}\n", encoding="utf-8"
-        )
+    write_text(path, f"{lines}{state.step},{state.seconds:.0f},{state.means[0]:.5f},{check:.4f}\n")

@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from hydrofill.general.context import Context, stack_contexts
+from hydrofill.paths import exit_on_signals
 from hydrofill.progress import Progress
 from model.data.windows import Batch, Example, stack_examples
 from model.pretraining.config import PretrainingConfig
@@ -30,6 +31,7 @@ LEFT_OUT_MASKS = ("alboran_cloud",)  # the gaps of a public benchmark case
 MAX_TRIES = 20  # cubes drawn for a record before its number is given up
 RECORDS_AT_ONCE = 24  # of a worker: windows of a batch come from any of them
 WINDOWS_PER_RECORD = 24  # drawn from a record before another takes its place
+STEPS_PER_STREAM = 500  # after which the batches are drawn afresh, so that a resumed run finds its place at little cost
 SORTED_BATCHES = 4  # batches drawn together and sorted by length, so that little is padded
 
 
@@ -54,9 +56,7 @@ class RecordStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         missing = [n for n in range(self.config.records) if not self.path(n).exists()]
         done = self.config.records - len(missing)
-        with ProcessPoolExecutor(
-            workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-        ) as pool:
+        with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker) as pool:
             made = [pool.submit(_make, self, number) for number in missing]
             for future in as_completed(made):
                 future.result()
@@ -71,6 +71,11 @@ class RecordStore:
         every = max(2, round(1 / self.config.held_out)) if self.config.held_out else len(there) + 1
         held_out = [n for n in there if n % every == every - 1]
         return [n for n in there if n not in set(held_out)], held_out
+
+
+def _start_worker() -> None:
+    torch.set_num_threads(1)
+    exit_on_signals()
 
 
 _sources: dict[Path, tuple[RealData, MaskLibrary]] = {}  # of a worker process
@@ -106,7 +111,7 @@ class PretrainingBatch:
 class PretrainingWindows(IterableDataset[PretrainingBatch]):
     """An endless stream of batches; worker processes draw from records of their own.
 
-    The stream depends on the seed, the first step and the number of workers.
+    The batch of a step depends on the seed, the step and the number of workers, and not on where a run was resumed.
     """
 
     def __init__(self, store: RecordStore, first_step: int) -> None:
@@ -115,10 +120,19 @@ class PretrainingWindows(IterableDataset[PretrainingBatch]):
 
     def __iter__(self) -> Iterator[PretrainingBatch]:
         """Return batches of windows of about the same length."""
-        worker = get_worker_info()
-        number = worker.id if worker is not None else 0
-        rng = np.random.default_rng((self.store.config.training.seed, self.first_step, number, 1))
-        return sorted_batches(rng, self._examples(rng), self.store.config.training.batch_size)
+        worker, settings = get_worker_info(), self.store.config.training
+        number, workers = (worker.id, worker.num_workers) if worker is not None else (0, 1)
+        step = self.first_step + number  # the next that this worker draws for; then each `workers`-th
+        while True:
+            start = step - step % STEPS_PER_STREAM
+            first = start + (step - start) % workers
+            rng = np.random.default_rng((settings.seed, first, workers, 1))
+            batches = sorted_batches(rng, self._examples(rng), settings.batch_size)
+            for drawn in range(first, start + STEPS_PER_STREAM, workers):
+                batch = next(batches)
+                if drawn >= step:
+                    yield batch
+                    step += workers
 
     def _examples(self, rng: np.random.Generator) -> Iterator[tuple[Example, Context]]:
         """Yield windows of records drawn at random; a record is left after WINDOWS_PER_RECORD windows."""

@@ -107,7 +107,6 @@ def tune(
     before = check_network(network, checks)
     best = yield from _train(network, settings, records, checks, budget, Best(before, 0, _copied(network)))
     network.load_state_dict(best.weights)
-    save_weights(folder, network)
     yield TuningProgress(1.0, "measure what was learnt by heart", best.check)
     widened = _widened(start, network, parts) if best.step else start.manifest.widening
     used = Tuning(
@@ -121,6 +120,7 @@ def tune(
         widening=widened,
     )
     save_tuning(folder, used)
+    save_weights(folder, network)
 
 
 def _widened(start: Bundle, network: CrossMAE, parts: Sequence[SeenPart]) -> dict[str, float]:

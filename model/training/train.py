@@ -31,9 +31,7 @@ from model.network.mae import CrossMAE
 from model.network.predictor import TorchPredictor
 from model.run_folder import (
     TrainingState,
-    load_best,
     read_layout,
-    save_best,
     save_calibration,
     save_skill,
     save_weights,
@@ -201,7 +199,7 @@ class _Training:
         )
 
     def start(self, resume: bool) -> None:
-        """Load the state on disk, or initialise a new one."""
+        """Load the state on disk, or initialise and save a new one."""
         state = self.state
         if resume:
             state.load(self.folder)
@@ -221,6 +219,8 @@ class _Training:
             names = [v.name for v in self.layout.variables]
             self.log = Log(self.folder, names, state.step, state.means, self.settings.tensorboard)
             self.log.held_out = state.checks.loss
+        if not resume:
+            self._save()
 
     def steps(self, clock: Callable[[], float] = time.monotonic) -> Iterator[Progress]:
         """Train until the budget is used or the held-out loss stops improving; save the last state."""
@@ -252,15 +252,15 @@ class _Training:
     def finish(self) -> None:
         """Write the weights, the calibration of their uncertainty, and their scores on the held-out steps."""
         average, material = self.state.averaged, self.material
-        if self.state.checks.exhausted(self.settings.patience):
-            load_best(self.folder, average)
-        save_weights(self.folder, average)
+        if self.state.best and self.state.checks.exhausted(self.settings.patience):
+            average.load_state_dict(self.state.best)
         (cube, held), seed = material.to_score(), self.settings.seed
         predict = TorchPredictor(average)
         calibration = calibrate(cube, self.layout, predict, self.config.masking, seed)
         save_calibration(self.folder, calibration)
         if held.any():
             save_skill(self.folder, evaluate(cube, self.layout, predict, held, seed, calibration))
+        save_weights(self.folder, average)
 
     def _step(self, share: float) -> tuple[Losses, float]:
         state, settings = self.state, self.settings
@@ -296,11 +296,10 @@ class _Training:
         """Score the averaged network on the held-out steps."""
         state = self.state
         losses = [self._losses(state.averaged, batch).whole for batch in self.held_out]
-        best = state.checks.add(float(np.mean(losses)), share, state.step)
+        if state.checks.add(float(np.mean(losses)), share, state.step):
+            state.keep_best()
         if self.log is not None:
             self.log.held_out = state.checks.loss
-            if best:
-                save_best(self.folder, state.averaged)
 
     def _budget_used(self) -> float:
         """Return the share of the budget that is used, as measured on the first device."""

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import xarray as xr
 
+from hydrofill.cf.on_disk import hdf5_on_disk
 from hydrofill.paths import written_whole
 from model.config import ConfigError
 from model.datasets.simulator.config import SimulationConfig
@@ -68,7 +69,7 @@ def write_simulation(
     world = build_world(config, seed)
     cycle = WaterCycle(world, seed)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(out) as part:
+    with written_whole(out, folder=out.suffix == ".zarr") as part:
         for number, record in enumerate(_records(cycle, seed, gaps, progress)):
             # Attributes of sites that take the whole run, such as aridity, are written again with the last block.
             block = describe(_dynamic(record).merge(static_fields(world, cycle.ledger)), config, seed)
@@ -106,9 +107,10 @@ def _add_to_zarr(path: Path, block: xr.Dataset, first: bool) -> None:
 
 def _add_to_netcdf(path: Path, block: xr.Dataset, first: bool) -> None:
     if first:
-        block.to_netcdf(path, engine="h5netcdf", unlimited_dims=["time"])
+        with hdf5_on_disk(path) as content:
+            block.to_netcdf(content, engine="h5netcdf", unlimited_dims=["time"])
         return
-    with h5py.File(path, "a") as file:
+    with hdf5_on_disk(path, "r+") as content, h5py.File(content, "a") as file:
         start = len(file["time"])
         moving = {str(n): v.values for n, v in block.data_vars.items() if "time" in v.dims}
         moving["time"] = start + np.arange(block.sizes["time"])  # days since the first

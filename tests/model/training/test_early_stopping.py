@@ -92,9 +92,8 @@ def test_a_training_without_improvement_stops_and_keeps_its_best(
 ) -> None:
     steps = [p.step for p in train(dataset, tmp_path / "run", hopeless(plain_run, patience=0.3))]
     assert steps[-1] < 40
-    best, kept = load_file(tmp_path / "run" / "best.safetensors"), read_run(tmp_path / "run").network.state_dict()
-    last = load_file(tmp_path / "run" / "state.safetensors")
-    assert all(torch.equal(best[name], kept[name]) for name in best)
+    last, kept = load_file(tmp_path / "run" / "state.safetensors"), read_run(tmp_path / "run").network.state_dict()
+    assert all(torch.equal(kept[name], last[f"best.{name}"]) for name in kept)
     assert any(not torch.equal(kept[name], last[f"average.module.{name}"]) for name in kept)
 
 

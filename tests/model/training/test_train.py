@@ -78,7 +78,7 @@ def test_resuming_nothing_is_refused(dataset: xr.Dataset, tiny_run: RunConfig, t
 
 @pytest.mark.slow
 def test_resuming_without_a_state_is_refused(dataset: xr.Dataset, tiny_run: RunConfig, run_copy: Path) -> None:
-    (run_copy / "state.json").unlink()
+    (run_copy / "state.safetensors").unlink()
     with pytest.raises(RunError, match="cannot be resumed"):
         losses(run_copy, dataset, tiny_run, resume=True)
 
