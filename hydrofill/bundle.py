@@ -19,11 +19,16 @@ from pydantic import Field, ValidationError
 from hydrofill.calibration import Calibration
 from hydrofill.errors import BundleError
 from hydrofill.layout import Frozen, Layout
+from hydrofill.paths import FileRefusedError, read_regular
 
 MANIFEST = "manifest.json"
 ENCODER, DECODER, CARD = "encoder.onnx", "decoder.onnx", "MODEL_CARD.md"
 WEIGHTS = "weights.safetensors"  # of general bundles; a bundle without weights cannot be tuned
 MAX_MANIFEST_BYTES = 4 * 2**20  # far above the size of any real manifest
+MAX_FILE_BYTES = 512 * 2**20  # of a graph, or of weights
+MAX_WINDOW_VALUES = 2**22  # of all variables in one window; the shipped bundles have some thousand
+MAX_TOKEN_VALUES = 2**12
+MAX_DOMAIN_CELLS = 2**27
 SCHEMA_VERSION: Literal[3] = 3  # 3: keys and values from encoder to decoder, graphs saved optimised
 DEFAULT_BUNDLE = "general"
 BUNDLE_NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
@@ -36,7 +41,7 @@ class FileDigest(Frozen):
     """Size and checksum of a file."""
 
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    size: int = Field(ge=1)
+    size: int = Field(ge=1, le=MAX_FILE_BYTES)
 
 
 class TensorSpec(Frozen):
@@ -212,6 +217,7 @@ def read_bundle(folder: Path) -> Bundle:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise BundleError(f"{MANIFEST} {where}: {first['msg']}", where=folder.name) from error
+    _check_layout(manifest.layout, folder.name)
     files: dict[str, bytes] = {}
     for name in (ENCODER, DECODER, CARD, WEIGHTS):
         expected = manifest.files.get(name)  # type: ignore[call-overload]
@@ -222,11 +228,6 @@ def read_bundle(folder: Path) -> Bundle:
         files[name] = _read(folder, name, expected.size)
         if digest(files[name]) != expected:
             raise BundleError(f"the content of {name} does not match its digest in {MANIFEST}", where=folder.name)
-    for domain in manifest.layout.domain.values():
-        try:
-            domain.to_array()
-        except ValueError as error:
-            raise BundleError(str(error), where=folder.name) from error
     return Bundle(manifest, digest(content).sha256, files[ENCODER], files[DECODER], files.get(WEIGHTS))
 
 
@@ -237,7 +238,7 @@ def _check_schema(content: bytes, name: str) -> None:
     """
     try:
         document = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return  # reading the whole manifest will raise the error
     found = document.get("schema_version") if isinstance(document, dict) else None
     if isinstance(found, int) and found != SCHEMA_VERSION:
@@ -245,12 +246,32 @@ def _check_schema(content: bytes, name: str) -> None:
         raise BundleError(problem, where=name, got=found, expected=SCHEMA_VERSION)
 
 
+def _check_layout(layout: Layout, name: str) -> None:
+    """Raise BundleError if a layout would need more memory than any trained network's, or has a damaged domain."""
+    window, cells = layout.window, layout.place.rows * layout.place.columns
+    values = window.steps * min(window.rows * window.columns, cells) * len((*layout.variables, *layout.static))
+    for problem, got, limit in (
+        ("the window is too large", values, MAX_WINDOW_VALUES),
+        ("the patches are too large", layout.token_size, MAX_TOKEN_VALUES),
+        ("a domain is too large", max([0, *(d.rows * d.columns for d in layout.domain.values())]), MAX_DOMAIN_CELLS),
+    ):
+        if got > limit:
+            raise BundleError(problem, where=name, got=f"{got} values", expected=f"{limit} at most")
+    for domain in layout.domain.values():
+        try:
+            domain.to_array()
+        except ValueError as error:
+            raise BundleError(str(error), where=name) from error
+
+
 def _read(folder: Path, name: str, limit: int) -> bytes:
+    """Return the content of a file in the bundle's folder; a link may lead to another file in that folder only."""
+    home, place = (Path(os.path.realpath(path)) for path in (folder, folder / name))
+    if not place.is_relative_to(home):
+        raise BundleError(f"{name} is a link that leads out of the bundle", where=folder.name)
     try:
-        with (folder / name).open("rb") as file:
-            content = file.read(limit + 1)
+        return read_regular(place, limit)
     except OSError as error:
         raise BundleError(f"{name} cannot be read", where=folder.name) from error
-    if len(content) > limit:
-        raise BundleError(f"{name} is larger than expected", where=folder.name, expected=f"{limit} bytes at most")
-    return content
+    except FileRefusedError as error:
+        raise BundleError(f"{name} {error.problem.removeprefix(f'{place}: ')}", where=folder.name) from error

@@ -26,9 +26,9 @@ Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH, pattern=NA
 
 
 class Frozen(BaseModel):
-    """Base class of everything in a manifest: immutable, and an unknown key is an error."""
+    """Base class of everything in a manifest: immutable; an unknown key or a number that is not finite is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class VariableSpec(Frozen):

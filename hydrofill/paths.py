@@ -91,6 +91,23 @@ def resolve_target(target: Path, *, folder: bool = False) -> Path:
     return place
 
 
+def read_regular(path: Path, limit: int) -> bytes:
+    """Return the content of a regular file. Nothing is waited for, as a FIFO would have it.
+
+    Raises:
+        FileRefusedError: it is no regular file, or has more than `limit` bytes.
+        OSError: it cannot be read.
+    """
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:  # noqa: PTH123
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise FileRefusedError(f"{path}: is not a regular file")
+        content = file.read(limit + 1) if about.st_size <= limit else b""
+    if max(about.st_size, len(content)) > limit:
+        raise FileRefusedError(f"{path}: is larger than expected, {limit} bytes at most")
+    return content
+
+
 def write_text(target: Path, text: str) -> None:
     """Write a text file, completely or not at all.
 

@@ -10,6 +10,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from hydrofill.paths import FileRefusedError, read_regular
+
+MAX_YAML_BYTES = 2**20  # far above the size of any real file of settings
+
 # What is said of a wrong value, by pydantic's type of error.
 MESSAGES = {
     "bool_type": "must be true or false",
@@ -26,6 +30,8 @@ MESSAGES = {
 }
 
 Count = Annotated[int, Field(gt=0)]
+Width = Annotated[int, Field(gt=0, le=4096)]
+Depth = Annotated[int, Field(gt=0, le=128)]
 Positive = Annotated[float, Field(gt=0)]
 Size = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -43,7 +49,7 @@ class Settings(BaseModel):
         ConfigError: a setting is unknown or impossible.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     if not TYPE_CHECKING:  # the type checker takes the arguments from the fields
 
@@ -87,13 +93,13 @@ class NetworkConfig(Settings):
         static: how static attributes enter; see model/network/encoder.py.
     """
 
-    embed_dim: Count = 96
-    depth: Count = 3
-    num_heads: Count = 3
-    decoder_dim: Count = 96
-    decoder_depth: Count = 2
-    decoder_num_heads: Count = 3
-    mlp_ratio: Positive = 4.0
+    embed_dim: Width = 96
+    depth: Depth = 3
+    num_heads: Width = 3
+    decoder_dim: Width = 96
+    decoder_depth: Depth = 2
+    decoder_num_heads: Width = 3
+    mlp_ratio: Annotated[float, Field(gt=0, le=64)] = 4.0
     memory: Literal["sequence", "pooled"] = "sequence"
     decoder: Literal["cross", "full"] = "cross"
     decoder_self_attention: bool = False
@@ -269,10 +275,7 @@ def read_config(path: Path, preset: str = "hydrofill") -> RunConfig:
     Raises:
         ConfigError: the file cannot be read, or a key or value is not allowed.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read as YAML") from error
+    content = read_yaml(path) or {}
     parts = sorted(RunConfig.model_fields)
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: must hold some of the parts {', '.join(parts)}")
@@ -280,6 +283,23 @@ def read_config(path: Path, preset: str = "hydrofill") -> RunConfig:
         raise ConfigError(f"{path}: unknown part {sorted(map(str, unknown))}, expected some of {', '.join(parts)}")
     base = choose_preset(preset)
     return base.updated(**{name: _read_part(path, name, part, base) for name, part in content.items()})
+
+
+def read_yaml(path: Path) -> Any:
+    """Return the content of a YAML file, which may come from a stranger.
+
+    Raises:
+        ConfigError: it cannot be read, is large, or repeats a part by an alias, which can make it endless.
+    """
+    try:
+        text = read_regular(path, MAX_YAML_BYTES).decode()
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise ConfigError(f"{path}: holds an alias; write each value out")
+        return yaml.safe_load(text)
+    except FileRefusedError as error:
+        raise ConfigError(str(error)) from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML") from error
 
 
 def choose_preset(name: str) -> RunConfig:

@@ -10,7 +10,7 @@ from pathlib import Path
 from app.codecs.base import VariableId
 from app.errors import AmbiguousBundleError, UnknownBundleError
 from hydrofill.bundle import MANIFEST, read_bundle
-from hydrofill.errors import BundleError
+from hydrofill.errors import BundleError, ProviderError
 from hydrofill.inference.graphs import Runtime, check_provider
 from hydrofill.inference.model import Model, load_model
 
@@ -98,8 +98,10 @@ def load_registry(folder: Path, runtime: Runtime, last: Registry | None = None) 
     for path in sorted(p for p in folder.iterdir() if p.is_dir() and _holds_bundle(p, last)):
         try:
             found[path.name] = _load(path, runtime, last)
-        except BundleError as error:
-            logger.error("bundle refused: %s", error)
+        except ProviderError:
+            raise
+        except Exception as error:  # whatever a stranger's bundle causes, the others are served
+            logger.error("bundle refused: %s", error if isinstance(error, BundleError) else f"{path.name}: {error!r}")
             refused.add(path.name)
             if last is not None and path.name in last.folders:
                 found[path.name] = last.folders[path.name]

@@ -79,6 +79,8 @@ def find_input(source: str, group: str = "") -> Input:
             raise FileRefusedError(f"{source}: no such file")
         if stores := [path for path in found if Path(path).is_dir()]:
             raise FileRefusedError(f"{stores[0]}: is a folder; a pattern is of NetCDF files")
+        if others := [path for path in found if not Path(path).is_file()]:
+            raise FileRefusedError(f"{others[0]}: is not a regular file")
         return Input("netcdf", tuple(found), group)
     if Path(source).is_dir():
         if not is_store(source):

@@ -7,8 +7,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import xarray as xr
+import zarr
 
 from hydrofill.archives.inputs import Input
+from hydrofill.archives.zarr_check import check_array, check_folder, find_unreadable
 from hydrofill.cf.calendars import counted_like, holds_times
 from hydrofill.cf.groups import ROOT, choose_group, groups_around
 from hydrofill.cf.netcdf import AS_STORED, decode_lazily, engine_of, open_netcdf
@@ -42,17 +44,35 @@ def open_input(given: Input) -> Iterator[xr.Dataset]:
 
 @contextmanager
 def _open_store(path: str, group: str) -> Iterator[xr.Dataset]:
+    if "://" not in path:
+        check_folder(Path(path))
     with ExitStack() as opened:
         try:
-            groups = {ROOT: opened.enter_context(xr.open_zarr(path, chunks=None, decode_cf=False))}
+            root = xr.backends.ZarrStore.open_group(path, mode="r", consolidated=None)
+            groups = {ROOT: opened.enter_context(_checked(ROOT, root))}
             if group or not groups[ROOT].data_vars:
-                groups = dict(xr.open_groups(path, engine="zarr", chunks=None, **AS_STORED))
+                groups = {name: opened.enter_context(_checked(name, store)) for name, store in _stores(path).items()}
+        except ContractError:
+            raise
         except Exception as error:  # stores and file systems raise anything
+            found = find_unreadable(path)
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise UnreadableError("the Zarr store cannot be read", where=path, got=reason) from error
-        for dataset in groups.values():
-            opened.enter_context(dataset)
+            problem = "the Zarr store cannot be read" + (f", for its array {found}" if found else "")
+            raise UnreadableError(problem, where=path, got=reason) from error
         yield decode_lazily(choose_group(groups, group))
+
+
+def _stores(path: str) -> dict[str, xr.backends.ZarrStore]:
+    """Return all groups of a Zarr store by path."""
+    return dict(xr.backends.ZarrStore.open_store(path, mode="r", group=ROOT, consolidated=None))
+
+
+def _checked(group: str, store: xr.backends.ZarrStore) -> xr.Dataset:
+    """Open a group of a Zarr store, whose arrays are checked before any of them is read."""
+    for name, member in store.members.items():
+        if isinstance(member, zarr.Array):
+            check_array(f"{group}/{name}".strip(ROOT), member)
+    return xr.open_dataset(store, engine="store", **AS_STORED)
 
 
 @contextmanager

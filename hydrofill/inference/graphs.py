@@ -14,6 +14,7 @@ from hydrofill.bundle import Bundle, GraphSpec, TensorSpec
 from hydrofill.errors import BundleError, ProviderError
 from hydrofill.general.context import CONTEXT_SHAPES, CONTEXT_TENSORS, RECORD, Context
 from hydrofill.guesses.first_guesses import DISTANCES
+from hydrofill.inference.graph_check import check_graph
 from hydrofill.layout import Layout
 from hydrofill.places import PLACE_FEATURES
 from hydrofill.tokens import Queries, Tokens, count_guesses
@@ -170,13 +171,16 @@ def check_provider(runtime: Runtime) -> None:
 
 
 def _open(name: str, file: str, content: bytes, spec: GraphSpec, runtime: Runtime, level: Any) -> Any:
-    """Open a session from the bytes of a graph; without a path, the graph cannot refer to other files.
+    """Open a session from the bytes of a graph.
 
     Raises:
-        BundleError: the bytes are not a graph, or its inputs and outputs differ from the manifest.
+        BundleError: the bytes are not a graph, hold what bundles must not hold, or have other inputs and outputs than
+            the manifest.
         ProviderError: the provider does not start.
     """
+    check_graph(name, file, content)
     options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # the format that was checked
     options.graph_optimization_level = level
     options.intra_op_num_threads = runtime.threads if runtime.provider == "cpu" else 1
     options.inter_op_num_threads = 1
@@ -225,7 +229,8 @@ def _check_sizes(name: str, tensors: Iterable[TensorSpec], layout: Layout) -> No
             raise BundleError(f"the graph needs {tensor.name}, but the layout has no guesses", where=name)
         expected = sizes.get(tensor.name, ())
         found = tensor.dims[len(tensor.dims) - len(expected) :]
-        if any(isinstance(got, int) and got != size for got, size in zip(found, expected, strict=True)):
+        fits = len(found) == len(expected)
+        if not fits or any(isinstance(got, int) and got != size for got, size in zip(found, expected, strict=True)):
             raise BundleError(
                 f"the size of {tensor.name} does not match the layout", where=name, got=found, expected=expected
             )

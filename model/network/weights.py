@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
@@ -37,8 +38,17 @@ def read_network(content: bytes) -> CrossMAE:
         header = json.loads(content[LENGTH_BYTES : LENGTH_BYTES + length])
         settings = json.loads(header["__metadata__"][SETTINGS])
         given = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
-        network = CrossMAE(GENERAL, NetworkConfig().updated(**given))
-        network.load_state_dict(load(content))
+        config, tensors = NetworkConfig().updated(**given), load(content)
+        with torch.device("meta"):  # the settings may ask for any amount of memory: compare the shapes first
+            shapes = {name: value.shape for name, value in CrossMAE(GENERAL, config).state_dict().items()}
+        if shapes != {name: value.shape for name, value in tensors.items()}:
+            raise WeightsError("the weights are of another network than their settings")
+        if not all(torch.isfinite(value).all() for value in tensors.values()):
+            raise WeightsError("the weights are not all finite")
+        network = CrossMAE(GENERAL, config)
+        network.load_state_dict(tensors)
+    except WeightsError:
+        raise
     except (struct.error, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise WeightsError("the weights cannot be read, or are of another network") from error
     return network

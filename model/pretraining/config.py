@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import field_validator
 
-from model.config import ConfigError, Count, NetworkConfig, Settings, Share, TrainingConfig
+from model.config import ConfigError, Count, NetworkConfig, Settings, Share, TrainingConfig, read_yaml
 
 
 class PretrainingConfig(Settings):
@@ -50,10 +50,7 @@ def read_pretraining(path: Path) -> PretrainingConfig:
     Raises:
         ConfigError: the file cannot be read, or a key or value is not allowed.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read as YAML") from error
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: must be a mapping")
     given: dict[str, Any] = {str(k): tuple(v) if isinstance(v, list) else v for k, v in content.items()}

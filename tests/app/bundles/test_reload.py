@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import shutil
 import signal
 import time
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import onnx
 import pytest
 from fastapi import FastAPI
 
@@ -90,7 +93,42 @@ def answer_nan(path: Path) -> None:
     write_bundle(path.parent, decoder=decoder_bytes(std=float("nan")), version="2.0.0")
 
 
-BAD = [corrupt_graph, truncate_graph, break_manifest, lose_manifest, answer_nan]
+def block_manifest(path: Path) -> None:
+    (path / "manifest.json").unlink()
+    os.mkfifo(path / "manifest.json")
+
+
+def nest_manifest(path: Path) -> None:
+    (path / "manifest.json").write_text("[" * 200_000)
+
+
+def read_other_files(path: Path) -> None:
+    model = onnx.load_from_string(decoder_bytes())
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="secret")
+    shutil.rmtree(path)
+    write_bundle(path.parent, decoder=model.SerializeToString(), version="2.0.0")
+
+
+def lose_a_dimension(path: Path) -> None:
+    document = json.loads((path / "manifest.json").read_text())
+    document["encoder"]["inputs"][0]["dims"] = []
+    (path / "manifest.json").write_text(json.dumps(document))
+
+
+BAD = [
+    corrupt_graph,
+    truncate_graph,
+    break_manifest,
+    lose_manifest,
+    answer_nan,
+    block_manifest,
+    nest_manifest,
+    read_other_files,
+    lose_a_dimension,
+]
 
 
 @pytest.mark.anyio
