@@ -11,7 +11,8 @@ from export.card import model_card
 from export.graphs import OPSET
 from export.precision_gate import PrecisionError, in_float32, in_lower_precision
 from hydrofill.bundle import CARD, DECODER, ENCODER, MANIFEST, WEIGHTS, Bundle, Dtype, Manifest, digest, read_bundle
-from hydrofill.paths import written_whole
+from hydrofill.errors import BundleError
+from hydrofill.paths import resolve_target, written_whole
 from model.network.weights import weights_bytes
 from model.run_folder import Run
 
@@ -36,8 +37,12 @@ def write_bundle(
     Raises:
         ParityError: graphs and network disagree; nothing is written.
         PrecisionError: `dtype` costs too much skill or cannot be judged; nothing is written.
+        BundleError: `folder` exists and is not a bundle; it is not replaced.
         ValueError: the name or version is not allowed.
     """
+    resolve_target(folder, folder=True)
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).is_file():
+        raise BundleError("exists and is not a bundle; it is not replaced", where=str(folder))
     if dtype == "float32":
         shipped = in_float32(run)
     elif data is None:
@@ -72,7 +77,7 @@ def write_bundle(
 
 def _replace_folder(folder: Path, files: dict[str, bytes]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(folder) as fresh:
+    with written_whole(folder, folder=True) as fresh:
         fresh.mkdir()
         for name, content in files.items():
             (fresh / name).write_bytes(content)

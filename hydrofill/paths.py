@@ -28,7 +28,7 @@ class FileRefusedError(ContractError):
 
     title = "The file cannot be used"
 
-    def at(self, where: str) -> Self:
+    def at(self, where: str) -> Self:  # noqa: ARG002 (as the base class is called)
         """Return the same error: its message names the path already."""
         return self
 
@@ -98,7 +98,7 @@ def read_regular(path: Path, limit: int) -> bytes:
         FileRefusedError: it is no regular file, or has more than `limit` bytes.
         OSError: it cannot be read.
     """
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:  # noqa: PTH123
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
         about = os.fstat(file.fileno())
         if not stat.S_ISREG(about.st_mode):
             raise FileRefusedError(f"{path}: is not a regular file")

@@ -12,7 +12,8 @@ from pydantic_core import ErrorDetails
 
 from hydrofill.paths import FileRefusedError, read_regular
 
-MAX_YAML_BYTES = 2**20  # far above the size of any real file of settings
+MAX_YAML_BYTES = 2**16  # far above the size of any real file of settings
+MAX_YAML_DEPTH = 10
 
 # What is said of a wrong value, by pydantic's type of error.
 MESSAGES = {
@@ -49,7 +50,7 @@ class Settings(BaseModel):
         ConfigError: a setting is unknown or impossible.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     if not TYPE_CHECKING:  # the type checker takes the arguments from the fields
 
@@ -293,8 +294,11 @@ def read_yaml(path: Path) -> Any:
     """
     try:
         text = read_regular(path, MAX_YAML_BYTES).decode()
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise ConfigError(f"{path}: holds an alias; write each value out")
+        depth = 0
+        for event in yaml.parse(text, yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if isinstance(event, yaml.AliasEvent) or depth > MAX_YAML_DEPTH:
+                raise ConfigError(f"{path}: holds an alias, or lists within lists within lists; write each value out")
         return yaml.safe_load(text)
     except FileRefusedError as error:
         raise ConfigError(str(error)) from error

@@ -19,12 +19,10 @@ from hydrofill.errors import UnreadableError
 from hydrofill.paths import FileRefusedError
 
 # Names of Zarr 3; those of Zarr 2 and of its codecs in Zarr 3 ("numcodecs.*") are the same.
-CODECS = frozenset(
-    (
-        "adler32 astype bitround blosc bytes crc32 crc32c delta endian fixedscaleoffset fletcher32 gzip lz4 packbits "
-        "quantize sharding_indexed shuffle transpose vlen-bytes vlen-utf8 zlib zstd"
-    ).split()
-)
+TO_BYTES = frozenset({"bytes", "endian", "transpose", "vlen-utf8", "vlen-bytes", "sharding_indexed"})
+TO_NUMBERS = frozenset({"astype", "bitround", "delta", "fixedscaleoffset", "packbits", "quantize", "shuffle"})
+TO_FEWER_BYTES = frozenset({"blosc", "gzip", "lz4", "zlib", "zstd", "adler32", "crc32", "crc32c", "fletcher32"})
+CODECS = TO_BYTES | TO_NUMBERS | TO_FEWER_BYTES
 MAX_CHUNK_BYTES = 2**30
 TEXT_BYTES = 2**28  # of a chunk of texts, whose metadata declare no size
 WIDEST = 8  # times that filters may make the values of a chunk wider than its type
@@ -80,7 +78,7 @@ def find_unreadable(path: str) -> str | None:
     for folder in sorted(found for found in Path(path).iterdir() if found.is_dir()) if "://" not in path else ():
         try:
             zarr.open(folder, mode="r")
-        except Exception:  # of stores, anything
+        except Exception:  # noqa: BLE001 (stores and file systems raise anything)
             return folder.name
     return None
 
@@ -93,7 +91,9 @@ def _check_codecs(name: str, codecs: Any, chunk: tuple[int, ...], array: zarr.Ar
         raise UnreadableError(problem, where=name, got=unknown[0], expected=f"one of {', '.join(sorted(CODECS))}")
     declared = math.prod(chunk) * max(array.dtype.itemsize, 1)
     if "sharding_indexed" not in found and declared > MAX_CHUNK_BYTES:
-        raise UnreadableError("has chunks that are too large", where=name, got=chunk, expected=f"{MAX_CHUNK_BYTES} bytes")
+        raise UnreadableError(
+            "has chunks that are too large", where=name, got=chunk, expected=f"{MAX_CHUNK_BYTES} bytes"
+        )
     limit = TEXT_BYTES if array.dtype.kind in "OT" else declared * WIDEST + SLACK_BYTES
     for codec in found.values():
         if inner := getattr(codec, "codecs", None):
@@ -118,7 +118,9 @@ def _bounded(name: str, codec: str, decode: Callable[..., Any], limit: int) -> C
         else:
             size = SIZES[codec](data) if codec in SIZES else 0
         if size > limit:
-            raise UnreadableError("a chunk is larger than its metadata declare", where=name, got=f"{codec}, {size} bytes")
+            raise UnreadableError(
+                "a chunk is larger than its metadata declare", where=name, got=f"{codec}, {size} bytes"
+            )
         return decode(content, out)
 
     return decode_bounded

@@ -21,25 +21,22 @@ MAX_FIELDS = 500_000  # of all messages together; a shipped graph has at most 10
 MAX_DIMENSIONS = 8
 MAX_SIZE = 2**31  # of one dimension, and bytes of one tensor
 MAX_VARINT_BYTES = 10
+STANDARD = """
+    Abs Add And Asinh Cast CastLike Ceil Clip Concat Constant ConstantOfShape Cos CumSum DequantizeLinear Div Einsum Elu
+    Equal Erf Exp Expand Flatten Floor Gather GatherElements GatherND Gelu Gemm Greater GreaterOrEqual Identity IsInf
+    IsNaN LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax MatMul MatMulInteger Max Mean Min Mod Mul Neg Not
+    Or Pad Pow QLinearMatMul QuantizeLinear Range Reciprocal ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd
+    ReduceSum ReduceSumSquare Relu Reshape Round ScatterElements ScatterND Shape Sigmoid Sign Sin Sinh Slice Softmax
+    Softplus Split Sqrt Squeeze Sub Sum Tan Tanh Tile TopK Transpose Trilu Unsqueeze Where Xor
+"""
+OF_ONNX_RUNTIME = """
+    Attention BiasGelu BiasSoftmax DequantizeLinear DynamicQuantizeMatMul FastGelu FusedGemm FusedMatMul Gelu
+    MatMulIntegerToFloat MultiHeadAttention QAttention QGemm QLinearAdd QLinearConcat QLinearMul QLinearSigmoid
+    QLinearSoftmax QuantizeLinear QuickGelu SkipLayerNormalization
+"""
 OPERATORS: Mapping[str, frozenset[str]] = {
-    "": frozenset(
-        (
-            "Abs Add And Asinh Cast CastLike Ceil Clip Concat Constant ConstantOfShape Cos CumSum DequantizeLinear Div "
-            "Einsum Elu Equal Erf Exp Expand Flatten Floor Gather GatherElements GatherND Gelu Gemm Greater "
-            "GreaterOrEqual Identity IsInf IsNaN LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax MatMul "
-            "MatMulInteger Max Mean Min Mod Mul Neg Not Or Pad Pow QLinearMatMul QuantizeLinear Range Reciprocal "
-            "ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Round "
-            "ScatterElements ScatterND Shape Sigmoid Sign Sin Sinh Slice Softmax Softplus Split Sqrt Squeeze Sub Sum "
-            "Tan Tanh Tile TopK Transpose Trilu Unsqueeze Where Xor"
-        ).split()
-    ),
-    "com.microsoft": frozenset(
-        (
-            "Attention BiasGelu BiasSoftmax DynamicQuantizeMatMul FastGelu FusedGemm FusedMatMul Gelu MatMulIntegerToFloat "
-            "MultiHeadAttention QAttention QGemm QLinearAdd QLinearConcat QLinearMul QLinearSigmoid QLinearSoftmax "
-            "QuickGelu SkipLayerNormalization QuantizeLinear DequantizeLinear"
-        ).split()
-    ),
+    "": frozenset(STANDARD.split()),
+    "com.microsoft": frozenset(OF_ONNX_RUNTIME.split()),
 }
 # Types of tensors, by their number in ONNX.
 TYPES: Mapping[int, str] = {
@@ -78,7 +75,17 @@ def _many(message: str) -> Field:
 
 # The fields that each message may have, by number. No message contains itself, so that the depth is bounded.
 MESSAGES: Mapping[str, Mapping[int, Field]] = {
-    "model": {1: INT, 2: TEXT, 3: TEXT, 4: TEXT, 5: INT, 6: TEXT, 7: _one("graph"), 8: _many("opset"), 14: _many("entry")},
+    "model": {
+        1: INT,
+        2: TEXT,
+        3: TEXT,
+        4: TEXT,
+        5: INT,
+        6: TEXT,
+        7: _one("graph"),
+        8: _many("opset"),
+        14: _many("entry"),
+    },
     "opset": {1: TEXT, 2: INT},
     "entry": {1: TEXT, 2: TEXT},
     "graph": {
@@ -90,7 +97,18 @@ MESSAGES: Mapping[str, Mapping[int, Field]] = {
         16: _many("entry"),
     },
     "node": {1: TEXTS, 2: TEXTS, 3: TEXT, 4: TEXT, 5: _many("attribute"), 6: TEXT, 7: TEXT, 9: _many("entry")},
-    "attribute": {1: TEXT, 2: FLOAT, 3: INT, 4: TEXT, 5: _one("tensor"), 7: FLOATS, 8: INTS, 9: TEXTS, 13: TEXT, 20: INT},
+    "attribute": {
+        1: TEXT,
+        2: FLOAT,
+        3: INT,
+        4: TEXT,
+        5: _one("tensor"),
+        7: FLOATS,
+        8: INTS,
+        9: TEXTS,
+        13: TEXT,
+        20: INT,
+    },
     "tensor": {
         1: INTS,
         2: INT,
@@ -224,7 +242,7 @@ def _check_tensor(tensor: Fields) -> None:
     if raw and len(_bytes(tensor[9][0])) != count * dtype.itemsize:
         raise _NotAllowedError(f"holds {name!r} with {len(_bytes(tensor[9][0]))} bytes, not those of its shape {dims}")
     typed = {number: _count(tensor[number], kind) for number, kind in TYPED_DATA.items() if number in tensor}
-    if not raw and sum(typed.values()) != count or raw and typed:
+    if (not raw and sum(typed.values()) != count) or (raw and typed):
         raise _NotAllowedError(f"holds {name!r} with {sum(typed.values())} values, not those of its shape {dims}")
     if dtype.kind != "f":
         return

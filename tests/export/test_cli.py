@@ -42,3 +42,11 @@ def test_what_cannot_be_exported_is_refused_in_one_line(
     assert says in result.output
     assert len([line for line in result.output.splitlines() if line.strip()]) == 1
     assert not (tmp_path / name).exists()
+
+
+def test_a_folder_that_is_no_bundle_is_not_replaced(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letters.txt").write_text("dear")
+    result = CliRunner().invoke(cli, [str(run.folder), str(tmp_path / "mine")])
+    assert result.exit_code == 2 and "is not a bundle" in result.output
+    assert (tmp_path / "mine" / "letters.txt").exists()

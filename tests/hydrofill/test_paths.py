@@ -16,6 +16,11 @@ from hydrofill import paths
 from hydrofill.paths import FileRefusedError, write_text, written_whole
 
 
+def names_in(folder: Path) -> list[str]:
+    """The names in a folder, in order."""
+    return sorted(path.name for path in folder.iterdir())
+
+
 def _fifo(path: Path) -> None:
     os.mkfifo(path)
 
@@ -48,7 +53,7 @@ def test_what_is_no_regular_file_is_refused_before_anything_is_written(
     with pytest.raises(FileRefusedError, match=r"target: is .*; it is not replaced"), written_whole(target):
         pytest.fail("something is written")
     assert (target.lstat().st_ino, target.lstat().st_mode) == (before.st_ino, before.st_mode)
-    assert os.listdir() == ["target"]
+    assert names_in(Path()) == ["target"]
 
 
 def test_a_file_is_not_replaced_by_a_folder(tmp_path: Path) -> None:
@@ -63,7 +68,7 @@ def test_a_link_stays_a_link_and_what_it_points_to_is_replaced(tmp_path: Path) -
     target.write_text("old")
     link.symlink_to("elsewhere/target")
     write_text(link, "new")
-    assert link.is_symlink() and target.read_text() == "new" and os.listdir(target.parent) == ["target"]
+    assert link.is_symlink() and target.read_text() == "new" and names_in(target.parent) == ["target"]
 
 
 def test_a_link_to_nothing_yet_is_followed(tmp_path: Path) -> None:
@@ -93,9 +98,7 @@ def test_a_new_file_has_the_mode_of_the_umask(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("exchanges", [True, False])
-def test_a_folder_takes_the_place_of_a_folder(
-    exchanges: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_takes_the_place_of_a_folder(exchanges: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not exchanges:
         monkeypatch.setattr(paths, "RENAME_EXCHANGE", 1 << 30)  # a flag that no file system knows
     folder = tmp_path / "folder"
@@ -105,7 +108,7 @@ def test_a_folder_takes_the_place_of_a_folder(
         partial.mkdir()
         (partial / "new").write_text("new")
         assert (folder / "old").exists()
-    assert os.listdir(tmp_path) == ["folder"] and os.listdir(folder) == ["new"]
+    assert names_in(tmp_path) == ["folder"] and names_in(folder) == ["new"]
 
 
 def test_everything_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,8 +119,14 @@ def test_everything_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monke
         events.append(Path(f"/proc/self/fd/{opened}").resolve().name)
         fsync(opened)
 
+    rename = Path.replace
+
+    def renamed(path: Path, to: Path) -> Path:
+        events.append("rename")
+        return rename(path, to)
+
     monkeypatch.setattr(os, "fsync", traced)
-    monkeypatch.setattr(Path, "replace", lambda self, to: events.append("rename") or os.replace(self, to))
+    monkeypatch.setattr(Path, "replace", renamed)
     with written_whole(tmp_path / "store", folder=True) as partial:
         (partial / "inner").mkdir(parents=True)
         (partial / "inner" / "chunk").write_text("values")
@@ -127,10 +136,10 @@ def test_everything_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monke
 
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("old")
-    with pytest.raises(OSError, match="full"), written_whole(tmp_path / "file") as partial:
+    with pytest.raises(OSError, match="full"), written_whole(tmp_path / "file") as partial:  # noqa: PT012
         partial.write_text("half")
         raise OSError("full")
-    assert (tmp_path / "file").read_text() == "old" and os.listdir(tmp_path) == ["file"]
+    assert (tmp_path / "file").read_text() == "old" and names_in(tmp_path) == ["file"]
 
 
 WRITER = """
@@ -153,4 +162,4 @@ def test_a_process_that_is_ended_removes_its_partial_output(number: signal.Signa
         assert process.stdout is not None and process.stdout.readline() == b"writing\n"
         process.send_signal(number)
         assert process.wait(20) in (128 + number, -number)
-    assert os.listdir(tmp_path) == []
+    assert not list(tmp_path.iterdir())

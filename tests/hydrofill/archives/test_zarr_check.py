@@ -8,15 +8,16 @@ import os
 import warnings
 import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import google_crc32c
-import numcodecs
+import numcodecs  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 import xarray as xr
-import zarr
+from zarr.codecs import BloscCodec, GzipCodec, ZstdCodec
 
 from hydrofill.archives import zarr_check
 from hydrofill.archives.inputs import find_input
@@ -47,6 +48,10 @@ def metadata(path: Path) -> Path:
     return next(file for file in (path / "level" / ".zarray", path / "level" / "zarr.json") if file.exists())
 
 
+def _update(changes: dict[str, Any], document: dict[str, Any]) -> None:
+    document.update(changes)
+
+
 def edited(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
     """Change the metadata of the array."""
     document = json.loads(metadata(path).read_text())
@@ -58,8 +63,9 @@ def edited(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
 @pytest.mark.parametrize("name", ["pickle", "json2", "msgpack2", "lzma", "bz2", "of-a-stranger", "vlen-array"])
 def test_other_codecs_are_refused_by_name_in_zarr_2(name: str, tmp_path: Path) -> None:
     configuration = {"dtype": "<f8"} if name == "vlen-array" else {}
-    for key, value in (("filters", [{"id": name, **configuration}]), ("compressor", {"id": name, **configuration})):
-        path = edited(store(tmp_path / key, 2), lambda found, key=key, value=value: found.update({key: value}))
+    codec = {"id": name, **configuration}
+    for changes in ({"filters": [codec]}, {"compressor": codec}):
+        path = edited(store(tmp_path / min(changes), 2), partial(_update, changes))
         with pytest.raises(UnreadableError, match=f"level.*{name}"):
             read(path)
 
@@ -79,9 +85,9 @@ ZARR_2 = {
     "lz4": numcodecs.LZ4(),
 }
 ZARR_3 = {
-    "blosc": zarr.codecs.BloscCodec(),
-    "gzip": zarr.codecs.GzipCodec(),
-    "zstd": zarr.codecs.ZstdCodec(),
+    "blosc": BloscCodec(),
+    "gzip": GzipCodec(),
+    "zstd": ZstdCodec(),
 }
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "blosc": numcodecs.Blosc().encode,
@@ -105,7 +111,7 @@ def test_a_chunk_that_would_become_larger_than_declared_is_refused(
 
 
 def test_shards_are_read_and_their_chunks_bounded(tmp_path: Path) -> None:
-    path = store(tmp_path, 3, chunks=(2, 4), shards=(8, 16), compressors=zarr.codecs.GzipCodec())
+    path = store(tmp_path, 3, chunks=(2, 4), shards=(8, 16), compressors=GzipCodec())
     assert read(path) == 128
     shard = path / "level" / "c" / "0" / "0"
     bomb = gzip.compress(BOMB)

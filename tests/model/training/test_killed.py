@@ -25,7 +25,8 @@ from tests.conftest import SEED, small_basin
 from tests.model.conftest import TINY_RUN, untrained
 
 SETTINGS = TINY_RUN.updated(
-    tokens=TINY_RUN.tokens.updated(guesses=False), training=TINY_RUN.training.updated(steps=5, batch_size=1)
+    tokens=TINY_RUN.tokens.updated(guesses=False),
+    training=TINY_RUN.training.updated(steps=5, batch_size=1, minutes=1000.0),
 )
 OPERATIONS = ("open", "os.rename", "os.remove", "os.rmdir", "os.chmod")
 OF_SETTINGS = 12  # operations before the first state is there
@@ -81,9 +82,7 @@ def test_a_training_that_is_killed_at_random_moments_gives_the_same_bits(
 
 
 @pytest.mark.slow
-def test_a_state_that_is_killed_while_it_is_saved_stays_whole(
-    water: WaterCube, layout: Layout, tmp_path: Path
-) -> None:
+def test_a_state_that_is_killed_while_it_is_saved_stays_whole(water: WaterCube, layout: Layout, tmp_path: Path) -> None:
     state = start_state(untrained(layout, water), SETTINGS.training)
     state.save(tmp_path)
     state.step = 5
