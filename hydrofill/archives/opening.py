@@ -48,7 +48,7 @@ def _open_store(path: str, group: str) -> Iterator[xr.Dataset]:
         check_folder(Path(path))
     with ExitStack() as opened:
         try:
-            root = xr.backends.ZarrStore.open_group(path, mode="r", consolidated=None)
+            root = xr.backends.ZarrStore.open_group(path, mode="r", consolidated=_consolidated(path))
             groups = {ROOT: opened.enter_context(_checked(ROOT, root))}
             if group or not groups[ROOT].data_vars:
                 groups = {name: opened.enter_context(_checked(name, store)) for name, store in _stores(path).items()}
@@ -64,7 +64,12 @@ def _open_store(path: str, group: str) -> Iterator[xr.Dataset]:
 
 def _stores(path: str) -> dict[str, xr.backends.ZarrStore]:
     """Return all groups of a Zarr store by path."""
-    return dict(xr.backends.ZarrStore.open_store(path, mode="r", group=ROOT, consolidated=None))
+    return dict(xr.backends.ZarrStore.open_store(path, mode="r", group=ROOT, consolidated=_consolidated(path)))
+
+
+def _consolidated(path: str) -> bool | None:
+    """Return that metadata are read where they are, or, over a network, from a copy of all if there is one."""
+    return None if "://" in path else False
 
 
 def _checked(group: str, store: xr.backends.ZarrStore) -> xr.Dataset:
