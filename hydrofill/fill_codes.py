@@ -10,8 +10,10 @@ import numpy as np
 import xarray as xr
 
 from hydrofill.cf.axes import Dimension
-from hydrofill.cf.dataset import as_in_dataset, filled_variables
+from hydrofill.cf.fills import Destination
 from hydrofill.cf.missing import as_data
+from hydrofill.cf.storage import Storage, stored_form
+from hydrofill.cf.units import Conversion
 from hydrofill.cf.variables import classify, kind_of, ordered_dims
 from hydrofill.reconstruct import FILLED, OBSERVED, OUTSIDE, REFUSED
 
@@ -45,10 +47,12 @@ def with_codes_filled(dataset: xr.Dataset, dimensions: Mapping[str, Dimension], 
         filled, left = spread_codes(codes, gaps, of_sites=kind == "series", frequent=how == "frequent")
         filled[~inside], left = codes[~inside], left & inside
         flag = np.where(gaps, np.where(inside, np.where(left, REFUSED, FILLED), OUTSIDE), OBSERVED).astype(np.int8)
-        values, flags = (as_in_dataset(part, original, order) for part in (filled, flag))
-        new = filled_variables(original, name, values, None, flags, {"hydrofill_codes": how})
-        new[name].encoding = dict(original.encoding)
-        made |= new
+        stored = stored_form(original)
+        if stored is not None and stored.dtype != original.dtype:
+            stored = None
+        to = Destination(name, original, stored, Storage.of(original), Conversion(), order)
+        values, flags = to.in_dataset(filled), to.in_dataset(flag)
+        made |= to.variables(values, None if stored is None else values, None, flags, {"hydrofill_codes": how})
     return dataset.assign(made)
 
 

@@ -49,12 +49,10 @@ def _open_store(path: str, group: str) -> Iterator[xr.Dataset]:
         check_folder(Path(path))
     with ExitStack() as opened:
         try:
-            for name, member in zarr.open_group(path, mode="r").members(max_depth=None):
-                if isinstance(member, zarr.Array):
-                    check_array(name, member)
-            groups = {ROOT: opened.enter_context(xr.open_zarr(path, chunks=None, decode_cf=False))}
+            root = xr.backends.ZarrStore.open_group(path, mode="r", consolidated=_consolidated(path))
+            groups = {ROOT: opened.enter_context(_checked(ROOT, root))}
             if group or not groups[ROOT].data_vars:
-                groups = dict(xr.open_groups(path, engine="zarr", chunks=None, **AS_STORED))
+                groups = {name: opened.enter_context(_checked(name, store)) for name, store in _stores(path).items()}
         except ContractError:
             raise
         except Exception as error:  # stores and file systems raise anything
@@ -62,9 +60,25 @@ def _open_store(path: str, group: str) -> Iterator[xr.Dataset]:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             problem = "the Zarr store cannot be read" + (f", for its array {found}" if found else "")
             raise UnreadableError(problem, where=path, got=reason) from error
-        for dataset in groups.values():
-            opened.enter_context(dataset)
         yield decode_lazily(choose_group(groups, group))
+
+
+def _stores(path: str) -> dict[str, xr.backends.ZarrStore]:
+    """Return all groups of a Zarr store by path."""
+    return dict(xr.backends.ZarrStore.open_store(path, mode="r", group=ROOT, consolidated=_consolidated(path)))
+
+
+def _consolidated(path: str) -> bool | None:
+    """Return that metadata are read where they are, or, over a network, from a copy of all if there is one."""
+    return None if "://" in path else False
+
+
+def _checked(group: str, store: xr.backends.ZarrStore) -> xr.Dataset:
+    """Open a group of a Zarr store, whose arrays are checked before any of them is read."""
+    for name, member in store.members.items():
+        if isinstance(member, zarr.Array):
+            check_array(f"{group}/{name}".strip(ROOT), member)
+    return xr.open_dataset(store, engine="store", **AS_STORED)
 
 
 @contextmanager

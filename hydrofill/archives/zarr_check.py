@@ -64,7 +64,7 @@ def check_array(name: str, array: zarr.Array[Any]) -> None:
     Raises:
         UnreadableError: a codec is not one of CODECS, or a chunk is too large; names the array.
     """
-    if "/" in name or name in ("", ".", ".."):
+    if {"", ".", ".."} & set(name.split("/")):
         raise UnreadableError("is no name of an array", where=name)
     if array.metadata.zarr_format == 2:
         codecs = [c for c in (*(array.filters or ()), *array.compressors) if c is not None]
