@@ -91,9 +91,9 @@ def test_first_guesses_are_made_for_requested_variables_only(
 ) -> None:
     guessed = []
 
-    def note(seen: np.ndarray, spec: VariableSpec, time: np.ndarray) -> Guesses:
+    def note(seen: np.ndarray, spec: VariableSpec, time: np.ndarray, year_s: float) -> Guesses:
         guessed.append(spec.name)
-        return guess_variable(seen, spec, time)
+        return guess_variable(seen, spec, time, year_s)
 
     monkeypatch.setattr("hydrofill.reconstruct.guess_variable", note)
     cube = read_dataset(dataset, layout).cube
