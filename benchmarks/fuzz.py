@@ -30,7 +30,7 @@ CLIENTS = 2
 TIMEOUT_S = 120.0
 ENDED_S = 2.0  # after the server, for its processes to end
 HEALTH_S = 1.0  # longest wait for /healthz
-ALLOWED = frozenset({200, 400, 406, 413, 415, 422, 429, 503, 504})
+ALLOWED = frozenset({200, 400, 406, 408, 413, 415, 422, 429, 431, 503, 504})
 MAX_GROWTH = 0.05  # of memory: the last 5 minutes from the 5 before, or tenths of a shorter run
 FLAT_S = 300.0
 

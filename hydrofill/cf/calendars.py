@@ -65,7 +65,7 @@ def holds_times(variable: xr.Variable) -> bool:
     if variable.dtype.kind == "M":
         return True
     if variable.dtype == object:
-        return variable.size > 0 and isinstance(variable[(0,) * variable.ndim].item(), cftime.datetime)
+        return variable.size > 0 and isinstance(variable[(0,) * variable.ndim].values.item(), cftime.datetime)
     return variable.dtype.kind in "iuf" and SINCE.match(str(variable.attrs.get("units", ""))) is not None
 
 
