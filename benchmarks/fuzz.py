@@ -22,7 +22,7 @@ import numpy as np
 
 from app.local_server import LocalServer, local_server
 from benchmarks.support.harness import machine
-from benchmarks.support.processes import descendants, tree_mib
+from benchmarks.support.processes import descendants, resident, tree_mib
 from benchmarks.support.request_grammar import make_request
 from hydrofill.bundle import shipped_bundles
 
@@ -105,7 +105,7 @@ def run(seconds: float, seed: int) -> Fuzzed:
             fuzzed = fuzz(server, seconds, seed)
             processes = descendants(server.process.pid)
         time.sleep(ENDED_S)
-        fuzzed.left = [pid for pid in processes if Path(f"/proc/{pid}").exists()]
+        fuzzed.left = [pid for pid in processes if resident(pid) > 0]
         return fuzzed
 
 
