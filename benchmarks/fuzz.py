@@ -22,7 +22,7 @@ import numpy as np
 
 from app.local_server import LocalServer, local_server
 from benchmarks.support.harness import machine
-from benchmarks.support.processes import descendants, tree_mib
+from benchmarks.support.processes import descendants, resident, tree_mib
 from benchmarks.support.request_grammar import make_request
 from hydrofill.bundle import shipped_bundles
 
@@ -30,7 +30,7 @@ CLIENTS = 2
 TIMEOUT_S = 120.0
 ENDED_S = 2.0  # after the server, for its processes to end
 HEALTH_S = 1.0  # longest wait for /healthz
-ALLOWED = frozenset({200, 400, 406, 413, 415, 422, 429, 503, 504})
+ALLOWED = frozenset({200, 400, 406, 408, 413, 415, 422, 429, 431, 503, 504})
 MAX_GROWTH = 0.05  # of memory: the last 5 minutes from the 5 before, or tenths of a shorter run
 FLAT_S = 300.0
 
@@ -105,7 +105,7 @@ def run(seconds: float, seed: int) -> Fuzzed:
             fuzzed = fuzz(server, seconds, seed)
             processes = descendants(server.process.pid)
         time.sleep(ENDED_S)
-        fuzzed.left = [pid for pid in processes if Path(f"/proc/{pid}").exists()]
+        fuzzed.left = [pid for pid in processes if resident(pid) > 0]
         return fuzzed
 
 

@@ -143,7 +143,7 @@ def check_body(body: ArrayBody, limits: BodyLimits) -> ArrayBody:
     names = [array.name for array in body.arrays]
     for array in body.arrays:
         if len(array.name) > MAX_NAME_LENGTH:
-            check_name(array.name, array.where[:MAX_NAME_LENGTH])
+            check_name(array.name, array.where)
         _check_text(array.units or "", array.where)
     for number, text in enumerate([] if body.sites is None else body.sites.ids):
         _check_text(text, f"sites/{number}")

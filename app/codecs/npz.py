@@ -39,7 +39,7 @@ MAX_MEMBERS = 3_000  # variables with their units and domains
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 ENTRY = b"PK\x01\x02"  # opens the entry of a member in the list at the end of an archive
 SUFFIXES = ("_units", DOMAIN)  # of keys that describe a variable
-KINDS: tuple[Kind, ...] = ("grid", "series", "static_grid", "static_site")
+KINDS: tuple[Kind, ...] = ("grid", "static_grid", "series", "static_site")
 DTYPE_KINDS = "biufMU"  # of numpy: numbers, times, texts
 MAX_CODE_POINT = 0x10FFFF
 

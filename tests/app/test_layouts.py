@@ -67,9 +67,12 @@ async def test_json_replies_keep_the_longitudes_of_the_body(client: httpx.AsyncC
 
 def test_the_rest_of_a_file_reaches_the_server_whole() -> None:
     dataset = netcdf.read_netcdf(FILLED["group below coordinates"]())
+    from app.codecs.netcdf import NetcdfBody
     from app.codecs.sandbox import message
 
-    again = message.unpack(message.pack(dataset), {})
+    body = message.unpack(message.pack(NetcdfBody(dataset)), {})
+    assert isinstance(body, NetcdfBody)
+    again = body.dataset
     content = netcdf_bytes(again)
     assert set(netcdf.open_groups(io.BytesIO(content), "h5netcdf")) == {"/", "/Grid", "/Grid/rain"}
     xr.testing.assert_identical(again, dataset)

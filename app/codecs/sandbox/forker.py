@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import socket
@@ -41,8 +42,8 @@ class Forker:
         with self._lock:
             self._running()
 
-    def restart(self) -> None:
-        """End the process, which no longer does as it is ordered; the next order starts another."""
+    def stop(self) -> None:
+        """End the process and its parsers; the next order starts another."""
         with self._lock:
             self._end()
 
@@ -115,7 +116,9 @@ class Forker:
 @cache
 def shared_forker() -> Forker:
     """Return the forker of this process: its libraries are loaded once, whatever the number of applications."""
-    return Forker()
+    forker = Forker()
+    atexit.register(forker.stop)
+    return forker
 
 
 def _path() -> str:

@@ -208,7 +208,7 @@ class Parser:
                 return
             if not connection.poll(timeout_s):
                 if timeout_s >= START_S:
-                    self._forker.restart()
+                    self._forker.stop()
                 raise EOFError
             connection.recv_bytes(0)  # after its greeting, an idle process sends nothing until it ends
         except (EOFError, OSError) as error:

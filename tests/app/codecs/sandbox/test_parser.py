@@ -231,7 +231,7 @@ def test_process_that_starts_parsers_is_replaced(number: int, monkeypatch: pytes
     monkeypatch.undo()
     assert parser.parse(netcdf.CODEC, body_of(sample(), NETCDF)).variables
     parser.check()
-    forker.restart()
+    forker.stop()
 
 
 def test_lack_of_file_descriptors_is_not_ready(monkeypatch: pytest.MonkeyPatch, parser: Parser) -> None:
