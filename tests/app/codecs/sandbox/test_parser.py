@@ -42,7 +42,9 @@ KINDS = {kind.__name__: kind for kind in PROBLEMS}
 
 @pytest.fixture(scope="module")
 def parser() -> Parser:
-    return Parser(LIMITS, 2)
+    parser = Parser(LIMITS, 2)
+    parser.check(60.0)
+    return parser
 
 
 def dataset_of(parser: Parser, body: bytes) -> xr.Dataset:
@@ -163,13 +165,20 @@ def parsers_of(parser: Parser) -> list[int]:
     return children(process.pid)
 
 
+def is_busy(pid: int) -> bool:
+    """Return whether a process has used a tenth of a second of processor time."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().split()[13]) > 10
+    except OSError:  # it has just ended
+        return False
+
+
 def signal_when_busy(parser: Parser, number: int) -> threading.Thread:
-    """Send a signal to the process that works, as soon as it has used some tenths of a second."""
+    """Send a signal to the process that works."""
 
     def send() -> None:
-        busy = lambda pid: int(Path(f"/proc/{pid}/stat").read_text().split()[13]) > 10  # noqa: E731
-        wait_for(lambda: any(map(busy, parsers_of(parser))))
-        for pid in filter(busy, parsers_of(parser)):
+        wait_for(lambda: any(map(is_busy, parsers_of(parser))))
+        for pid in filter(is_busy, parsers_of(parser)):
             os.kill(pid, number)
 
     thread = threading.Thread(target=send)
