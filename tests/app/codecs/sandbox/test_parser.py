@@ -165,20 +165,24 @@ def parsers_of(parser: Parser) -> list[int]:
     return children(process.pid)
 
 
-def is_busy(pid: int) -> bool:
-    """Return whether a process has used a tenth of a second of processor time."""
+def ticks(pid: int) -> int:
+    """The processor time of a process, in hundredths of a second; 0 if it has just ended."""
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().split()[13]) > 10
-    except OSError:  # it has just ended
-        return False
+        return int(Path(f"/proc/{pid}/stat").read_text().split()[13])
+    except OSError:
+        return 0
 
 
 def signal_when_busy(parser: Parser, number: int) -> threading.Thread:
-    """Send a signal to the process that works."""
+    """Send a signal to the process that works from now on."""
+    before = {pid: ticks(pid) for pid in parsers_of(parser)}
+
+    def busy() -> list[int]:
+        return [pid for pid in parsers_of(parser) if ticks(pid) > before.get(pid, 0) + 10]
 
     def send() -> None:
-        wait_for(lambda: any(map(is_busy, parsers_of(parser))))
-        for pid in filter(is_busy, parsers_of(parser)):
+        wait_for(lambda: bool(busy()))
+        for pid in busy():
             os.kill(pid, number)
 
     thread = threading.Thread(target=send)
