@@ -142,8 +142,11 @@ def with_named_as_data(
         StructureError: a variable that is named holds few different numbers, and so codes.
     """
     found = {}
+    roles = (
+        {name: classification.role for name, classification in classify(dataset, dimensions).items()} if names else {}
+    )
     for name in names:
-        if name not in dataset.data_vars or _classify(dataset, name, dimensions).role not in ("codes", "flags"):
+        if name not in dataset.data_vars or roles[name] not in ("codes", "flags"):
             continue
         variable = dataset.variables[name]
         distinct = count_codes(variable)

@@ -157,9 +157,11 @@ def test_a_file_goes_through_the_parser_as_it_is_stored() -> None:
     stored.encoding["unlimited_dims"] = {"time"}
     stored["v"].encoding["chunksizes"] = (1, 3)
     body = netcdf_bytes(stored)
-    sent = message.pack(netcdf.decode(body, None).dataset)
+    sent = message.pack(netcdf.decode(body, BodyLimits()))
     assert sent.count(stored["bare"].values.tobytes()) == 1  # values that decoding leaves alone are sent once
-    again = netcdf_bytes(message.unpack(sent, {}))
+    received = message.unpack(sent, {})
+    assert isinstance(received, netcdf.NetcdfBody)
+    again = netcdf_bytes(received.dataset)
     with h5py.File(io.BytesIO(body)) as before, h5py.File(io.BytesIO(again)) as after:
         for name in ("v", "text", "time", "bare"):
             assert (after[name].dtype, after[name].maxshape) == (before[name].dtype, before[name].maxshape)
