@@ -30,7 +30,7 @@ def slow_encoder(turns: int) -> bytes:
         oh.make_node("Unsqueeze", ["type", "last"], ["type_column"]),
         oh.make_node("Concat", ["same", "seen", "type_column"], ["memory"], axis=2),
     ]
-    held = {"nothing": np.float32(0), "eye": np.eye(200, dtype=np.float32), "last": np.array([-1])}
+    held = {"nothing": np.array(0, np.float32), "eye": np.eye(200, dtype=np.float32), "last": np.array([-1])}
     return graph_bytes(nodes, ENCODER_SPEC, held)
 
 
