@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 import time
+from collections.abc import Callable
 from functools import partial
 from types import FrameType
 from typing import cast
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 FLUSH_S = 0.5  # to answer the cancelled requests, and to write finished responses
 END_S = 1.0  # from the end of the drain to the end of the process, whatever runs
 KEEP_ALIVE_S = 75  # longer than clients and proxies keep an idle connection, so that they close it first
+End = Callable[[float, int], None]  # ends the process after so many seconds with an exit code, whatever runs
 ENGINE_DIED, REQUESTS_LOST = 70, 75  # sysexits: internal software error; temporary failure
 
 
@@ -37,7 +39,7 @@ def serve_app(app: FastAPI, settings: Settings) -> int:
     except OSError as error:
         logger.error("cannot listen on %s port %s: %s", settings.host, settings.port, error)
         return 1
-    server = make_server(app, settings)
+    server = make_server(app, settings, end_within)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, server.handle_reload)
     for listener in listeners:
@@ -46,8 +48,11 @@ def serve_app(app: FastAPI, settings: Settings) -> int:
     return server.exit_code if server.started else 1
 
 
-def make_server(app: FastAPI, settings: Settings) -> DrainingServer:
-    """Return the server of an application, with the limits of the settings."""
+def make_server(app: FastAPI, settings: Settings, end: End | None = None) -> DrainingServer:
+    """Return the server of an application, with the limits of the settings.
+
+    `end` ends the process in which the server runs; None where the process is not the server's own.
+    """
     Listener.refusal = refusal_bytes()
     protocol = partial(
         ClientProtocol,
@@ -69,7 +74,7 @@ def make_server(app: FastAPI, settings: Settings) -> DrainingServer:
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=1,  # a whole number; end_within is the real limit
     )
-    return DrainingServer(config, app, settings.drain_s)
+    return DrainingServer(config, app, settings.drain_s, end)
 
 
 def refusal_bytes() -> bytes:
@@ -95,11 +100,12 @@ def count_rejection(app: FastAPI, reason: str) -> None:
 class DrainingServer(uvicorn.Server):
     """On SIGTERM or SIGINT, rejects new requests, finishes accepted ones, and ends; a second signal ends it at once."""
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI, drain_s: float) -> None:
+    def __init__(self, config: uvicorn.Config, app: FastAPI, drain_s: float, end: End | None) -> None:
         super().__init__(config)
         self.exit_code = 0
         self._app = app
         self._drain_s = drain_s
+        self._end = end
         self._draining_since: float | None = None
         self._reload_requested = False
 
@@ -107,13 +113,13 @@ class DrainingServer(uvicorn.Server):
         """Start to drain; on the second signal, end at once."""
         if self._draining_since is not None:
             self.should_exit = self.force_exit = True
-            end_within(END_S, self.exit_code or REQUESTS_LOST)
+            self._end_within(END_S, self.exit_code or REQUESTS_LOST)
             return
         logger.info("%s: the server finishes accepted requests and ends", signal.Signals(sig).name)
         self._draining_since = time.monotonic()
         service = self._service()
         # Set here, because the event loop may be held up when the time is over.
-        end_within((0.0 if service is None else self._drain_s) + END_S, REQUESTS_LOST if service else 1)
+        self._end_within((0.0 if service is None else self._drain_s) + END_S, REQUESTS_LOST if service else 1)
         if service is None:
             self.should_exit = True
         else:
@@ -127,7 +133,7 @@ class DrainingServer(uvicorn.Server):
         """Return whether to end now; called ten times a second."""
         ends = await self._ends(counter)
         if ends:
-            end_within(END_S - (FLUSH_S if self.exit_code == REQUESTS_LOST else 0.0), self.exit_code)
+            self._end_within(END_S - (FLUSH_S if self.exit_code == REQUESTS_LOST else 0.0), self.exit_code)
         return ends
 
     async def _ends(self, counter: int) -> bool:
@@ -159,6 +165,10 @@ class DrainingServer(uvicorn.Server):
             self.exit_code = REQUESTS_LOST
             service.admission.drain_expired.set()
         return over_s >= FLUSH_S
+
+    def _end_within(self, seconds: float, exit_code: int) -> None:
+        if self._end is not None:
+            self._end(seconds, exit_code)
 
     def _service(self) -> Service | None:
         service: Service | None = getattr(self._app.state, "service", None)

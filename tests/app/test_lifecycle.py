@@ -19,7 +19,7 @@ import pytest
 
 from app.local_server import ROOT, LocalServer, free_port, running
 from tests.support.raw import connected
-from tests.support.servers import serving
+from tests.support.servers import serving, serving_in_thread
 from tests.support.tiny import JSON, NETCDF, NPZ, body_of, sample
 from tests.support.waiting import wait_for
 
@@ -251,3 +251,13 @@ def test_response_that_is_not_read_holds_its_slot_until_the_timeout(bundles: Pat
             while (part := lazy.recv(2**20)) and time.monotonic() < deadline:
                 received += len(part)
         assert received < len(large)
+
+
+def test_server_in_a_process_that_is_not_its_own_leaves_that_process_alone(
+    bundles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[tuple[float, int]] = []
+    monkeypatch.setattr("app.server.end_within", lambda *arguments: ended.append(arguments))
+    with serving_in_thread(bundles) as address:
+        assert httpx.get(f"{address}/healthz").status_code == 200
+    assert ended == []

@@ -155,9 +155,9 @@ def test_bundle_whose_manifest_does_not_match_its_graphs_is_refused(
 @pytest.mark.parametrize(
     ("files", "word"),
     [
-        ({"encoder": b"not a graph"}, "encoder.onnx cannot be loaded by ONNX Runtime"),
+        ({"encoder": b"not a graph"}, "encoder.onnx is not an ONNX graph, or is damaged"),
         ({"encoder": decoder_bytes()}, "encoder.onnx has other inputs or outputs"),
-        ({"decoder": decoder_bytes(std=float("nan"))}, "not finite or a negative standard deviation"),
+        ({"decoder": decoder_bytes(std=-1.0)}, "not finite or a negative standard deviation"),
     ],
 )
 def test_bundle_whose_graphs_are_invalid_is_refused(tmp_path: Path, files: dict[str, Any], word: str) -> None:
@@ -176,7 +176,7 @@ def test_graph_that_reads_another_file_is_refused(tmp_path: Path, monkeypatch: p
     for key, value in (("location", "secret.bin"), ("offset", "0"), ("length", "8")):
         held.external_data.add(key=key, value=value)
     path = write_bundle(tmp_path, encoder=graph.SerializeToString())
-    with pytest.raises(BundleError, match="cannot be loaded by ONNX Runtime"):
+    with pytest.raises(BundleError, match="holds external data"):
         load_model(read_bundle(path), CPU)
 
 
