@@ -45,7 +45,7 @@ class Static(Struct, forbid_unknown_fields=True):
 
 
 class Site(Struct, forbid_unknown_fields=True):
-    """A gauge or catchment, and its place in the grid's coordinates."""
+    """A gauge or catchment, and its place in the grid's coordinates, if it is known."""
 
     id: Annotated[str, Meta(examples=["Y3204040"])]
     y: float | UnsetType = UNSET
@@ -88,7 +88,8 @@ class Reconstructed(Struct):
     """A variable of the reply; its arrays have one shape. Reconstructed variables have `std` and `flag`.
 
     `flag`: 0 observed, 1 filled, 2 outside, 3 refused. `std`: standard deviation, 0 where observed, null where not
-    filled. `expected_skill`: of a fill by a general bundle, by kind of gap.
+    filled. `expected_skill`: of a fill by a general bundle, by kind of gap. `longest_gap_filled`: in time steps.
+    `longest_gap_measured`: the longest gap whose fill was measured on hidden values, or learnt.
     """
 
     units: str
@@ -96,6 +97,8 @@ class Reconstructed(Struct):
     std: list[Any] | UnsetType = UNSET
     flag: list[Any] | UnsetType = UNSET
     expected_skill: dict[str, ExpectedSkill] | UnsetType = UNSET
+    longest_gap_filled: int | UnsetType = UNSET
+    longest_gap_measured: int | UnsetType = UNSET
 
 
 class BundleUsed(Struct):

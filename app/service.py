@@ -6,7 +6,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
+from operator import add
 
 import anyio
 
@@ -25,15 +26,16 @@ from app.settings import Settings
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import Span, Tracing
 from hydrofill.cancellation import Cancellation
-from hydrofill.cf.variables import classify
+from hydrofill.cf.views import classify_all
 from hydrofill.errors import ContractError, NothingObservedError, UnknownVariableError
 from hydrofill.filling import FillOptions, PreparedFill, prepare_fill
 from hydrofill.inference.model import Model, Outcome
 from hydrofill.layout import Layout
 from hydrofill.suitability import suits
 
+MAX_SLICES = 256  # levels, members or the like in one request; each is read and filled on its own
 # Bytes of each value while a reply is written, by media type: dataset, lists, text.
-REPLY_BYTES = {"application/json": 250, "application/x-npz": 60, "application/x-netcdf": 80}
+REPLY_BYTES = {"application/json": 250, "application/x-npz": 60, "application/x-netcdf": 80, "text/csv": 250}
 MOST_REPLY_BYTES = max(REPLY_BYTES.values())
 
 
@@ -139,7 +141,7 @@ class Service:
         model, load, fill = prepared.model, prepared.load, prepared.fill
         job = Job(_no_work, cancellation, prepared.predicted_s, load.tokens, client)
         with self._stage("engine", cancellation) as span:
-            outcome = await self.engine.reconstruct(model, fill.reading.cube, fill.names, options.max_gap, job)
+            outcome = await self.engine.reconstruct(model, fill, job)
             span.set(
                 hydrofill__bundle=model.manifest.name, hydrofill__tokens=load.tokens, hydrofill__queries=load.queries
             )
@@ -212,7 +214,7 @@ def prepare_body(decoded: DecodedBody, layout: Layout, options: FillOptions) -> 
     """
     dataset = decoded.to_dataset(layout)
     try:
-        return prepare_fill(dataset, layout, options)
+        return prepare_fill(dataset, layout, options, MAX_SLICES)
     except ContractError as error:
         if isinstance(error, UnknownVariableError | NothingObservedError) and error.where in options.variables:
             problem = f"{error.where}: {error.problem}"
@@ -225,7 +227,8 @@ def _prepare(
 ) -> PreparedRequest:
     model, fill = choose_bundle(decoded, served.registry, bundle, options)
     cost = served.costs[model.sha256]
-    load = count_load(fill.reading.cube, model.layout, fill.names, options.max_gap)
+    loads = (count_load(part.cube, model.layout, part.names, options.max_gap) for part in fill.parts)
+    load = reduce(add, loads)
     return PreparedRequest(model, fill, load, cost, cost.predict_s(load), body_bytes)
 
 
@@ -256,7 +259,7 @@ def choose_bundle(
 
 def _knows_all(fill: PreparedFill) -> bool:
     """Return whether every field and every series of the dataset was read for the bundle."""
-    found = classify(fill.dataset, fill.reading.dimensions)
+    found = classify_all(fill.dataset, fill.reading.dimensions)
     fillable = {name for name, classification in found.items() if classification.kind in ("grid", "series")}
     return fillable <= set(fill.reading.source.values())
 

@@ -20,7 +20,8 @@ from hydrofill.progress import Progress
 Missing = float | str | Sequence[float | str] | Mapping[str, float | Sequence[float]]
 
 if TYPE_CHECKING:
-    from hydrofill.archives.fill import Step, Summary
+    from hydrofill.archives.fill import Step
+    from hydrofill.archives.summaries import Summary
     from hydrofill.inference.model import Model
 
 
@@ -96,7 +97,7 @@ def fill(
     dataset = hide_missing(dataset, lazily=False)
     model = open_bundle(bundle) if bundle is None or isinstance(bundle, str | os.PathLike) else bundle
     prepared = prepare_fill(dataset, model.layout, options)
-    outcome = model.run(prepared.reading.cube, prepared.names, max_gap, progress)
+    outcome = prepared.run(model, progress)
     return prepared.write(outcome.filled, model.provenance(outcome))
 
 

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    from hydrofill.archives.fill import Step, Summary
+    from hydrofill.archives.fill import Step
+    from hydrofill.archives.summaries import Summary
     from hydrofill.inspection import InspectedVariable
 
 BAD_INPUT = 2
@@ -68,9 +69,12 @@ cli = typer.Typer(
 @cli.command()
 def fill(
     source: Annotated[
-        str, typer.Argument(metavar="IN", help="NetCDF file, pattern of NetCDF files ('rain_*.nc'), or Zarr store.")
+        str,
+        typer.Argument(metavar="IN", help="NetCDF file, pattern of NetCDF files ('rain_*.nc'), Zarr store, or CSV."),
     ],
-    target: Annotated[str, typer.Argument(metavar="OUT", help="File or store (OUT.zarr) to write; never IN.")],
+    target: Annotated[
+        str, typer.Argument(metavar="OUT", help="File (OUT.nc, OUT.csv) or store (OUT.zarr) to write; never IN.")
+    ],
     bundle: Annotated[
         str | None,
         typer.Option(metavar="BUNDLE", help="Folder or name of the bundle that fills. [default: general]"),
@@ -146,14 +150,16 @@ def fill(
         raise typer.Exit(INTERRUPTED) from None
     _print_summaries([s for s in summaries if s.observed])
     for empty in (s for s in summaries if not s.observed):
-        typer.echo(f"warning: {empty.name} is left out: all its values are missing", err=True)
+        typer.echo(f"warning: {empty.title} is left out: all its values are missing", err=True)
+    _print_absent_steps(source)
     typer.echo(f"{target} written with {known.manifest.name} {known.manifest.version}")
 
 
 @cli.command()
 def inspect(
     source: Annotated[
-        str, typer.Argument(metavar="IN", help="NetCDF file, pattern of NetCDF files ('rain_*.nc'), or Zarr store.")
+        str,
+        typer.Argument(metavar="IN", help="NetCDF file, pattern of NetCDF files ('rain_*.nc'), Zarr store, or CSV."),
     ],
     bundle: Annotated[
         str | None,
@@ -179,6 +185,7 @@ def inspect(
             found = inspect_dataset(dataset, bundle=bundle, missing=missing or ())
     except (ContractError, FileRefusedError, OSError) as error:
         refuse(error)
+    _print_absent_steps(source)
     _print_inspection(source, found.bundle, found.axes, found.variables)
 
 
@@ -292,15 +299,36 @@ def _print_summaries(summaries: list[Summary]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("variable", "observed", "filled", "refused", "outside", box=None)
+    from hydrofill.archives.summaries import notes_of, shown_summaries
+
+    table = Table("variable", "observed", "filled", "refused", "outside", "longest gap filled", "measured to", box=None)
     for column in table.columns[1:]:
         column.justify = "right"
-    for s in summaries:
-        table.add_row(s.name, *(f"{count:,}" for count in (s.observed, s.filled, s.refused, s.outside)))
-    Console().print(table)
-    for s in summaries:
-        if s.note:
-            typer.echo(f"{s.name}: {s.note}")
+    for s in shown_summaries(summaries):
+        counts = [f"{count:,}" for count in (s.observed, s.filled, s.refused, s.outside)]
+        gaps = ["" if steps is None else f"{steps} steps" for steps in (s.longest_gap, s.longest_measured)]
+        table.add_row(s.title, *counts, *gaps)
+    console = Console()
+    console = console if console.is_terminal else Console(width=220)  # rows stay whole in a file
+    console.print(table)
+    for name, note in {s.name: s.note for s in summaries if s.note}.items():
+        typer.echo(f"{name}: {note}")
+    for note in notes_of(summaries):
+        typer.echo(f"note: {note}", err=True)
+
+
+def _print_absent_steps(source: str) -> None:
+    """Say which time steps a CSV leaves out; they are not filled."""
+    from hydrofill.archives.inputs import find_input
+    from hydrofill.archives.opening import open_input
+    from hydrofill.cf.csv import absent_steps
+
+    given = find_input(source)
+    if given.format != "csv":
+        return
+    with open_input(given) as dataset:
+        if said := absent_steps(dataset):
+            typer.echo(f"note: {said}", err=True)
 
 
 def _print_inspection(

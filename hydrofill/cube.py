@@ -42,7 +42,7 @@ class Variable:
 
 @dataclass(frozen=True, eq=False)
 class Sites:
-    """Gauges or catchments: `ids` (N,) strings, `y` and `x` (N,) float64 in the grid's coordinates."""
+    """Gauges or catchments: `ids` (N,) strings, `y` and `x` (N,) float64 in the grid's coordinates, NaN if unknown."""
 
     ids: np.ndarray
     y: np.ndarray
@@ -90,8 +90,8 @@ class WaterCube:
         _check_axis("y", self.y)
         _check_axis("x", self.x)
         for axis, place in (("y", self.sites.y), ("x", self.sites.x)):
-            if not np.isfinite(place).all():
-                raise CoordinateError("the coordinate of a site is not finite", where=f"sites/{axis}")
+            if np.isinf(place).any():
+                raise CoordinateError("the coordinate of a site is infinite", where=f"sites/{axis}")
         for name, variable in self.variables.items():
             self._check_variable(name, variable)
         for name, inside in self.domain.items():
@@ -189,8 +189,12 @@ class WaterCube:
 def nearest_cells(axis: np.ndarray, places: np.ndarray) -> np.ndarray:
     """Return the index of the coordinate of a monotonic axis (H,) nearest to each place (N,), the first of several.
 
-    Memory and time grow with N and the logarithm of H. Of an empty axis all indices are 0.
+    Memory and time grow with N and the logarithm of H. Of an empty axis all indices are 0, of an unknown place the
+    middle one.
     """
+    unknown = np.isnan(places)
+    if unknown.any():
+        return np.where(unknown, len(axis) // 2, nearest_cells(axis, np.nan_to_num(places)))
     first = np.zeros(len(places), np.int64)
     if len(axis) == 0:
         return first

@@ -1,33 +1,40 @@
 """Fill a dataset: the steps that `hydrofill.fill`, the command line and the server share.
 
-`prepare_fill` reads the dataset, `Model.run` (hydrofill/inference/model.py) fills the gaps of the cube, and
-`PreparedFill.write` puts the fill back into the dataset. The server runs the middle step on its own thread; the other
+`prepare_fill` reads the dataset, `PreparedFill.run` fills the gaps of its parts, and `PreparedFill.write` puts the
+fill back into the dataset. The server runs the middle step on its own thread; the other
 two callers run the three steps in a row.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
 from hydrofill.cf.axes import recognise
-from hydrofill.cf.dataset import Reading, read_dataset
-from hydrofill.cf.domains import with_whole_maps
+from hydrofill.cf.calendars import holds_times
+from hydrofill.cf.dataset import Reading
+from hydrofill.cf.experiments import merge_experiments
 from hydrofill.cf.fills import write_fill
-from hydrofill.cf.missing import Declared, hide_declared, real_variables
-from hydrofill.cf.variables import classify, with_named_as_data
-from hydrofill.cube import WaterCube
-from hydrofill.errors import NothingObservedError
+from hydrofill.cf.missing import Declared, hide_declared
+from hydrofill.cf.variables import classify, extra_dims, ordered_dims, with_named_as_data
+from hydrofill.cf.views import Target, View, views_of
 from hydrofill.fill_codes import Codes, with_codes_filled
-from hydrofill.general.layout import compose_layout
+from hydrofill.guesses.interpolation import gap_lengths
 from hydrofill.layout import Layout
-from hydrofill.outline import Outline
-from hydrofill.reconstruct import FilledVariable, select_variables
-from hydrofill.summary import Summary, summary_of
-from hydrofill.undeclared import check_declared
+from hydrofill.prepared_parts import PreparedPart, ReadView, as_one, check_reading, prepare_parts
+from hydrofill.progress import Progress, stage
+from hydrofill.reconstruct import FILLED, LONGEST_FILLED, LONGEST_MEASURED, OUTSIDE, FilledVariable
+from hydrofill.summary import summary_of
+
+if TYPE_CHECKING:
+    from hydrofill.cancellation import Cancellation
+    from hydrofill.inference.model import Model, Outcome
 
 TIME = "time"  # the name of the time axis that a single map is given
 NO_DATE = np.datetime64("2000-01-01T00:00:00", "ns")  # the time of a map whose file says nothing of time
@@ -56,21 +63,84 @@ class FillOptions:
 class PreparedFill:
     """A dataset that was read and is not filled yet.
 
-    names: the variables to fill, as the bundle calls them. added_time: whether `dataset` is a single map that was given
-    a time axis of one step to be read; the filled dataset has none.
+    dataset: what is written, with its fill. reading: how its variables were read. parts: what is filled, one part after
+    the other. empty: name and slice of what has no value, and is left as it is. added_time: whether `dataset` has
+    single maps that were given a time axis of one step to be read; the filled dataset has none. scalar_time: the time
+    of such maps, if their dataset says it.
     """
 
     dataset: xr.Dataset
     reading: Reading
-    names: list[str]
+    parts: Sequence[PreparedPart]
     options: FillOptions
+    empty: Sequence[tuple[str, str]] = ()
     added_time: bool = False
+    scalar_time: xr.Variable | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The variables to fill, as the bundle calls them."""
+        return list(dict.fromkeys(t.name for part in self.parts for n in part.names for t in part.targets[n]))
+
+    def run(self, model: Model, progress: Progress | None = None, cancellation: Cancellation | None = None) -> Outcome:
+        """Fill the parts one after the other; the result holds the fill of each variable of the dataset.
+
+        Args:
+            model: the bundle that fills.
+            progress: called with (parts done, parts in all).
+            cancellation: ends the work.
+
+        Raises:
+            CancelledError: `cancellation` was cancelled before the run was complete.
+        """
+        shares = pairwise(np.linspace(0, 100, len(self.parts) + 1).round().astype(int).tolist())
+        done = []
+        for part, share in zip(self.parts, shares, strict=True):
+            of_part = progress if len(self.parts) == 1 else stage(progress, share)
+            done.append(model.run(part.cube, part.names, self.options.max_gap, of_part, cancellation))
+        said = {part.label: outcome.calibration for part, outcome in zip(self.parts, done, strict=True)}
+        return replace(
+            done[0],
+            filled=self.join([_with_longest_gap(outcome.filled, model.layout) for outcome in done]),
+            encode_s=sum(outcome.encode_s for outcome in done),
+            decode_s=sum(outcome.decode_s for outcome in done),
+            calibration=joined_calibrations(said),
+        )
+
+    def join(self, fills: Sequence[Mapping[str, FilledVariable]]) -> dict[str, FilledVariable]:
+        """Return the fill of each variable of the dataset from the fills of the parts, in their order.
+
+        The further dimensions of a variable come first in its fill. Attributes of slices become JSON objects with one
+        entry for each slice.
+        """
+        joined: dict[str, FilledVariable] = {}
+        said: dict[str, dict[str, dict[str, str]]] = {}  # by variable, attribute and slice
+        for part, filled in zip(self.parts, fills, strict=True):
+            for name, fill in filled.items():
+                for target in part.targets[name]:
+                    if target.name not in joined:
+                        joined[target.name] = self._nothing_filled(target.name)
+                    _put(fill, target, joined[target.name])
+                    for key, text in fill.attributes.items():
+                        said.setdefault(target.name, {}).setdefault(key, {})[part.label] = text
+        return {
+            name: replace(whole, attributes={key: joined_texts(texts) for key, texts in said.get(name, {}).items()})
+            for name, whole in joined.items()
+        }
+
+    def _nothing_filled(self, name: str) -> FilledVariable:
+        """Return the fill of a variable that has no value in any slice."""
+        original = self.dataset[self.reading.source[name]].variable
+        kind = self.reading.cube.variables[name].kind
+        own = ordered_dims(original, self.reading.dimensions, kind)
+        dims = (*extra_dims(original, self.reading.dimensions), *own)
+        nothing = np.full([original.sizes[dim] for dim in dims], np.nan, np.float32)
+        return FilledVariable(nothing, nothing.copy(), np.full(nothing.shape, OUTSIDE))
 
     @property
     def left_out(self) -> list[str]:
-        """The variables that are not filled because all their values are missing."""
-        known = self.reading.cube.of_kind("grid", "series")
-        return [name for name, v in known.items() if name not in self.names and not v.valid.any()]
+        """The variables and slices that are not filled because all their values are missing."""
+        return [f"{name} {label}".strip() for name, label in self.empty]
 
     def write(self, filled: Mapping[str, FilledVariable], provenance: Mapping[str, str]) -> xr.Dataset:
         """Return the dataset with its gaps filled, with flags, standard deviations and provenance."""
@@ -84,7 +154,10 @@ class PreparedFill:
             only_gaps=options.only_gaps,
         )
         written = with_codes_filled(written, self.reading.dimensions, options.codes)
-        return written.isel({TIME: 0}, drop=True) if self.added_time else written
+        if not self.added_time:
+            return written
+        written = written.isel({TIME: 0}, drop=True)
+        return written if self.scalar_time is None else written.assign_coords({TIME: self.scalar_time})
 
 
 def said_of_empty(names: Sequence[str]) -> dict[str, str]:
@@ -92,8 +165,36 @@ def said_of_empty(names: Sequence[str]) -> dict[str, str]:
     return {"hydrofill_left_out": f"all values are missing: {', '.join(names)}"} if names else {}
 
 
-def prepare_fill(dataset: xr.Dataset, layout: Layout, options: FillOptions) -> PreparedFill:
-    """Read `dataset` for a bundle with this layout.
+def _with_longest_gap(filled: Mapping[str, FilledVariable], layout: Layout) -> dict[str, FilledVariable]:
+    """Return fills whose attributes say how long the longest filled gap is, beside the longest that is known."""
+    said = {}
+    for name, fill in filled.items():
+        longest = int(gap_lengths(fill.flag == FILLED).max(initial=0))
+        known = {} if layout.general else {LONGEST_MEASURED: str(layout.window.steps)}
+        said[name] = replace(fill, attributes={**known, **fill.attributes, LONGEST_FILLED: str(longest)})
+    return said
+
+
+def _put(fill: FilledVariable, target: Target, whole: FilledVariable) -> None:
+    """Put the fill of a part of a variable in its place in the fill of the variable."""
+    for into, values in ((whole.mean, fill.mean), (whole.std, fill.std), (whole.flag, fill.flag)):
+        into[target.at] = values if target.site is None else values[:, target.site]
+
+
+def joined_texts(texts: Mapping[str, str]) -> str:
+    """Return the JSON texts of slices, by their labels, as one; that of a variable without slices stays as it is."""
+    return texts[""] if "" in texts else json.dumps({label: json.loads(text) for label, text in texts.items()})
+
+
+def joined_calibrations(texts: Mapping[str, str | None]) -> str | None:
+    """Return how slices, by their labels, were calibrated as one text; None if nothing is said of any."""
+    return "; ".join(f"{label}: {text}" if label else text for label, text in texts.items() if text) or None
+
+
+def prepare_fill(
+    dataset: xr.Dataset, layout: Layout, options: FillOptions, max_slices: int | None = None
+) -> PreparedFill:
+    """Read `dataset` for a bundle with this layout; of more than `max_slices` slices an error is raised.
 
     Raises:
         ContractError: the dataset does not suit the bundle; names the variable, what was found and what was expected.
@@ -101,12 +202,18 @@ def prepare_fill(dataset: xr.Dataset, layout: Layout, options: FillOptions) -> P
         NothingObservedError: all variables are missing everywhere, or a general bundle is to fill a variable that is.
         ValueRangeError: a value seems to stand for missing values, and nothing declares it.
     """
-    dataset = as_declared(dataset, layout, options, lazily=False)
+    dataset = merge_experiments(as_declared(dataset, layout, options, lazily=False))
+    scalar_time, added_time = _scalar_time(dataset), False
     if layout.general:
-        return _prepare_general(dataset, options)
-    reading = read_dataset(dataset, layout)
-    check_reading(reading, {name: summary_of(v.values) for name, v in reading.cube.variables.items()}, dataset)
-    return PreparedFill(dataset, reading, select_variables(reading.cube, layout, options.variables), options)
+        dataset, added_time = _with_time(dataset)
+    dimensions = recognise(dataset)
+    views = views_of(dataset, dimensions, None if layout.general else layout, max_slices) or [View(dataset, {})]
+    read = [ReadView.of(view, layout) for view in views]
+    whole = as_one(read, dimensions)
+    if not all(view.plain or view.view.label for view in read):  # series, each with values of its own
+        check_reading(whole, {name: summary_of(v.values) for name, v in whole.cube.variables.items()}, dataset)
+    parts, empty = prepare_parts(read, layout, options.variables)
+    return PreparedFill(dataset, whole, parts, options, empty, added_time, scalar_time)
 
 
 def as_declared(dataset: xr.Dataset, layout: Layout, options: FillOptions, *, lazily: bool) -> xr.Dataset:
@@ -121,52 +228,31 @@ def as_declared(dataset: xr.Dataset, layout: Layout, options: FillOptions, *, la
     return with_named_as_data(dataset, options.variables, recognise(dataset), lazily=lazily)
 
 
-def _prepare_general(dataset: xr.Dataset, options: FillOptions) -> PreparedFill:
-    """Read every variable of `dataset` that a general bundle can fill."""
+def _with_time(dataset: xr.Dataset) -> tuple[xr.Dataset, bool]:
+    """Return the dataset with a time axis of one step for its single maps, and whether it has such maps."""
     maps = single_maps(dataset)
-    if maps:
-        dataset = dataset.assign({name: dataset[name].expand_dims(TIME) for name in maps})
-        dataset = dataset.assign_coords({TIME: (TIME, np.array([NO_DATE]))})
-    reading = read_dataset(dataset)
-    reading = replace(reading, cube=with_whole_maps(reading.cube))
-    outline = Outline.of(reading.cube, reading.grid_units)
-    summaries = {info.name: summary for info, summary in outline.variables}
-    check_reading(reading, summaries | {v.name: summary_of(v.values) for v in outline.static}, dataset)
-    own = compose_layout(outline)
-    _check_observed(reading.cube, options.variables)
-    names = select_variables(reading.cube, own, options.variables)
-    return PreparedFill(dataset, reading, names, options, added_time=bool(maps))
+    if not maps:
+        return dataset, False
+    known, time = _scalar_time(dataset), xr.Variable(TIME, np.array([NO_DATE]))
+    if known is not None:
+        dataset = dataset.drop_vars(TIME)
+        time = xr.Variable(TIME, known.values.reshape(1), known.attrs) if holds_times(known) else time
+    dataset = dataset.assign({name: dataset[name].expand_dims(TIME) for name in maps})
+    return dataset.assign_coords({TIME: time}), True
 
 
-def check_reading(reading: Reading, summaries: Mapping[str, Summary], dataset: xr.Dataset) -> None:
-    """Check that no value of the variables that were read from `dataset` seems to stand for missing values.
-
-    Args:
-        reading: what was read.
-        summaries: of the values, by name in the cube.
-        dataset: says which values the user calls real.
-
-    Raises:
-        ValueRangeError: names the variable as the dataset does.
-    """
-    for name, summary in summaries.items():
-        source = reading.source[name]
-        info = replace(reading.cube.variables[name], name=source)
-        check_declared(info, summary, real_variables(dataset), reading.converted[name].invert)
+def _scalar_time(dataset: xr.Dataset) -> xr.Variable | None:
+    """Return the time of a dataset without a time axis; None if it says nothing of time."""
+    return dataset[TIME].variable if TIME in dataset.coords and dataset[TIME].ndim == 0 else None
 
 
 def single_maps(dataset: xr.Dataset) -> list[str]:
     """Return the maps (y, x) with gaps of a dataset without a time axis; these are filled as frames of one step."""
     dimensions = recognise(dataset)
-    if any(d.axis == "time" for d in dimensions.values()) or TIME in dataset.variables:
+    if any(d.axis == "time" for d in dimensions.values()) or (
+        TIME in dataset.variables and _scalar_time(dataset) is None
+    ):
         return []
     found = classify(dataset, dimensions)
     maps = [name for name, classification in found.items() if classification.kind == "static_grid"]
     return [name for name in maps if dataset[name].dtype.kind == "f" and bool(dataset[name].isnull().any())]
-
-
-def _check_observed(cube: WaterCube, names: Sequence[str]) -> None:
-    """Raise NothingObservedError if a variable in `names` has no value."""
-    for name in names:
-        if name in cube.variables and not cube.variables[name].valid.any():
-            raise NothingObservedError("has no value to fill its gaps from: all its values are missing", where=name)

@@ -10,8 +10,10 @@ import xarray as xr
 
 from hydrofill.cf.axes import Dimension, recognise
 from hydrofill.cf.calendars import date_text, holds_times, read_times
+from hydrofill.cf.experiments import merge_experiments
 from hydrofill.cf.missing import as_data
-from hydrofill.cf.variables import Classification, classify, match_variables, ordered_dims, unit_conversion
+from hydrofill.cf.variables import Classification, match_variables, ordered_dims, unit_conversion
+from hydrofill.cf.views import classify_all
 from hydrofill.cube import DIMS
 from hydrofill.errors import ContractError
 from hydrofill.filling import single_maps
@@ -59,10 +61,11 @@ def inspect_dataset(dataset: xr.Dataset, layout: Layout, bundle: str) -> Inspect
         layout: the layout of the bundle.
         bundle: the bundle's name, for the reasons.
     """
+    dataset = merge_experiments(dataset, check=False)
     dimensions = recognise(dataset)
     known = {source: name for name, source in match_variables(dataset, layout).items()}
     maps, rows = single_maps(dataset) if layout.general else [], []
-    for name, found in classify(dataset, dimensions).items():
+    for name, found in classify_all(dataset, dimensions).items():
         if layout.general:
             taken_as, reason = _general_verdict(dataset.variables[name], found, bundle, name in maps)
         else:

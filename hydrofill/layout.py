@@ -86,6 +86,11 @@ class Place(Frozen):
     units: str = ""
     step_s: float = Field(gt=0)
 
+    @property
+    def known(self) -> bool:
+        """False if the training data did not say where their gauges are."""
+        return self != Place(step_s=self.step_s)
+
 
 class Domain(Frozen):
     """The cells of the training grid where a variable has values.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hydrofill.blocks import Block, Box
-from hydrofill.cube import WaterCube
+from hydrofill.cube import WaterCube, nearest_cells
 from hydrofill.guesses.interpolation import gap_lengths
 from hydrofill.reconstruct import FILLED, OBSERVED, OUTSIDE, FilledVariable
 from hydrofill.survey import Source, Survey, read_part
@@ -74,7 +74,7 @@ def make_piece(
         weighted = ((y, axes.y, axes.sites.y, block.core.y), (x, axes.x, axes.sites.x, block.core.x))
         for weight, axis, where, core in weighted:
             if len(axis):
-                place = place * weight[np.abs(axis[:, None] - where[sites][None]).argmin(axis=0) - core.start]
+                place = place * weight[nearest_cells(axis, where[sites]) - core.start]
     if ends is None:
         of_steps = np.array([np.count_nonzero(of_step == FILLED) for of_step in flag], np.int64)
         ends = np.concatenate([[0], np.cumsum(of_steps)])

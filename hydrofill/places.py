@@ -24,7 +24,7 @@ class WindowPlaces:
     """The axes of one window in the model's units.
 
     t: (T,) steps. phases: (T, 4), sine and cosine of the year and of the day. y (H,), x (W,), site_y (N,) and site_x
-    (N,): training cells.
+    (N,): training cells. A site whose place is unknown is in the middle of the window.
     """
 
     layout: Layout
@@ -42,14 +42,17 @@ class WindowPlaces:
         seconds = seconds_since_1970(window.time)
         turns = 2 * np.pi * np.stack([seconds / window.year_s, seconds / DAY_S], axis=1)  # (T, 2)
         phases = np.stack([np.sin(turns), np.cos(turns)], axis=2).reshape(-1, 4)
+        y, x = ((window.y - place.y_origin) / place.y_spacing, (window.x - place.x_origin) / place.x_spacing)
+        site_y = (window.sites.y - place.y_origin) / place.y_spacing
+        site_x = (window.sites.x - place.x_origin) / place.x_spacing
         return cls(
             layout,
             t=(seconds - seconds[0]) / place.step_s,
             phases=phases,
-            y=(window.y - place.y_origin) / place.y_spacing,
-            x=(window.x - place.x_origin) / place.x_spacing,
-            site_y=(window.sites.y - place.y_origin) / place.y_spacing,
-            site_x=(window.sites.x - place.x_origin) / place.x_spacing,
+            y=y,
+            x=x,
+            site_y=np.where(np.isnan(site_y), _middle(y, site_y), site_y),
+            site_x=np.where(np.isnan(site_x), _middle(x, site_x), site_x),
         )
 
     def of_patches(self, spec: VariableSpec) -> np.ndarray:
@@ -76,9 +79,7 @@ class WindowPlaces:
 
     def _features(self, t: np.ndarray | None, phases: np.ndarray | None, y: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Return the features of every pair of a time (t, phases) and a place (y, x), (times * places, C) float32."""
-        centre_y, centre_x = (
-            axis.mean() if len(axis) else site.mean() for axis, site in ((self.y, self.site_y), (self.x, self.site_x))
-        )
+        centre_y, centre_x = _middle(self.y, self.site_y), _middle(self.x, self.site_x)
         n_time, n_place = (1 if t is None else len(t)), len(y)
         out = np.zeros((n_time, n_place, len(PLACE_FEATURES)), np.float32)
         if t is not None and phases is not None:
@@ -91,6 +92,12 @@ class WindowPlaces:
             position = 2 * (axis + 0.5) / extent - 1
             out[:, :, column + 2] = np.clip(position, -MAX_DOMAIN_POSITION, MAX_DOMAIN_POSITION)
         return out.reshape(n_time * n_place, len(PLACE_FEATURES))
+
+
+def _middle(axis: np.ndarray, sites: np.ndarray) -> float:
+    """Return the middle of a window along an axis: of its cells, or of its sites whose place is known; 0 if none is."""
+    known = axis if len(axis) else sites[~np.isnan(sites)]
+    return float(known.mean()) if len(known) else 0.0
 
 
 def _chunk_means(axis: np.ndarray, size: int) -> np.ndarray:

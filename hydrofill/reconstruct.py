@@ -23,6 +23,9 @@ from hydrofill.tokens import Queries, Tokenised, Tokens, tokenise
 
 OBSERVED, FILLED, OUTSIDE, REFUSED = (np.int8(flag) for flag in range(4))
 FLAG_MEANINGS = ("observed", "filled", "outside", "refused")
+# Attributes of a filled variable, in time steps: the longest gap that was filled, and the longest whose fill was
+# measured on hidden cells or learnt.
+LONGEST_FILLED, LONGEST_MEASURED = "hydrofill_longest_gap_filled", "hydrofill_longest_gap_measured"
 MAX_RECORD_VALUES = 2_000_000  # of one variable, in the record that guesses are made over; they take about 500 MB
 RECORD_MARGIN = 32  # steps of a record before the first and after the last window that is cut from it
 
@@ -90,8 +93,8 @@ def reconstruct(
 ) -> dict[str, FilledVariable]:
     """Fill the gaps of a cube; return mean, standard deviation and flag of each variable.
 
-    A gap stays missing and is flagged REFUSED if it is longer than `max_gap`, or if no window that covers the gap holds
-    an observed value.
+    A gap stays missing and is flagged REFUSED if it is longer than `max_gap`. A network of named variables also refuses
+    what lies in a run of steps without any observed value that is as long as a window: see `_lost_steps`.
 
     Args:
         cube: the data, in the model's units.
@@ -122,10 +125,11 @@ def reconstruct(
     windows = [window for window in planned if _has_requests(cube, window, requested)]
     guessed, record = [name for name in names if requested[name].any()], None
     times = record_slices(cube, layout, (window.time for window in windows))
+    lost = {} if layout.general else _lost_steps(cube, layout, windows)
     for window, time in reported(list(zip(windows, times, strict=True)), progress):
         if record is None or record.time != time:
             record = GuessedRecord.over(cube, layout, time, guessed, guesser)
-        _fill_window(record, layout, predict, window, requested, mixtures)
+        _fill_window(record, layout, predict, window, requested, mixtures, lost.get(_place_of(window)))
     calibration = calibration or {}
     return {n: _finish(cube, layout, n, mixtures[n], calibration.get(n)) for n in names}
 
@@ -205,12 +209,21 @@ class GuessedRecord:
         }
         return cls(cube, time, made)
 
-    def tokenise(self, layout: Layout, window: CubeWindow, requested: Mapping[str, np.ndarray]) -> Tokenised | None:
+    def tokenise(
+        self,
+        layout: Layout,
+        window: CubeWindow,
+        requested: Mapping[str, np.ndarray],
+        lost: np.ndarray | None = None,
+    ) -> Tokenised | None:
         """Return the tokens and queries of one window; None if nothing is observed in it.
 
         A general layout has guesses from the whole record, so that a window of lost frames alone is filled too.
         """
         local = {name: wanted[_cells(self.cube, name, window)] for name, wanted in requested.items()}
+        if lost is not None and lost[window.time].any():
+            kept = ~lost[window.time]
+            local = {name: wanted & kept.reshape(-1, *[1] * (wanted.ndim - 1)) for name, wanted in local.items()}
         part, known = self.cube.window(window.time, window.y, window.x), None
         if layout.guesses:
             start, stop = window.time.start - self.time.start, window.time.stop - self.time.start
@@ -219,6 +232,31 @@ class GuessedRecord:
         tokenised = tokenise(part, layout, requested=local, known=known)
         observed = tokenised.tokens.variable < layout.first_static_type
         return tokenised if observed.any() or layout.general else None
+
+
+def _place_of(window: CubeWindow) -> tuple[int, int]:
+    return window.y.start, window.x.start
+
+
+def _lost_steps(cube: WaterCube, layout: Layout, windows: Sequence[CubeWindow]) -> dict[tuple[int, int], np.ndarray]:
+    """Return by the place of a window the steps that it does not fill, (T,) bool.
+
+    A network of named variables needs an observed value. Steps without any at a place are filled if their run is
+    shorter than a window, since every window over them then holds a value, and refused otherwise: so what is refused
+    does not depend on where windows begin.
+    """
+    found: dict[tuple[int, int], np.ndarray] = {}
+    for window in windows:
+        if _place_of(window) in found:
+            continue
+        everywhere = replace(window, time=slice(0, len(cube.time)))
+        seen = np.zeros(len(cube.time), bool)
+        for spec in layout.variables:
+            if spec.name in cube.variables:
+                values = cube.variables[spec.name].values[_cells(cube, spec.name, everywhere)]
+                seen |= ~np.isnan(values).reshape(len(values), -1).all(axis=1)
+        found[_place_of(window)] = gap_lengths(~seen) >= layout.window.steps
+    return found
 
 
 def _has_requests(cube: WaterCube, window: CubeWindow, requested: Mapping[str, np.ndarray]) -> bool:
@@ -232,9 +270,10 @@ def _fill_window(
     window: CubeWindow,
     requested: Mapping[str, np.ndarray],
     mixtures: Mapping[str, _Mixture],
+    lost: np.ndarray | None = None,
 ) -> None:
-    """Predict the requested cells of one window and add the predictions to `mixtures`."""
-    tokenised = record.tokenise(layout, window, requested)
+    """Predict the requested cells of one window, but for those of lost steps, and add the predictions to `mixtures`."""
+    tokenised = record.tokenise(layout, window, requested, lost)
     if tokenised is None:
         return
     mean, std = predict(tokenised.tokens, tokenised.queries)

@@ -164,10 +164,16 @@ def place_of(y: np.ndarray, x: np.ndarray, sites: Sites, *, grid_units: str, ste
 
 
 def _axis(values: np.ndarray, sites: np.ndarray) -> tuple[float, float, int]:
-    """Return origin, spacing and number of cells of an axis; of sites alone, a notional grid of 32 cells over them."""
+    """Return origin, spacing and number of cells of an axis.
+
+    Of sites alone, a notional grid of 32 cells over those whose place is known, and one cell if none is.
+    """
     if len(values) > 1:
         return float(values.min()), float(np.abs(np.diff(values)).mean()), len(values)
     if len(values) == 1:
         return float(values[0]), 1.0, 1
-    extent = float(np.ptp(sites)) or 1.0
-    return float(sites.min()), extent / 32, 33
+    known = sites[~np.isnan(sites)]
+    if not len(known):
+        return 0.0, 1.0, 1
+    extent = float(np.ptp(known)) or 1.0
+    return float(known.min()), extent / 32, 33

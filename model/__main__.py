@@ -165,6 +165,7 @@ def train(
     """Train a network on data with gaps; only observed values are used."""
     from model.config import ConfigError, choose_preset, read_config
     from model.data.sources import open_sources
+    from model.evaluation.doubts import doubts_of
     from model.evaluation.tables import chosen, skill_table
     from model.run_folder import CONFIG, RunError, read_layout, read_run
     from model.training.devices import DeviceLostError
@@ -178,11 +179,12 @@ def train(
         training = training.updated(minutes=minutes or training.minutes, devices=devices or training.devices)
         training = training.updated(seed=training.seed if seed is None else seed)
         settings = settings.updated(training=training)
-        dataset = open_sources(sources, missing or ())
+        dataset, trained_steps = open_sources(sources, missing or ()), None
         with _training_bar(settings.training.steps) as show:
             for number, progress in enumerate(train_steps(dataset, out, settings, resume)):
                 if number == 0:
                     results.print(chosen(read_layout(out), settings), highlight=False, soft_wrap=True)
+                trained_steps = progress.step
                 show(progress.share, f"step {progress.step}  loss {progress.loss:.4f}", progress.by_variable)
         skill = read_run(out).skill
     except (ContractError, ConfigError, RunError, DivergedError, DeviceLostError, OSError) as error:
@@ -191,6 +193,8 @@ def train(
         refuse(f"training was stopped; continue with --resume --out {out}")
     if skill:
         results.print(skill_table("Held-out blocks of time", skill))
+    for doubt in doubts_of(trained_steps, skill):
+        messages.print(f"warning: {doubt}", highlight=False, soft_wrap=True, markup=False)
     results.print(f"{out}: trained; next: python -m export {out} bundles/NAME", highlight=False, soft_wrap=True)
 
 

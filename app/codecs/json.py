@@ -41,6 +41,7 @@ from hydrofill.cf.variables import ordered_dims
 from hydrofill.cube import DIMS, Kind
 from hydrofill.errors import CoordinateError, StructureError, UnreadableError
 from hydrofill.layout import MAX_NAME_LENGTH
+from hydrofill.reconstruct import LONGEST_FILLED, LONGEST_MEASURED
 
 MEDIA_TYPE = "application/json"
 BYTES_PER_VALUE = 32  # CPython on 64 bit: a float object (24) and its pointer in a list (8)
@@ -97,6 +98,10 @@ def encode(reply: Reply) -> bytes:
         written = _write_variable(dataset, dimensions, source, kind, name in reply.filled)
         if (skill := reply.expected_skill(name)) is not None:
             written.expected_skill = _read_skill(skill)
+        if name in reply.filled:
+            of_fill = reply.filled[name].attributes
+            written.longest_gap_filled = _steps(of_fill, LONGEST_FILLED)
+            written.longest_gap_measured = _steps(of_fill, LONGEST_MEASURED)
         sections[SECTION_OF[kind]][source] = written
         if f"{source}_domain" in dataset.data_vars:
             sections["static"][f"{source}_domain"] = _write_variable(
@@ -110,14 +115,15 @@ def encode(reply: Reply) -> bytes:
         for axis in PLANE
         if d.axis in (axis, "site")
     }
-    places = zip(cube.sites.ids, *(stored.get(("site", axis), ()) for axis in PLANE), strict=True)
+    unknown = np.full(len(cube.sites), np.nan)
+    places = zip(cube.sites.ids, *(stored.get(("site", axis), unknown) for axis in PLANE), strict=True)
     has_grid = len(cube.y) > 0 and len(cube.x) > 0
     grid: dict[str, Any] = {}
     if has_grid:
         grid = {name: stored[axis, axis].tolist() for name, axis in zip((y_name, x_name), PLANE, strict=True)}
     document = ReconstructReply(
         time=write_times(cube.time, cube.calendar),
-        sites=[Site(str(i), **{y_name: float(y), x_name: float(x)}) for i, y, x in places],
+        sites=[Site(str(i), **_place({y_name: float(y), x_name: float(x)})) for i, y, x in places],
         bundle=BundleUsed(reply.bundle, reply.version, reply.sha256),
         timing_ms=TimingMs(**{stage: round(ms, 3) for stage, ms in msgspec.structs.asdict(reply.timing).items()}),
         fields=sections["fields"],
@@ -127,6 +133,15 @@ def encode(reply: Reply) -> bytes:
         **grid,
     )
     return msgspec.json.encode(document)
+
+
+def _place(coordinates: Mapping[str, float]) -> dict[str, float]:
+    """Return the coordinates of a site that are known."""
+    return {name: value for name, value in coordinates.items() if not np.isnan(value)}
+
+
+def _steps(attributes: Mapping[str, str], key: str) -> int | UnsetType:
+    return int(attributes[key]) if key in attributes else UNSET
 
 
 def _check_size(body: bytes, limits: BodyLimits) -> None:
@@ -187,6 +202,9 @@ def _read_sites(sites: Sequence[Site], grid: Mapping[str, np.ndarray]) -> SiteAr
     place: dict[str, list[float]] = {first: [], {"y": "x", "lat": "lon"}[first]: []}
     for number, site in enumerate(sites):
         for name, values in place.items():
+            if all(getattr(site, axis) is UNSET for axis in (*Y_NAMES, *X_NAMES)):
+                values.append(np.nan)  # a site whose place is unknown
+                continue
             if isinstance(value := getattr(site, name), UnsetType):
                 expected = f"{' and '.join(place)}, like the grid's axes"
                 raise CoordinateError("is missing", where=f"sites/{number}/{name}", expected=expected)
@@ -222,8 +240,16 @@ def _write_variable(
     def nested(name: str) -> list[Any]:
         variable = dataset[name]
         order = ordered_dims(variable.variable, dimensions, kind)
-        extra = [d for d in variable.dims if d not in order]  # dimensions of length 1 that are not an axis
-        return cast(list[Any], variable.squeeze(extra).transpose(*order).values.tolist())
+        extra = [d for d in variable.dims if d not in order]
+        if any(variable.sizes[d] > 1 for d in extra):
+            raise StructureError(
+                f"has the dimension {', '.join(map(str, extra))}, which a reply in JSON does not have; ask for NetCDF",
+                where=source,
+            )
+        values = variable.squeeze(extra).transpose(*order).values
+        if values.ndim < len(DIMS[kind]):  # a series along time alone is a series of one site
+            values = values[:, None]
+        return cast(list[Any], values.tolist())
 
     return Reconstructed(
         units=str(dataset[source].attrs.get("units", "")),

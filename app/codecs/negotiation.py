@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from urllib.request import parse_http_list
 
-from app.codecs import json, netcdf, npz
+from app.codecs import csv, json, netcdf, npz
 from app.codecs.base import Codec
 from app.errors import NotAcceptableError, UnsupportedMediaTypeError
 
 SYNONYMS = [replace(netcdf.CODEC, media_type=name) for name in netcdf.OTHER_NAMES]
-CODECS: Mapping[str, Codec] = {codec.media_type: codec for codec in (json.CODEC, netcdf.CODEC, npz.CODEC, *SYNONYMS)}
+CODECS: Mapping[str, Codec] = {
+    codec.media_type: codec for codec in (json.CODEC, netcdf.CODEC, npz.CODEC, csv.CODEC, *SYNONYMS)
+}
 
 QUALITY = re.compile(r";\s*q\s*=\s*([^\s;]*)", re.IGNORECASE)
 DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{0,9})?|\.[0-9]{1,9}")

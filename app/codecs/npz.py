@@ -33,12 +33,14 @@ from app.codecs.times import as_dates, read_datetimes, read_times
 from app.errors import TooLargeError
 from hydrofill.cube import Kind
 from hydrofill.errors import ContractError, CoordinateError, StructureError, UnreadableError
+from hydrofill.reconstruct import LONGEST_FILLED, LONGEST_MEASURED
 
 MEDIA_TYPE = "application/x-npz"
 MAX_MEMBERS = 3_000  # variables with their units and domains
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 ENTRY = b"PK\x01\x02"  # opens the entry of a member in the list at the end of an archive
 SUFFIXES = ("_units", DOMAIN)  # of keys that describe a variable
+LONGEST = {LONGEST_FILLED, LONGEST_MEASURED}  # attributes of a fill
 KINDS: tuple[Kind, ...] = ("grid", "static_grid", "series", "static_site")
 DTYPE_KINDS = "biufMU"  # of numpy: numbers, times, texts
 MAX_CODE_POINT = 0x10FFFF
@@ -111,7 +113,8 @@ def _sites(arrays: Mapping[str, np.ndarray]) -> SiteArrays | None:
 def encode(reply: Reply) -> bytes:
     """Write the reply's variables and coordinates by name, with their units and the bundle that filled them.
 
-    Texts `V_expected_skill` and `hydrofill_calibration` are as the attributes in NetCDF.
+    Texts `V_expected_skill`, `V_longest_gap_filled`, `V_longest_gap_measured` and `hydrofill_calibration` are as the
+    attributes in NetCDF.
     """
     arrays: dict[str, np.ndarray] = {}
     cube, dimensions = reply.reading.cube, reply.reading.dimensions.values()
@@ -127,6 +130,8 @@ def encode(reply: Reply) -> bytes:
     for name, source in reply.reading.source.items():
         if (skill := reply.expected_skill(name)) is not None:
             arrays[f"{source}_expected_skill"] = np.array(skill)
+        for key in LONGEST & (reply.filled[name].attributes if name in reply.filled else {}).keys():
+            arrays[f"{source}_{key.removeprefix('hydrofill_')}"] = np.array(reply.filled[name].attributes[key])
     arrays |= {key: np.array(value) for key, value in reply.dataset.attrs.items() if key.startswith("hydrofill_")}
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import InvalidStateError
 from contextlib import suppress
 from dataclasses import replace
@@ -15,7 +15,7 @@ from app.engine.queue import Job, JobQueue, Policy
 from app.engine.running import ended
 from app.errors import NotReadyError
 from hydrofill.cancellation import checkpoints
-from hydrofill.cube import WaterCube
+from hydrofill.filling import PreparedFill
 from hydrofill.inference.model import Model, Outcome
 
 T = TypeVar("T")
@@ -114,21 +114,17 @@ class Engine:
     async def reconstruct(
         self,
         model: Model,
-        cube: WaterCube,
-        names: Sequence[str],
-        max_gap: int | None,
+        fill: PreparedFill,
         job: Job,
     ) -> Outcome:
-        """Fill the gaps of `cube` with `model`; return the result with the seconds that the request waited and ran.
+        """Fill the gaps of `fill` with `model`; return the result with the seconds that the request waited and ran.
 
         Between two windows, and between the steps of the first guesses, a large job lets interactive jobs run. It
         keeps LARGE_SHARE of the time itself, and ends if it has been cancelled.
 
         Args:
             model: the loaded bundle.
-            cube: the data.
-            names: the variables to fill.
-            max_gap: the longest gap to fill, in time steps; None fills gaps of any length.
+            fill: the data as they were read for this bundle.
             job: cancellation, predicted cost and client of the request. Its work is set here.
         """
         queued_at = time.perf_counter()
@@ -151,7 +147,7 @@ class Engine:
                     preempted_s += took_s
 
             with checkpoints(pause):
-                outcome = model.run(cube, names, max_gap, progress, job.cancellation)
+                outcome = fill.run(model, progress, job.cancellation)
             run_s = time.perf_counter() - started - preempted_s
             return replace(outcome, queue_s=started - queued_at + preempted_s, run_s=run_s)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -25,16 +25,17 @@ from hydrofill.archives.opening import open_input
 from hydrofill.archives.output import FilledArchive, write_dataset
 from hydrofill.archives.parts import PLAN, DoneBlock, Parts
 from hydrofill.archives.reading import DatasetSource
-from hydrofill.blocks import Block, plan_blocks
+from hydrofill.archives.summaries import Summary, of_counts, summaries_of, with_notes
+from hydrofill.archives.views import LargeView, check_filled, filled_dataset, names_to_fill, open_large
 from hydrofill.bundle import Bundle
-from hydrofill.cf.axes import recognise
-from hydrofill.cf.fills import STORAGE_NOTE
+from hydrofill.cf.experiments import merge_experiments
 from hydrofill.cores import usable_cores
-from hydrofill.errors import ContractError, NothingObservedError, StructureError, UnknownVariableError
-from hydrofill.filling import FillOptions, as_declared, check_reading, prepare_fill, said_of_empty
+from hydrofill.errors import ContractError, StructureError
+from hydrofill.filling import FillOptions, as_declared, prepare_fill
 from hydrofill.paths import FileRefusedError
+from hydrofill.prepared_parts import check_reading
 from hydrofill.progress import Progress
-from hydrofill.reconstruct import FILLED, FLAG_MEANINGS, OBSERVED, OUTSIDE, REFUSED, FilledVariable
+from hydrofill.reconstruct import FLAG_MEANINGS
 from hydrofill.summary import summary_of
 from hydrofill.survey import Survey, outline_survey, survey
 
@@ -42,21 +43,6 @@ if TYPE_CHECKING:
     from hydrofill.inference.model import Model
 
 PARTS = ".parts"  # ending of the folder of parts beside the output
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Number of cells of one variable for each flag; all are 0 for a variable without any value, which is left out.
-
-    note: why the variable is not stored as it was, "" if it is.
-    """
-
-    name: str
-    observed: int
-    filled: int
-    refused: int
-    outside: int
-    note: str = ""
 
 
 class Step(NamedTuple):
@@ -122,26 +108,15 @@ def fill_archive(
     check_provider(Runtime(how.provider, how.threads or 1))
     given = find_input(source, how.group)
     check_target(given, target, how.overwrite)
-    with open_input(given) as dataset:
+    with open_input(given) as opened:
         try:
-            dataset = as_declared(dataset, bundle.manifest.layout, options, lazily=True)
-            opened = _open_large(given, dataset, bundle, how)
-            if opened is None:
+            dataset = merge_experiments(as_declared(opened, bundle.manifest.layout, options, lazily=True))
+            large = open_large(dataset, given.name, bundle.manifest.layout, skip_bad=how.skip_bad)
+            if not large:
                 return _fill_in_memory(dataset, target, bundle, options, how, progress)
-            return _fill_by_block(given, dataset, *opened, target, bundle, options, how, progress)
+            return _fill_by_block(given, dataset, large, target, bundle, options, how, progress)
         except ContractError as error:  # an error about the whole file names no variable
             raise error.at(error.where or given.name) from error
-
-
-def _open_large(
-    given: Input, dataset: xr.Dataset, bundle: Bundle, how: ArchiveOptions
-) -> tuple[DatasetSource, Sequence[Block]] | None:
-    """Return the dataset as a source, and its blocks; None if it is one block, or has no time axis."""
-    if not any(d.axis == "time" for d in recognise(dataset).values()):
-        return None
-    source = DatasetSource.of(dataset, given.name, bundle.manifest.layout, skip_bad=how.skip_bad)
-    blocks = plan_blocks(source.axes.shape, *source.counts)
-    return (source, blocks) if len(blocks) > 1 else None
 
 
 def _fill_in_memory(
@@ -152,62 +127,107 @@ def _fill_in_memory(
     how: ArchiveOptions,
     progress: Callable[[Step], None] | None,
 ) -> list[Summary]:
-    """Fill a dataset of one block."""
+    """Fill a dataset of which every view is one block."""
     from hydrofill.inference.graphs import Runtime
     from hydrofill.inference.model import load_model
 
     prepared = prepare_fill(dataset.load(), bundle.manifest.layout, options)
     model = load_model(bundle, Runtime(how.provider, how.threads or usable_cores()))
-    cells = sum(prepared.reading.cube.variables[name].values.size for name in prepared.names)
-    parts: Progress | None = None
+    cells = sum(part.cube.variables[name].values.size for part in prepared.parts for name in part.names)
+    reported: Progress | None = None
     if progress is not None:
-        parts = lambda done, total: progress(Step("fill", done, total, cells // max(total, 1)))  # noqa: E731
-    outcome = model.run(prepared.reading.cube, prepared.names, options.max_gap, parts)
+        reported = lambda done, total: progress(Step("fill", done, total, cells // max(total, 1)))  # noqa: E731
+    outcome = prepared.run(model, reported)
     written = prepared.write(outcome.filled, model.provenance(outcome))
     write_dataset(written, target)
-    empty = [_of_counts(name, [0] * len(FLAG_MEANINGS)) for name in prepared.left_out]
-    summaries = [_summary(name, filled) for name, filled in outcome.filled.items()]
-    return [*_with_notes(summaries, written, prepared.reading.source), *empty]
+    return summaries_of(prepared, outcome.filled, written)
 
 
 def _fill_by_block(
     given: Input,
     dataset: xr.Dataset,
-    source: DatasetSource,
-    blocks: Sequence[Block],
+    views: Sequence[LargeView],
     target: str,
     bundle: Bundle,
     options: FillOptions,
     how: ArchiveOptions,
     progress: Callable[[Step], None] | None,
 ) -> list[Summary]:
-    """Fill a dataset of several blocks."""
+    """Fill a dataset block by block, one view after the other, and write it."""
     if options.codes != "keep":
         raise StructureError(
-            "codes are filled only in data that is filled in one piece", got=f"{len(blocks)} blocks", expected="one"
+            "codes are filled only in data that is filled in one piece",
+            got=f"{sum(len(view.blocks) for view in views)} blocks",
+            expected="one",
         )
     from hydrofill.inference.graphs import Runtime
-    from hydrofill.inference.model import Outcome, load_model
+    from hydrofill.inference.model import load_model
 
-    largest = max(block.values_read(*source.counts) for block in blocks)
+    largest = max(block.values_read(*view.source.counts) for view in views for block in view.blocks)
     workers = workers_within(how.memory, largest, how.workers or usable_cores())
-    ahead = ahead_values(how.memory, largest, workers, len(source.first.cube.variables))
-    source = replace(source, ahead_values=ahead)
-    parts = _open_parts(given, source, target, bundle, options, how)
+    parts = _open_parts(given, views, target, bundle, options, how)
     model = load_model(bundle, Runtime(how.provider, how.threads or 1))
+    names = names_to_fill(views, bundle.manifest.layout, options.variables)
+    number = sum(len(view.blocks) for view in views)
+    filled: dict[int, FilledArchive] = {}  # by number of the view
+    summaries: list[Summary] = []
+    for view in views:
+        own = parts if len(views) == 1 else parts.within(str(view.number))
+        before = sum(len(earlier.blocks) for earlier in views[: view.number])
+        reported = (progress, before, number)
+        archive, counts = _fill_view(given, view, own, model, bundle, names, options, how, workers, reported)
+        if archive is not None:
+            filled[view.number] = archive
+        summaries += [of_counts(name, of_name, view.label) for name, of_name in counts.items()]
+    check_filled(list(filled.values()), names, options.variables)
+    empty = [summary.title for summary in summaries if not summary.observed]
+    written = filled_dataset(dataset, views, filled, options, empty)
+    write_dataset(written, target)
+    shutil.rmtree(parts.folder)
+    return with_notes(summaries, written, views[0].source.first.source)
+
+
+def _fill_view(
+    given: Input,
+    view: LargeView,
+    parts: Parts,
+    model: Model,
+    bundle: Bundle,
+    names: Sequence[str],
+    options: FillOptions,
+    how: ArchiveOptions,
+    workers: int,
+    reported: tuple[Callable[[Step], None] | None, int, int],
+) -> tuple[FilledArchive | None, dict[str, list[int]]]:
+    """Fill the blocks of one view; return its fill, None without any value, and the counts of flags by variable.
+
+    `workers` is the number of processes, `reported` the progress, the blocks of earlier views, and the blocks in all.
+    """
+    from hydrofill.inference.model import Outcome
+
+    progress, before, number = reported
+    blocks = view.blocks
+    largest = max(block.values_read(*view.source.counts) for block in blocks)
+    ahead = ahead_values(how.memory, largest, workers, len(view.source.first.cube.variables))
+    source = replace(view.source, ahead_values=ahead)
     found = _surveyed(source, parts, _reporter(progress, "survey"))
     statics = {v.name: summary_of(v.values) for v in found.outline.static}
-    check_reading(source.first, {n: v.summary for n, v in found.variables.items()} | statics, dataset)
-    names = _names(found, source, model, options.variables)
+    check_reading(source.first, {n: v.summary for n, v in found.variables.items()} | statics, source.dataset)
+    own = [name for name in names if name in found.variables]
+    known = source.first.cube.of_kind("grid", "series")
+    counts = {name: [0] * len(FLAG_MEANINGS) for name in names if name in known and name not in own}
+    if not own:
+        return None, counts
     prepared = model.prepare(source, found, _reporter(progress, "measure"))
     complete = parts.done_blocks()
     job = Job(
         uuid.uuid4().hex,
         given,
+        view.number,
         replace(bundle, weights=None),
         how.provider,
         how.threads or 1,
-        names,
+        own,
         options,
         how.skip_bad,
         ahead,
@@ -217,21 +237,15 @@ def _fill_by_block(
         prepared,
     )
     left = [block.number for block in blocks if block.number not in complete]
-    cells = int(np.prod(source.axes.shape)) * len(names) // len(blocks)
+    cells = int(np.prod(source.axes.shape)) * len(own) // len(blocks)
     for done in _fill_left(job, left, model, how.scheduler, workers):
         parts.record(done)
         complete[done.number] = done
         if progress is not None:
-            progress(Step("fill", len(complete), len(blocks), cells))
-    empty = [name for name in source.first.cube.of_kind("grid", "series") if name not in found.variables]
-    provenance = model.provenance(Outcome({}, 0.0, 0.0, prepared.summary)) | said_of_empty(empty)
-    archive = FilledArchive(source, parts, blocks, {n: prepared.attributes(n) for n in names}, provenance)
-    filled = archive.dataset(dataset, uncertainty=options.uncertainty, only_gaps=options.only_gaps)
-    write_dataset(filled, target)
-    shutil.rmtree(parts.folder)
-    left_out = [_of_counts(name, [0] * len(FLAG_MEANINGS)) for name in empty]
-    summaries = [_summed(name, list(complete.values())) for name in names]
-    return [*_with_notes(summaries, filled, source.first.source), *left_out]
+            progress(Step("fill", before + len(complete), number, cells))
+    provenance = model.provenance(Outcome({}, 0.0, 0.0, prepared.summary))
+    counts |= {n: np.sum([done.counts[n] for done in complete.values()], axis=0).tolist() for n in own}
+    return FilledArchive(source, parts, blocks, {n: prepared.attributes(n) for n in own}, provenance), counts
 
 
 def _fill_left(job: Job, left: Sequence[int], model: Model, scheduler: str | None, workers: int) -> Iterator[DoneBlock]:
@@ -243,7 +257,7 @@ def _fill_left(job: Job, left: Sequence[int], model: Model, scheduler: str | Non
 
 
 def _open_parts(
-    given: Input, source: DatasetSource, target: str, bundle: Bundle, options: FillOptions, how: ArchiveOptions
+    given: Input, views: Sequence[LargeView], target: str, bundle: Bundle, options: FillOptions, how: ArchiveOptions
 ) -> Parts:
     """Return the folder of parts of this fill, new or from a fill that was interrupted.
 
@@ -258,7 +272,8 @@ def _open_parts(
         "max_gap": options.max_gap,
         "missing": list(options.missing),
         "skip_bad": how.skip_bad,
-        "shape": list(source.axes.shape),
+        "shape": list(views[0].source.axes.shape),
+        "slices": [view.label for view in views],
     }
     name = target.rstrip("/").rsplit("/", 1)[-1] + PARTS
     folder = Path(name) if "://" in target else Path(target).with_name(name)
@@ -288,47 +303,8 @@ def _surveyed(source: DatasetSource, parts: Parts, progress: Progress | None) ->
     return found
 
 
-def _names(found: Survey, source: DatasetSource, model: Model, wanted: Sequence[str]) -> list[str]:
-    """Return the variables to fill, in the order of the record or of the bundle.
-
-    Raises:
-        UnknownVariableError: a name is not in the bundle or not in the dataset.
-        NothingObservedError: a variable that is wanted has no value.
-    """
-    known = list(source.first.cube.of_kind("grid", "series"))
-    if not model.layout.general:
-        known = [spec.name for spec in model.layout.variables if spec.name in known]
-    for name in wanted:
-        if name not in known:
-            raise UnknownVariableError("is not one of the variables that can be filled", where=name, expected=known)
-        if name not in found.variables:
-            raise NothingObservedError("has no value to fill its gaps from: all its values are missing", where=name)
-    if not found.variables:
-        raise NothingObservedError("all values of all variables are missing", got=known)
-    return [name for name in known if name in found.variables and (not wanted or name in wanted)]
-
-
 def _reporter(progress: Callable[[Step], None] | None, doing: Literal["survey", "measure"]) -> Progress | None:
     """Return the progress of a pass over the archive that fills no cell."""
     if progress is None:
         return None
     return lambda done, total: progress(Step(doing, done, total, 0))
-
-
-def _summary(name: str, filled: FilledVariable) -> Summary:
-    counts = [int(np.count_nonzero(filled.flag == flag)) for flag in range(len(FLAG_MEANINGS))]
-    return _of_counts(name, counts)
-
-
-def _with_notes(summaries: Sequence[Summary], written: xr.Dataset, source: Mapping[str, str]) -> list[Summary]:
-    """Return the summaries with what the variables that were written say of how they are stored."""
-    return [replace(s, note=str(written[source[s.name]].attrs.get(STORAGE_NOTE, ""))) for s in summaries]
-
-
-def _summed(name: str, blocks: Sequence[DoneBlock]) -> Summary:
-    return _of_counts(name, np.sum([done.counts[name] for done in blocks], axis=0).tolist())
-
-
-def _of_counts(name: str, counts: Sequence[int]) -> Summary:
-    observed, filled, refused, outside = (counts[int(flag)] for flag in (OBSERVED, FILLED, REFUSED, OUTSIDE))
-    return Summary(name, observed, filled, refused, outside)

@@ -1,4 +1,4 @@
-"""Find what is to be filled, a NetCDF file, many of them, or a Zarr store, and check where the output goes."""
+"""Find what is to be filled, a NetCDF file, many of them, a CSV, or a Zarr store, and check where the output goes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from hydrofill.paths import FileRefusedError, resolve_target
 
 ZARR_MARKERS = ("zarr.json", ".zgroup", ".zmetadata")
 WILDCARDS = frozenset("*?[")
-Format = Literal["netcdf", "zarr"]
+CSV_ENDINGS = (".csv", ".tsv", ".txt")
+Format = Literal["netcdf", "zarr", "csv"]
 
 
 @dataclass(frozen=True)
 class Input:
-    """Files or store to fill: NetCDF files, in the order of their names, or one Zarr store.
+    """Files or store to fill: NetCDF files, in the order of their names, a CSV, or one Zarr store.
 
     group: the group that holds the data; "" for the root, or else the only group with data.
     """
@@ -88,12 +89,19 @@ def find_input(source: str, group: str = "") -> Input:
         return Input("zarr", (source,), group)
     if not Path(source).is_file():
         raise FileRefusedError(f"{source}: is not a regular file")
-    return Input("netcdf", (source,), group)
+    return Input("csv" if _is_csv(source) else "netcdf", (source,), group)
+
+
+def _is_csv(path: str) -> bool:
+    return Path(path).suffix.lower() in CSV_ENDINGS
 
 
 def format_of(target: str) -> Format:
-    """Return the format in which `target` is written: Zarr for a name that ends in .zarr or is a URL, else NetCDF."""
-    return "zarr" if is_store(target) else "netcdf"
+    """Return the format in which `target` is written, by the ending of its name: Zarr, CSV or else NetCDF.
+
+    A URL is a Zarr store.
+    """
+    return "zarr" if is_store(target) else "csv" if _is_csv(target) else "netcdf"
 
 
 def check_target(given: Input, target: str, overwrite: bool) -> None:
@@ -110,6 +118,8 @@ def check_target(given: Input, target: str, overwrite: bool) -> None:
     if any(path.exists() and path.samefile(p) for p in given.paths if "://" not in p and Path(p).exists()):
         raise FileRefusedError(f"{target}: is the input; it is not overwritten")
     as_store = format_of(target) == "zarr"
+    if format_of(target) == "csv" and given.format != "csv":
+        raise FileRefusedError(f"{target}: a CSV is written from a CSV only; name a NetCDF file or a Zarr store")
     place = resolve_target(path, folder=as_store)
     if as_store and place.is_dir() and any(place.iterdir()) and not _has_marker(place):
         raise FileRefusedError(f"{target}: is a folder without a Zarr store; it is not replaced")

@@ -19,8 +19,10 @@ from hydrofill.archives.inputs import Input
 from hydrofill.archives.opening import open_input
 from hydrofill.archives.parts import DoneBlock, Parts
 from hydrofill.archives.reading import DatasetSource
+from hydrofill.archives.views import views_of_archive
 from hydrofill.blocks import Block
 from hydrofill.bundle import Bundle
+from hydrofill.cf.experiments import merge_experiments
 from hydrofill.errors import WorkersLostError
 from hydrofill.filling import FillOptions, as_declared
 from hydrofill.paths import exit_on_signals
@@ -40,12 +42,14 @@ LOCAL_CLUSTER = "dask://local"
 class Job:
     """Everything that a worker needs to fill any block of an archive.
 
-    key: is another for another job. provider, threads: what runs the graphs. skip_bad, ahead_values: see DatasetSource.
+    key: is another for another job. view: number of the view of the archive.
+    provider, threads: what runs the graphs. skip_bad, ahead_values: see DatasetSource.
     found, prepared: the survey of the archive and what was measured on the archive.
     """
 
     key: str
     given: Input
+    view: int
     bundle: Bundle
     provider: Literal["cpu", "cuda"]
     threads: int
@@ -71,8 +75,9 @@ class _Worker:
         dataset = self._opened.enter_context(open_input(job.given))
         self.model = model or load_model(job.bundle, Runtime(job.provider, job.threads))
         dataset = as_declared(dataset, self.model.layout, job.options, lazily=True)
+        view = views_of_archive(merge_experiments(dataset, check=False), self.model.layout)[job.view]
         self.source = DatasetSource.of(
-            dataset, job.given.name, self.model.layout, skip_bad=job.skip_bad, ahead_values=job.ahead_values
+            view.dataset, job.given.name, self.model.layout, skip_bad=job.skip_bad, ahead_values=job.ahead_values
         )
 
     def fill(self, number: int) -> DoneBlock:

@@ -12,6 +12,7 @@ import zarr
 from hydrofill.archives.inputs import Input
 from hydrofill.archives.zarr_check import check_array, check_folder, find_unreadable
 from hydrofill.cf.calendars import counted_like, holds_times
+from hydrofill.cf.csv import read_csv
 from hydrofill.cf.groups import ROOT, choose_group, groups_around
 from hydrofill.cf.netcdf import AS_STORED, decode_lazily, engine_of, mend_classic, open_netcdf
 from hydrofill.cf.storage import PACKED, Storage
@@ -32,6 +33,8 @@ def open_input(given: Input) -> Iterator[xr.Dataset]:
         try:
             if given.format == "zarr":
                 dataset = opened.enter_context(_open_store(given.paths[0], given.group))
+            elif given.format == "csv":
+                dataset = read_csv(Path(given.paths[0]).read_bytes())
             elif len(given.paths) == 1:
                 dataset = opened.enter_context(open_netcdf(Path(given.paths[0]), given.group))
             else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,8 @@ from hydrofill.archives.inputs import format_of
 from hydrofill.archives.parts import Parts
 from hydrofill.archives.reading import DatasetSource
 from hydrofill.blocks import Block
-from hydrofill.cf.fills import Destination, with_filled
+from hydrofill.cf.csv import write_csv
+from hydrofill.cf.fills import Destination
 from hydrofill.cf.groups import ROOT, datasets_by_group
 from hydrofill.cf.on_disk import hdf5_on_disk
 from hydrofill.cf.storage import STORED, stored_form
@@ -36,7 +36,7 @@ Cells = Mapping[str, slice]  # a part of a variable, by its dimensions
 
 @dataclass(frozen=True, eq=False)
 class FilledArchive:
-    """An archive whose blocks are all filled.
+    """An archive, or a view of one, whose blocks are all filled.
 
     source: the archive. parts: the filled blocks. blocks: all blocks. attributes: by variable, what is said of its
     fill. provenance: global attributes.
@@ -48,47 +48,7 @@ class FilledArchive:
     attributes: Mapping[str, Mapping[str, str]]
     provenance: Mapping[str, str]
 
-    def dataset(self, whole: xr.Dataset, *, uncertainty: bool, only_gaps: bool) -> xr.Dataset:
-        """Return the filled dataset, whose values are computed when they are written.
-
-        Args:
-            whole: the archive as it was opened, with the variables that are copied.
-            uncertainty: whether V_std is written.
-            only_gaps: whether V holds only the filled values.
-        """
-        made: dict[str, xr.Variable] = {}
-        for name in self.attributes:
-            to = Destination.of(whole, self.source.first, name, partial(self.parts.extremes, name, self.blocks))
-            made |= self._variables(name, to, uncertainty, only_gaps)
-        return with_filled(_copied(whole, made), made, self.attributes, self.provenance)
-
-    def _variables(self, name: str, to: Destination, uncertainty: bool, only_gaps: bool) -> dict[str, xr.Variable]:
-        """Return what a filled variable becomes, computed when it is written."""
-        original, stored = to.original, to.stored
-
-        def values(cells: Cells) -> tuple[np.ndarray, FilledVariable]:
-            fill = self._fill(name, cells)
-            return to.values(self.source.values(to.name, cells), fill, only_gaps=only_gaps), fill
-
-        def as_stored(cells: Cells) -> np.ndarray:
-            filled, fill = values(cells)
-            try:
-                kept = None if stored is None else stored.isel(cells).values
-            except Exception:
-                if not self.source.skip_bad:
-                    raise
-                kept = None  # a chunk that cannot be read was filled like a gap
-            return to.as_stored(kept, filled, fill)
-
-        return to.variables(
-            _lazily(lambda cells: values(cells)[0], original, original.dtype),
-            None if stored is None else _lazily(as_stored, original, to.storage.dtype),
-            _lazily(lambda cells: to.std(self._fill(name, cells)), original, np.float32) if uncertainty else None,
-            _lazily(lambda cells: to.in_dataset(self._fill(name, cells).flag), original, np.int8),
-            self.attributes[name],
-        )
-
-    def _fill(self, name: str, cells: Cells) -> FilledVariable:
+    def fill(self, name: str, cells: Cells) -> FilledVariable:
         """Return the fill of a part of a variable."""
         series = self.source.first.cube.variables[name].kind == "series"
         box, axes = self.source.box_of(cells), self.source.axes
@@ -98,6 +58,52 @@ class FilledArchive:
             return mixed
         site = next(cells[d.name] for d in self.source.used if d.axis == "site")
         return FilledVariable(mixed.mean[:, site], mixed.std[:, site], mixed.flag[:, site])
+
+
+def lazy_variables(
+    to: Destination,
+    original: Callable[[Cells], np.ndarray],
+    fill: Callable[[Cells], FilledVariable],
+    said: Mapping[str, str],
+    *,
+    uncertainty: bool,
+    only_gaps: bool,
+    skip_bad: bool,
+) -> dict[str, xr.Variable]:
+    """Return what a filled variable becomes, computed when it is written.
+
+    Args:
+        to: the variable.
+        original: returns a part of it as it was read.
+        fill: returns the fill of a part.
+        said: what is said of the fill in its attributes.
+        uncertainty: whether V_std is written.
+        only_gaps: whether V holds only the filled values.
+        skip_bad: whether chunks that cannot be read were filled like gaps.
+    """
+    like, stored = to.original, to.stored
+
+    def values(cells: Cells) -> tuple[np.ndarray, FilledVariable]:
+        found = fill(cells)
+        return to.values(original(cells), found, only_gaps=only_gaps), found
+
+    def as_stored(cells: Cells) -> np.ndarray:
+        filled, found = values(cells)
+        try:
+            kept = None if stored is None else stored.isel(cells).values
+        except Exception:
+            if not skip_bad:
+                raise
+            kept = None  # a chunk that cannot be read was filled like a gap
+        return to.as_stored(kept, filled, found)
+
+    return to.variables(
+        _lazily(lambda cells: values(cells)[0], like, like.dtype),
+        None if stored is None else _lazily(as_stored, like, to.storage.dtype),
+        _lazily(lambda cells: to.std(fill(cells)), like, np.float32) if uncertainty else None,
+        _lazily(lambda cells: to.in_dataset(fill(cells).flag), like, np.int8),
+        said,
+    )
 
 
 def _lazily(compute: Callable[[Cells], np.ndarray], like: xr.Variable, dtype: Any) -> da.Array:
@@ -116,6 +122,10 @@ def write_dataset(dataset: xr.Dataset, target: str) -> None:
     Raises:
         OSError: the output cannot be written.
     """
+    if format_of(target) == "csv":
+        with written_whole(Path(target)) as partial:
+            partial.write_bytes(write_csv(dataset))
+        return
     with dask.config.set(scheduler="synchronous"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"zarr\..*")  # of what version 3 does not specify yet: texts
         if "://" in target:
@@ -159,7 +169,7 @@ def _parts(variable: xr.Variable) -> tuple[tuple[int, ...], ...]:
     return da.core.normalize_chunks(tuple(sizes), shape=variable.shape)
 
 
-def _copied(whole: xr.Dataset, made: Mapping[str, xr.Variable]) -> xr.Dataset:
+def copied(whole: xr.Dataset, made: Mapping[str, xr.Variable]) -> xr.Dataset:
     """Return the archive with large variables in parts, so that they are copied part by part."""
     out = whole.copy()
     for name, variable in whole.variables.items():

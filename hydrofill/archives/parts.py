@@ -61,6 +61,12 @@ class Parts:
         self.folder.mkdir(exist_ok=True)
         write_text(self.folder / PLAN, self.plan)
 
+    def within(self, name: str) -> Parts:
+        """Return the folder of this name within the folder, for a part of the fill."""
+        inner = Parts(self.folder / name, self.plan)
+        inner.folder.mkdir(exist_ok=True)
+        return inner
+
     def save_survey(self, variables: Mapping[str, SurveyedVariable]) -> None:
         """Keep what a survey found."""
         arrays = {}

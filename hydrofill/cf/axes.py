@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,6 +39,7 @@ USUAL_NAMES: tuple[tuple[str, Axis], ...] = (
 SITE_NAMES = re.compile(
     r"^(n_?)?(site|station|gauge|gage|basin|catchment|location|point)s?(_?(id|code))?$", re.IGNORECASE
 )
+EXPERIMENTS = "expver"  # the dimension of preliminary and final values in files of ERA5
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,25 @@ def recognise(dataset: xr.Dataset) -> dict[str, Dimension]:
             found[dim] = Dimension(dim, axis, axes[axis])
         elif (guess := curvilinear.get(dim) or _axis_by_name(dim)) is not None:
             found[dim] = Dimension(dim, guess, dim if _has_own_coordinate(dataset, dim) else None)
-    return found
+    return found | _unnamed_sites(dataset, found)
+
+
+def _unnamed_sites(dataset: xr.Dataset, found: Mapping[str, Dimension]) -> dict[str, Dimension]:
+    """Return the dimension of sites under another name: in data without fields, numbers lie on time and on it alone."""
+    time = [d.name for d in found.values() if d.axis == "time"]
+    if len(time) != 1 or len(found) > 1:
+        return {}
+    described = bounds_of(dataset)
+    numbers = [v for n, v in dataset.data_vars.items() if v.dtype.kind == "f" and n not in described]
+    beside = {str(dim) for v in numbers if v.ndim == 2 and time[0] in v.dims for dim in v.dims if v.sizes[dim] > 1}
+    names = sorted(beside - {time[0], EXPERIMENTS} - {str(dim) for v in numbers if v.ndim > 2 for dim in v.dims})
+    return {names[0]: Dimension(names[0], "site", _site_ids(dataset, names[0]))} if len(names) == 1 else {}
+
+
+def bounds_of(dataset: xr.Dataset) -> set[str]:
+    """Return the names of the variables that hold the bounds of coordinates (CF 1.11, section 7.1)."""
+    texts = (v.attrs.get(k) or v.encoding.get(k) for v in dataset.variables.values() for k in ("bounds", "climatology"))
+    return {str(text) for text in texts if text}
 
 
 def coordinate_values(dataset: xr.Dataset, dimension: Dimension) -> np.ndarray:
@@ -99,11 +118,15 @@ def coordinate_values(dataset: xr.Dataset, dimension: Dimension) -> np.ndarray:
 
 
 def stored_coordinate(dataset: xr.Dataset, dimension: Dimension, axis: Axis) -> np.ndarray:
-    """Return the coordinate along a dimension on an axis as it is stored, (n,) float64; its numbers without one."""
+    """Return the coordinate along a dimension on an axis as it is stored, (n,) float64.
+
+    Without a coordinate, cells have numbers, and the places of sites are unknown: NaN.
+    """
     for name, on_axis in _coordinates_on(dataset, dimension.name):
         if on_axis == axis and np.issubdtype(dataset.variables[name].dtype, np.number):
             return dataset.variables[name].values.astype(np.float64)
-    return np.arange(dataset.sizes[dimension.name], dtype=np.float64)
+    number = dataset.sizes[dimension.name]
+    return np.full(number, np.nan) if dimension.axis == "site" else np.arange(number, dtype=np.float64)
 
 
 def _is_monotonic(values: np.ndarray) -> bool:
@@ -178,25 +201,23 @@ def check_times(times: np.ndarray, where: str = "time") -> np.ndarray:
 def site_place(dataset: xr.Dataset, dim: str, axis: Literal["y", "x"], grid: np.ndarray) -> np.ndarray:
     """Return the coordinate of each site along one grid axis, (N,) float64; longitudes near those of the grid.
 
+    Unknown places are NaN.
+
     Args:
         dataset: with the sites.
         dim: the dimension of the sites.
         axis: the axis of the grid.
         grid: the coordinate of the grid's cells along the axis; empty without a grid.
-
-    Raises:
-        CoordinateError: the dataset has no such coordinate along `dim`.
     """
     for name, on_axis in _coordinates_on(dataset, dim):
         variable = dataset.variables[name]
         if on_axis == axis and np.issubdtype(variable.dtype, np.number):
             place = variable.values.astype(np.float64)
-            if not np.isfinite(place).all() or not are_longitudes(variable, name):
-                return place
-            return near(place, grid) if len(grid) else side_by_side(place)
-    raise CoordinateError(
-        f"the sites have no {axis} coordinate", where=dim, expected=f"a coordinate such as site_{axis}({dim})"
-    )
+            known = np.isfinite(place)
+            if known.any() and are_longitudes(variable, name):
+                place[known] = near(place[known], grid) if len(grid) else side_by_side(place[known])
+            return place
+    return np.full(dataset.sizes[dim], np.nan)
 
 
 def has_longitudes(dataset: xr.Dataset, x: Dimension | None, site: Dimension | None) -> bool:

@@ -98,6 +98,7 @@ def read_dataset(
     if layout:
         check_step(cube, layout.place, time_coordinate)
         _check_grid_units(grid_units, layout.place, (axis.coordinate or axis.name) if axis else "")
+        _check_places(cube.sites, site, layout.place)
         cube = _turned_towards(cube, layout.place) if has_longitudes(dataset, x, site) else cube
         cube = with_model_domain(cube, layout)
     return Reading(cube, dimensions, chosen, converted, grid_units)
@@ -213,3 +214,14 @@ def _check_grid_units(grid_units: str, place: Place, where: str) -> None:
             got=grid_units,
             expected=place.units,
         )
+
+
+def _check_places(sites: Sites, dimension: Dimension | None, place: Place) -> None:
+    """Raise CoordinateError if a model that knows its gauges by their places is to fill gauges without."""
+    for axis, values in (("y", sites.y), ("x", sites.x)):
+        if dimension is not None and place.known and np.isnan(values).any():
+            raise CoordinateError(
+                f"the sites have no {axis} coordinate, which this bundle needs; the general bundle fills without",
+                where=dimension.name,
+                expected=f"a coordinate such as site_{axis}({dimension.name})",
+            )

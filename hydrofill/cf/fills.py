@@ -75,12 +75,16 @@ class Destination:
         return replace(own, stored=None, storage=storage.undone(), note=f"stored as {original.dtype}: {note}")
 
     def in_dataset(self, values: np.ndarray) -> np.ndarray:
-        """Return values with dimensions in the order of the fill as values with the dimensions of the variable."""
+        """Return values with dimensions in the order of the fill as values with the dimensions of the variable.
+
+        Dimensions of the variable that are longer than 1 and not in this order come first in a fill.
+        """
         if self.original.dims == self.order:
             return values
-        extra = tuple(d for d in self.original.dims if d not in self.order)  # all of length 1
-        widened = values.reshape(*(1 for _ in extra), *values.shape)
-        return xr.Variable((*extra, *self.order), widened).transpose(*self.original.dims).values
+        sizes = {d: n for d, n in self.original.sizes.items() if d not in self.order}
+        ones, further = ([d for d, n in sizes.items() if (n == 1) == single] for single in (True, False))
+        widened = values.reshape(*(1 for _ in ones), *values.shape)
+        return xr.Variable((*ones, *further, *self.order), widened).transpose(*self.original.dims).values
 
     def values(self, original: np.ndarray, fill: FilledVariable, *, only_gaps: bool) -> np.ndarray:
         """Return values of the variable with gaps filled where the flag of the fill says so."""

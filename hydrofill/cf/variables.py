@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 import xarray as xr
@@ -103,9 +103,9 @@ def _main_of(name: str) -> str | None:
 
 
 def _dims_reason(variable: xr.Variable, name: str, dimensions: Mapping[str, Dimension]) -> str:
-    if extra := _other_dims(variable, dimensions):
+    if extra := extra_dims(variable, dimensions):
         return f"has a dimension other than time, y, x and site: {', '.join(extra)}"
-    if len(variable.dims) == 1 and _is_coordinate(name):
+    if len(variable.dims) == 1 and is_coordinate_name(name):
         return "is named like a coordinate"
     return f"has the dimensions ({', '.join(map(str, variable.dims))}), expected such as (time, y, x) or (time, site)"
 
@@ -116,19 +116,20 @@ def kind_of(variable: xr.Variable, name: str, dimensions: Mapping[str, Dimension
     Unrecognised dimensions of length 1 are ignored.
     """
     axes = [dimensions[str(d)].axis for d in variable.dims if str(d) in dimensions]
-    if _other_dims(variable, dimensions) or variable.dims == () or len(set(axes)) < len(axes):
+    if extra_dims(variable, dimensions) or variable.dims == () or len(set(axes)) < len(axes):
         return None
-    if len(variable.dims) == 1 and _is_coordinate(name):
+    if len(variable.dims) == 1 and is_coordinate_name(name):
         return None
     return next((kind for kind, wanted in DIMS.items() if set(axes) == set(wanted)), None)
 
 
-def _other_dims(variable: xr.Variable, dimensions: Mapping[str, Dimension]) -> list[str]:
-    """Return the names of the unrecognised dimensions that are longer than 1."""
+def extra_dims(variable: xr.Variable, dimensions: Mapping[str, Dimension]) -> list[str]:
+    """Return the names of the unrecognised dimensions of a variable that are longer than 1."""
     return [str(d) for d in variable.dims if str(d) not in dimensions and variable.sizes[d] != 1]
 
 
-def _is_coordinate(name: str) -> bool:
+def is_coordinate_name(name: str) -> bool:
+    """Return whether a variable is named like the place of something."""
     low = name.lower()
     return low.endswith(("_x", "_y", "_lat", "_lon", "_row", "_col")) or low in ("x", "y", "lat", "lon")
 
@@ -163,9 +164,12 @@ def with_named_as_data(
 
 
 def ordered_dims(variable: xr.Variable, dimensions: Mapping[str, Dimension], kind: Kind) -> tuple[str, ...]:
-    """Return the names of the variable's dimensions in the order of its kind, without ignored ones."""
+    """Return the names of the variable's dimensions in the order of its kind, without ignored ones.
+
+    A series of one gauge may have no dimension of sites.
+    """
     by_axis = {dimensions[str(d)].axis: str(d) for d in variable.dims if str(d) in dimensions}
-    return tuple(by_axis[cast(Axis, axis)] for axis in DIMS[kind])
+    return tuple(by_axis[axis] for axis in DIMS[kind] if axis in by_axis)
 
 
 def unit_conversion(variable: xr.Variable, spec: VariableSpec | None, name: str) -> Conversion:

@@ -22,10 +22,11 @@ from hydrofill.general.guesses import GENERAL_GUESSES, MEASURED_GUESSES, STACKED
 from hydrofill.general.self_check import Draw, SelfCheck
 from hydrofill.general.student import t90
 from hydrofill.guesses.first_guesses import DISTANCES, MAX_DISTANCE, REGIONS, Guesses, regions, usual_values
+from hydrofill.guesses.interpolation import gap_lengths
 from hydrofill.guesses.stacking import error_classes
 from hydrofill.layout import MAX_VARIABLES, Layout
 from hydrofill.progress import Progress, reported
-from hydrofill.reconstruct import Predictor, reconstruct
+from hydrofill.reconstruct import LONGEST_MEASURED, Predictor, reconstruct
 from hydrofill.tokens import Queries, Tokens
 
 PRIOR_GROUPS = 4.0  # groups at which measured factors of standard deviations count as much as a factor of 1
@@ -72,7 +73,8 @@ class RecordCalibration:
     weight: (token types, regions) weight of the network against the stacked guess. kept: (token types, NUM_DOUBLINGS)
     how much of the predicted difference from the usual value is kept where nothing is seen at the step, by the distance
     in time. usual_error: (token types,) the error of the usual value of such cells. calibration, skill: by variable;
-    skill by kind of gap. cells: number of hidden cells of each variable.
+    skill by kind of gap. cells: number of hidden cells of each variable. longest_gap: of each variable, the most steps
+    in a row that were missing around a hidden cell.
     """
 
     weight: np.ndarray
@@ -81,13 +83,14 @@ class RecordCalibration:
     calibration: Mapping[str, Calibration]
     skill: Mapping[str, Mapping[str, ExpectedSkill]]
     cells: Mapping[str, int]
+    longest_gap: Mapping[str, int]
 
     def attributes(self, name: str, factor: float = 1.0) -> dict[str, str]:
         """Return what the attributes of a variable, whose values were multiplied by `factor`, say of its fill."""
         if not self.skill[name]:
             return {}
         rows = {kind: _rounded(row.in_units(factor)) for kind, row in self.skill[name].items()}
-        return {"hydrofill_expected_skill": json.dumps(rows)}
+        return {"hydrofill_expected_skill": json.dumps(rows), LONGEST_MEASURED: str(self.longest_gap[name])}
 
     @property
     def summary(self) -> str:
@@ -245,7 +248,16 @@ def calibrate_record(
         calibration[spec.name] = _widened(calibration_of(rows, spec, PRIOR_GROUPS), factor)
         used = calibration[spec.name].apply(mean, hidden.std, hidden.distance)
         skill[spec.name] = _skill(hidden, *used)
-    return RecordCalibration(weight, kept, usual_error, calibration, skill, cells)
+    longest = {spec.name: _longest_hidden(check.draws, spec.name) for spec in layout.variables}
+    return RecordCalibration(weight, kept, usual_error, calibration, skill, cells, longest)
+
+
+def _longest_hidden(draws: Sequence[Draw], name: str) -> int:
+    """Return the most steps in a row that were missing around a hidden cell of a variable."""
+    lengths = (
+        gap_lengths(~draw.gappy.variables[name].valid)[draw.codes[name] > 0] for draw in draws if name in draw.codes
+    )
+    return max((int(length.max(initial=0)) for length in lengths), default=0)
 
 
 def predict_hidden(check: SelfCheck, predict: Predictor, progress: Progress | None = None) -> dict[str, HiddenFill]:

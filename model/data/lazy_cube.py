@@ -13,8 +13,8 @@ from hydrofill.cf.axes import Axis, Dimension, find_time, recognise, time_values
 from hydrofill.cf.dataset import Reading, check_step, read_dataset, typical_step_s
 from hydrofill.cf.units import Conversion
 from hydrofill.cube import DIMS, Kind, Sites, Variable, WaterCube
-from hydrofill.filling import check_reading
 from hydrofill.layout import Layout
+from hydrofill.prepared_parts import check_reading
 from hydrofill.summary import END_COLUMNS, N_SUMS, Summary, summarise, summary_of, sums_of_steps
 from model.data.cubes import LoadedCube
 from model.data.domain import domain_from_counts

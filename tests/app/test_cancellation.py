@@ -20,6 +20,7 @@ from hydrofill.bundle import read_bundle
 from hydrofill.cancellation import Cancellation, CancelledError
 from hydrofill.cf.dataset import read_dataset
 from hydrofill.cube import WaterCube
+from hydrofill.filling import FillOptions, prepare_fill
 from hydrofill.inference.graphs import Runtime
 from hydrofill.inference.model import Model, load_model
 from tests.support.problems import check_problem
@@ -98,9 +99,9 @@ async def send_request(
 
 async def making_guesses(model: Model, engine: Engine, after_s: float) -> tuple[Job, asyncio.Future[Any]]:
     """A large job that has been computing first guesses for some time, and the request that awaits it."""
-    cube, names = read_dataset(sample(3000, 20, 20), GUESSING).cube, ["precipitation"]
+    fill = prepare_fill(sample(3000, 20, 20), GUESSING, FillOptions(("precipitation",)))
     job = Job(lambda: None, predicted_s=100.0)
-    request = asyncio.ensure_future(engine.reconstruct(model, cube, names, None, job))
+    request = asyncio.ensure_future(engine.reconstruct(model, fill, job))
     await until(lambda: engine._running)
     await asyncio.sleep(after_s)
     return job, request

@@ -79,7 +79,7 @@ def test_sites_of_a_long_column_are_found_in_memory_that_grows_with_rows_plus_si
         ({"y": np.array([1.0, np.nan])}, CoordinateError, "y: must be one-dimensional and finite"),
         ({"x": np.array([1.0, 3.0, 2.0])}, CoordinateError, "x: must be strictly monotonic"),
         ({"y": np.array([1.0])}, StructureError, "rain: the shape does not match"),
-        ({"sites": Sites(np.array(["a"]), np.array([np.nan]), np.array([3.0]))}, CoordinateError, "sites/y"),
+        ({"sites": Sites(np.array(["a"]), np.array([np.inf]), np.array([3.0]))}, CoordinateError, "sites/y"),
         ({"domain": {"rain": np.ones((1, 3), bool)}}, StructureError, "rain_domain: the domain must be boolean"),
     ],
 )

@@ -110,9 +110,25 @@ def test_a_window_without_observed_values_is_refused_and_not_predicted(dataset: 
         blind[name].values[4:16] = np.nan
     cube, network = read_dataset(blind, layout).cube, Recorder()
     filled = reconstruct(cube, small(layout, 4), network)
-    assert (filled["pet"].flag[8:12] == REFUSED).all()
-    assert (filled["pet"].flag[4] == FILLED).all()
+    assert (filled["pet"].flag[4:16] == REFUSED).all()
     assert all((tokens.variable < 3).any() for tokens, _ in network.windows)
+
+
+@pytest.mark.parametrize("length", [7, 8, 9, 12])
+def test_an_outage_is_filled_or_refused_whole_wherever_it_lies(
+    dataset: xr.Dataset, layout: Layout, length: int
+) -> None:
+    empty = dataset.copy(deep=True)
+    for name in ("precipitation", "pet", "river_flow"):
+        empty[name] = empty[name].fillna(1.0)
+    found = []
+    for begin in range(1, 20 - length):
+        lost = empty.copy(deep=True)
+        for name in ("precipitation", "pet", "river_flow"):
+            lost[name][begin : begin + length] = np.nan
+        pet = reconstruct(read_dataset(lost, layout).cube, small(layout, 8), Recorder())["pet"]
+        found.append(np.unique(pet.flag[begin : begin + length]).tolist())
+    assert found == [[FILLED if length < 8 else REFUSED]] * len(found)
 
 
 def test_a_cube_without_observed_values_is_an_error(cube: WaterCube, layout: Layout) -> None:

@@ -71,6 +71,7 @@ def test_training_goes_from_file_to_run_and_evaluation(file: Path, config: Path,
     trained = run("train", file, "--out", tmp_path / "run", "--config", config)
     assert trained.exit_code == 0, trained.output
     assert "next: python -m export" in trained.output
+    assert "warning: only 3 steps were trained" in trained.output
     evaluated = run("evaluate", tmp_path / "run", file, "--json")
     assert evaluated.exit_code == 0, evaluated.output
     rows = json.loads(evaluated.output[evaluated.output.index("[") :])

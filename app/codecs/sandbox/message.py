@@ -14,6 +14,7 @@ from msgspec import Struct
 from app.codecs.base import BodyLimits, DecodedBody
 from app.codecs.build_dataset import ArrayBody, NamedArray, SiteArrays
 from app.codecs.netcdf import NetcdfBody
+from hydrofill.cf.csv import TABLE, Table
 from hydrofill.cf.groups import ENCODED_AS, Groups, groups_around
 from hydrofill.cf.storage import PACKED, STORED
 from hydrofill.cf.text import read_text
@@ -96,6 +97,7 @@ class PackedDataset(Struct, tag="dataset"):
     attrs: dict[str, PackedValue]
     unlimited: list[str]
     around: PackedGroups | None = None
+    table: Table | None = None
 
 
 class PackedGroups(Struct):
@@ -155,7 +157,8 @@ def _pack_dataset(dataset: xr.Dataset) -> PackedDataset:
         others = {path: _pack_dataset(other) for path, other in around.others.items()}
         packed = PackedGroups(around.path, others, list(around.inherited))
     unlimited = sorted(map(str, dataset.encoding.get("unlimited_dims", ())))
-    return PackedDataset(variables, [str(name) for name in dataset.coords], attrs, unlimited, packed)
+    table = dataset.encoding.get(TABLE)  # of a CSV
+    return PackedDataset(variables, [str(name) for name in dataset.coords], attrs, unlimited, packed, table)
 
 
 def pack_error(error: ContractError) -> bytes:
@@ -271,6 +274,8 @@ def _unpack_dataset(found: PackedDataset) -> xr.Dataset:
     attrs = {key: _unpack_value(value) for key, value in found.attrs.items()}
     dataset = xr.Dataset(variables, coords, attrs)
     dataset.encoding["unlimited_dims"] = set(found.unlimited)
+    if found.table is not None:
+        dataset.encoding[TABLE] = found.table
     if found.around is not None:
         others = {path: _unpack_dataset(other) for path, other in found.around.others.items()}
         dataset.encoding[ENCODED_AS] = Groups(found.around.path, others, tuple(found.around.inherited))

@@ -14,7 +14,7 @@ from app.engine.queue import Job, JobQueue, Policy
 from app.engine.worker import Engine, EngineStoppedError
 from hydrofill.bundle import read_bundle
 from hydrofill.cancellation import checkpoint
-from hydrofill.cf.dataset import read_dataset
+from hydrofill.filling import FillOptions, PreparedFill, prepare_fill
 from hydrofill.inference.graphs import Runtime
 from hydrofill.inference.model import Model, Outcome, load_model
 from tests.support.tiny import (
@@ -54,14 +54,14 @@ async def test_small_job_runs_between_two_windows_of_a_large_one(slow_bundles: P
     model = load_model(read_bundle(slow_bundles / "tiny"), CPU)
     engine = Engine(Policy(interactive_s=1.0))
     engine.start()
-    cube = read_dataset(sample(100), LAYOUT).cube
-    large = asyncio.ensure_future(engine.reconstruct(model, cube, ["precipitation"], None, job(100.0)))
+    fill = prepare_fill(sample(100), LAYOUT, FillOptions(("precipitation",)))
+    large = asyncio.ensure_future(engine.reconstruct(model, fill, job(100.0)))
     await until(lambda: engine._running)
     small = Job(lambda: 7, predicted_s=0.1)
     assert await asyncio.wait_for(engine.submit(small), 20) == 7
     assert not large.done()
     outcome = await large
-    alone = model.run(cube, ["precipitation"])
+    alone = fill.run(model)
     assert outcome.filled["precipitation"].mean.tobytes() == alone.filled["precipitation"].mean.tobytes()
     await asyncio.to_thread(engine.stop)
 
@@ -94,7 +94,7 @@ async def test_all_waiting_small_jobs_run_in_one_pause_of_a_large_one_within_the
     engine, ready = Engine(Policy(interactive_s=1.0)), threading.Event()
 
     class Pausing:
-        """A model whose run pauses once, after half a second."""
+        """A fill whose run pauses once, after half a second."""
 
         def run(self, *_: object) -> Outcome:
             ready.wait(10)
@@ -105,8 +105,8 @@ async def test_all_waiting_small_jobs_run_in_one_pause_of_a_large_one_within_the
 
     engine.start()
     still_waiting: list[int] = []
-    cube = read_dataset(sample(2), LAYOUT).cube
-    large = asyncio.ensure_future(engine.reconstruct(cast(Model, Pausing()), cube, [], None, job(100.0)))
+    fill, model = cast(PreparedFill, Pausing()), cast(Model, None)
+    large = asyncio.ensure_future(engine.reconstruct(model, fill, job(100.0)))
     await until(lambda: engine._running)
     small = [asyncio.ensure_future(engine.submit(Job(lambda: 7, predicted_s=0.1))) for _ in range(12)]
     await until(lambda: engine.queued[0] == 12)

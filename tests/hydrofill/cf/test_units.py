@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -66,3 +68,10 @@ def test_a_text_that_does_not_look_like_units_is_refused_quickly(units: str) -> 
 )
 def test_common_spellings_of_units_are_accepted(units: str) -> None:
     assert UNIT.fullmatch(units)
+
+
+def test_loading_units_prints_nothing() -> None:
+    code = "import logging; logging.basicConfig(level=0); from hydrofill.cf.units import conversion; "
+    code += "conversion('mm d-1', 'm s-1', 'V')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Redefining" not in done.stdout + done.stderr

@@ -134,7 +134,8 @@ def test_draws_differ(filled: GeneralFill) -> None:
 
 def test_the_expected_skill_is_valid_json_with_its_keys(filled: GeneralFill) -> None:
     for name in filled.filled:
-        (text,) = filled.use.attributes(name).values()
+        text, longest = filled.use.attributes(name).values()
+        assert int(longest) >= 1
         rows = json.loads(text, parse_constant=lambda constant: pytest.fail(f"{constant} is not valid JSON"))
         assert rows and set(rows) <= set(KINDS[1:])
         for row in rows.values():
