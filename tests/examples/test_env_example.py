@@ -9,7 +9,7 @@ from app.settings import PREFIX, Settings
 
 LINES = (Path(__file__).parents[2] / ".env.example").read_text().splitlines()
 OF_THE_CONTAINER = {"bundles", "host", "drain_s", "open_to_network"}  # the image sets these
-UNSET = {"threads", "keys_file", "allowed_hosts", "otel_endpoint"}  # these have no default to show
+UNSET = {"threads", "memory_bytes", "keys_file", "allowed_hosts", "otel_endpoint"}  # these have no default to show
 GIVEN = dict(re.findall(r"^#?([A-Z_]+)=(.*)$", "\n".join(LINES), re.MULTILINE))
 
 

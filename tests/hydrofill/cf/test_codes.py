@@ -45,7 +45,7 @@ def numbers(high: int, dtype: str, low: int = 0) -> np.ndarray:
     return np.random.default_rng(1).integers(low, high, (T, Y, X)).astype(dtype)
 
 
-CASES = {
+CASES: dict[str, tuple[np.ndarray, dict[str, Any], bool]] = {
     "quality": (numbers(4, "u1"), {"long_name": "Quality control", "_FillValue": np.uint8(255)}, True),
     "sensor": (numbers(200, "i2"), {"_FillValue": np.int16(-9999)}, True),
     "lc": (numbers(12, "i4"), {"units": ""}, True),
@@ -80,7 +80,7 @@ def test_codes_keep_type_and_values_as_they_are_stored() -> None:
     np.testing.assert_array_equal(dataset["sensor"].values, stored)
     row = next(row for row in hydrofill.inspect(dataset).variables if row.name == "sensor")
     assert row.missing is not None and row.missing > 0.1
-    assert row.lowest is not None and row.lowest >= 0
+    assert isinstance(row.lowest, float) and row.lowest >= 0
     with xr.open_dataset(io.BytesIO(netcdf_bytes(dataset)), engine="h5netcdf", decode_cf=False) as again:
         np.testing.assert_array_equal(again["sensor"].values, stored)
         assert again["sensor"].attrs["_FillValue"] == -9999
