@@ -117,7 +117,7 @@ def test_files_that_cannot_be_read_are_refused_by_name(file: Path, tmp_path: Pat
         ["score", tmp_path / "none.nc", file],
     ):
         assert "none.nc: no such file" in refused(run(*command))
-    assert "text.nc: cannot be read as NetCDF or Zarr" in refused(
+    assert "text.nc: the content is not NetCDF" in refused(
         run("train", tmp_path / "text.nc", "--out", tmp_path / "run")
     )
 
