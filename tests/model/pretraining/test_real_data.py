@@ -71,7 +71,7 @@ def test_all_files_but_the_masks_are_drawn(data: RealData) -> None:
 
 def test_a_calendar_of_360_days_becomes_even_steps(folder: Path) -> None:
     drawn = RealData(folder, exclude=("radar", "gauges")).draw(np.random.default_rng(3))
-    assert drawn.time.dtype == np.dtype("datetime64[ns]")
+    assert drawn.time.dtype == np.dtype("datetime64[us]")
     assert len(np.unique(np.diff(drawn.time))) <= 1
 
 
