@@ -165,8 +165,8 @@ def test_bodies_of_one_byte_give_way_to_whole_ones(address: str) -> None:
         for link in links:
             link.sendall(START + b"Content-Length: 99\r\n\r\n{")
         check_healthy(address)
-        until = time.monotonic() + 10
-        while fill(address) == 503 and time.monotonic() < until:  # the slow ones give way once they are known to be slow
+        until = time.monotonic() + 10  # the slow ones give way once they are known to be slow
+        while fill(address) == 503 and time.monotonic() < until:
             pass
         assert [fill(address) for _ in range(3)] == [200, 200, 200]
         check_healthy(address)
