@@ -209,14 +209,14 @@ def test_small_body_in_another_process_is_the_same_and_the_process_is_used_again
     assert there.identical(here)
     assert list(there.variables) == list(here.variables)
     assert all(there[name].dtype == here[name].dtype for name in here.variables)
-    assert set(parsers_of(parser)) == before
+    assert set(parsers_of(parser)) <= before  # one that has ended may still be leaving
 
 
 def test_process_that_has_read_a_file_reads_no_other(parser: Parser) -> None:
     parser.start()
     before = set(parsers_of(parser))
     parser.parse(netcdf.CODEC, body_of(sample(), NETCDF))
-    wait_for(lambda: len(before - set(parsers_of(parser))) == 1)
+    wait_for(lambda: len(before - set(parsers_of(parser))) >= 1)
 
 
 def test_cancellation_after_the_end_does_not_stop_the_next_body(parser: Parser) -> None:
@@ -225,7 +225,7 @@ def test_cancellation_after_the_end_does_not_stop_the_next_body(parser: Parser) 
     before = set(parsers_of(parser))
     cancellation.cancel()
     assert parser.parse(json.CODEC, body_of(sample(), JSON)).variables
-    assert set(parsers_of(parser)) == before
+    assert set(parsers_of(parser)) <= before
 
 
 @pytest.mark.slow
