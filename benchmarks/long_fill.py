@@ -111,7 +111,7 @@ def _variant(rng: np.random.Generator) -> np.ndarray:
 
 
 def watch(source: Path, target: Path, fill_s: float, memory: str, workers: str) -> list[Sample]:
-    """Fill until blocks were filled for `fill_s` seconds, end the fill as Ctrl-C does, and return what was seen."""
+    """Fill until blocks were filled for `fill_s` seconds, end the fill by SIGTERM, and return what was seen."""
     words = ["-m", "hydrofill.cli", "fill", str(source), str(target), "--memory", memory, "--workers", workers]
     journal = target.with_name(target.name + ".parts") / JOURNAL
     samples: list[Sample] = []
@@ -127,7 +127,7 @@ def watch(source: Path, target: Path, fill_s: float, memory: str, workers: str) 
                 samples.append(Sample(time.monotonic() - begun, blocks, mib))
         finally:
             if running.poll() is None:
-                os.killpg(running.pid, signal.SIGINT)
+                os.killpg(running.pid, signal.SIGTERM)
             try:
                 running.wait(60)
             finally:
@@ -170,7 +170,7 @@ def page(shape: tuple[int, ...], samples: Sequence[Sample], memory: str, workers
     command = f"hydrofill fill --memory {memory} --workers {workers}"
     head = (
         f"Written by `python -m benchmarks long_fill`. {machine()}. The command `{command}` filled a Zarr store of "
-        f"{' x '.join(map(str, shape))} values, {size:.1f} GB. It was ended as by Ctrl-C after {minutes:.0f} minutes "
+        f"{' x '.join(map(str, shape))} values, {size:.1f} GB. It was ended by SIGTERM after {minutes:.0f} minutes "
         "of filling. Memory is that of all processes together."
     )
     found = "\n".join(f"- {name}: {json.dumps(value)}" for name, value in figures.items())

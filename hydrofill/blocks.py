@@ -8,7 +8,8 @@ neighbours. Blocks follow from the shape of the record alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import NamedTuple
@@ -19,6 +20,7 @@ BLOCK_VALUES = 3_000_000  # of all filled variables together, that a block reads
 HALO_CELLS, MARGIN_STEPS = 8, 32  # that a block reads on each side of its tile
 OVERLAP_CELLS, OVERLAP_STEPS = 4, 8  # by which a core reaches beyond its tile, on each side
 MIN_TILE_CELLS = 32  # rows or columns of a tile, where the grid has as many
+LARGE_CHUNKS = 4  # times the values that are read at a time: chunks of more are cut along time
 LONG_RUN = 256  # steps that a run has where the record has as many: patterns and courses need time
 
 
@@ -147,9 +149,29 @@ def whole(shape: tuple[int, int, int]) -> Box:
     return Box(*(slice(0, n) for n in shape))
 
 
-def slabs(shape: tuple[int, int, int], values: int) -> Iterator[Box]:
-    """Yield boxes of whole frames that together cover a record, of about so many values each, at least one frame."""
-    n_time, height, width = shape
-    steps = max(1, values // max(height * width, 1))
-    for start in range(0, n_time, steps):
-        yield Box(slice(start, min(n_time, start + steps)), slice(0, height), slice(0, width))
+def chunked_boxes(shape: tuple[int, int, int], chunk: tuple[int, int, int], values: int) -> Iterator[Box]:
+    """Yield boxes that together cover a record, in the order of steps, rows and columns.
+
+    A box has whole chunks, of about `values` together, whole rows first. A chunk of more than LARGE_CHUNKS times as
+    many is cut along time.
+    """
+    size = whole_chunks(shape, chunk, values)
+    size[0] = min(size[0], max(1, LARGE_CHUNKS * values // max(size[1] * size[2], 1)))
+    cuts = (
+        [slice(at, min(at + n, length)) for at in range(0, max(length, 1), n)]
+        for length, n in zip(shape, size, strict=True)
+    )
+    for time, y, x in product(*cuts):
+        yield Box(time, y, x)
+
+
+def whole_chunks(shape: Sequence[int], chunk: Sequence[int], values: int) -> list[int]:
+    """Return the lengths of a part of an array that has whole chunks, at least one, of about `values` together.
+
+    The part grows along the last axis first.
+    """
+    size = [max(1, min(n, part)) for n, part in zip(shape, chunk, strict=True)]
+    for axis in reversed(range(len(size))):
+        number = max(1, values // math.prod(size))
+        size[axis] = max(1, min(shape[axis], size[axis] * number))
+    return size

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 BAD_INPUT = 2
 INTERRUPTED = 130  # 128 and the number of SIGINT
+SPEED_PERIOD_S = 600.0  # over which the time left is estimated: blocks take seconds, and some take twice as long
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
@@ -279,7 +280,12 @@ def _archive_progress(name: str) -> Iterator[Callable[[Step], None]]:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"))
     with Progress(
-        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
+        *columns,
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        speed_estimate_period=SPEED_PERIOD_S,
     ) as bar:
         task, doing, started, first = bar.add_task(name, total=None, speed=""), "", perf_counter(), 0
 

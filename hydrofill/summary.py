@@ -34,7 +34,6 @@ class End:
         return abs(self.value - self.next)
 
 
-SLAB_VALUES = 4_000_000  # values that are summed at a time
 NO_END = End(math.nan, 0, math.nan, 0)
 END_COLUMNS = 4  # of an End in arrays
 
@@ -112,31 +111,51 @@ class Summary:
         return self.has_zero_floor and (self.skewness > SKEWED or self.zero_share > OFTEN_ZERO)
 
 
+@dataclass(frozen=True, eq=False)
+class RunningSums:
+    """Sums of steps whose values are added part by part, in the order of their rows and columns.
+
+    sums: (T, N_SUMS) float64, columns `SUMS`. ends: (T, 2, END_COLUMNS), both ends of each step; infinite without any
+    value.
+    """
+
+    sums: np.ndarray
+    ends: np.ndarray
+
+    @classmethod
+    def of(cls, steps: int) -> RunningSums:
+        """Return the sums of no value."""
+        ends = np.zeros((steps, 2, END_COLUMNS))
+        ends[:, 0, ::2], ends[:, 1, ::2] = np.inf, -np.inf
+        return cls(np.zeros((steps, N_SUMS)), ends)
+
+    def add(self, values: np.ndarray, of_rows: np.ndarray | None = None) -> np.ndarray:
+        """Add columns of some rows, (T, R, C); NaN is left out.
+
+        Returns:
+            The sums of these rows so far, (T, R, N_SUMS): for `of_rows` when further columns of the rows are added, or
+            else for `close`.
+        """
+        from hydrofill.guesses.kernels.moments import add_moments
+
+        of_rows = np.zeros((*values.shape[:2], N_SUMS)) if of_rows is None else of_rows
+        add_moments(np.ascontiguousarray(values, np.float32), of_rows, self.ends)
+        return of_rows
+
+    def close(self, of_rows: np.ndarray) -> None:
+        """Add the sums of rows of which all columns were added, one row after the other."""
+        for row in range(of_rows.shape[1]):
+            self.sums[:] += of_rows[:, row]
+
+
 def sums_of_steps(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return sums (T, N_SUMS) float64, columns `SUMS`, and both ends (T, 2, END_COLUMNS) of each step of (T, ...).
 
     NaN is left out. At a step without any value the lowest is infinite, the highest negative infinite.
     """
-    flat = values.reshape(len(values), -1)  # (T, cells)
-    seen = ~np.isnan(flat)
-    ends = np.stack([_ends(np.where(seen, flat, np.inf)), _ends(np.where(seen, -flat, np.inf))], axis=1)
-    ends[:, 1, ::2] *= -1
-    z = np.where(seen, flat, 0.0).astype(np.float64)
-    positive, square = np.maximum(z, 0), z * z
-    # z * z * z, because z**3 would be a slow power
-    columns = (seen, z, square, square * z, seen & (z <= 0), np.sqrt(positive), positive, z == 1, z == 100)
-    sums = np.stack([np.sum(column, axis=1, dtype=np.float64) for column in columns], axis=1)
-    return sums, ends
-
-
-def _ends(values: np.ndarray) -> np.ndarray:
-    """Return the lower end (T, END_COLUMNS) of each row of (T, cells), infinite where there is no value."""
-    lowest = values.min(axis=1, initial=np.inf)
-    at_lowest = values == lowest[:, None]
-    number = at_lowest.sum(axis=1)
-    above = np.where(at_lowest, np.inf, values)
-    following = above.min(axis=1, initial=np.inf)
-    return np.stack([lowest, number, following, (above == following[:, None]).sum(axis=1)], axis=1).astype(np.float64)
+    running = RunningSums.of(len(values))
+    running.close(running.add(values if values.ndim == 3 else values.reshape(len(values), 1, -1)))
+    return running.sums, running.ends
 
 
 def joined_ends(ends: np.ndarray) -> np.ndarray:
@@ -186,10 +205,7 @@ def _end(end: np.ndarray) -> End:
 
 def summary_of(values: np.ndarray) -> Summary:
     """Return the summary of an array, (T, ...) or (cells,), NaN = missing."""
-    steps = max(1, SLAB_VALUES * len(values) // max(values.size, 1))
-    parts = [sums_of_steps(values[start : start + steps]) for start in range(0, max(len(values), 1), steps)]
-    sums, ends = (np.concatenate(found) for found in zip(*parts, strict=True))
-    return summarise(sums, ends)
+    return summarise(*sums_of_steps(values))
 
 
 def _root(variance: float) -> float:

@@ -1,27 +1,27 @@
 """Survey a record of any size in one pass: its moments, and where and when its variables have values.
 
-A survey reads a record a few frames at a time, and depends neither on how many nor on how the record is stored: sums
-are those of whole steps, added up in the order of time.
+A survey reads each stored chunk once where memory allows, and depends neither on what is read at a time nor on how the
+record is stored: values are added up in the order of columns, rows and steps.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Protocol
 
 import numpy as np
 
-from hydrofill.blocks import Box, slabs
+from hydrofill.blocks import Box, chunked_boxes, whole
 from hydrofill.cube import WaterCube
 from hydrofill.outline import Outline
 from hydrofill.progress import Progress, reported
 from hydrofill.specification import specify_static
-from hydrofill.summary import N_SUMS, Summary, joined_ends, summarise, sums_of_steps
+from hydrofill.summary import RunningSums, Summary, summarise, sums_of_steps
 
-SLAB_VALUES = 4_000_000  # values of a variable that a survey reads at a time
-BAND_VALUES = 250_000  # values of a frame that are summed at a time
+READ_VALUES = 4_000_000  # values of a variable that a survey reads at a time, more if a stored chunk has more
 
 
 class Source(Protocol):
@@ -34,6 +34,10 @@ class Source(Protocol):
     @property
     def grid_units(self) -> str:
         """Units of the grid's coordinates, "" where unknown."""
+
+    @property
+    def chunk(self) -> tuple[int, int, int]:
+        """Steps, rows and columns that are stored together; 1 along an axis where any part is read alone."""
 
     def read(self, box: Box) -> WaterCube:
         """Return a part of the record, with the sites whose nearest cell is in the part."""
@@ -50,6 +54,11 @@ class CubeSource:
     def axes(self) -> WaterCube:
         """The axes of the record."""
         return replace(self.cube, variables={}, domain={})
+
+    @property
+    def chunk(self) -> tuple[int, int, int]:
+        """Any part is read alone."""
+        return 1, 1, 1
 
     def read(self, box: Box) -> WaterCube:
         """Return a part of the record."""
@@ -102,19 +111,55 @@ class Survey:
 
 
 def survey(source: Source, progress: Progress | None = None) -> Survey:
-    """Read a whole record once, and return its survey; `progress` is called with (slabs done, slabs in all)."""
-    sums: dict[str, list[np.ndarray]] = {}
-    ends: dict[str, list[np.ndarray]] = {}
+    """Read a whole record once, and return its survey; `progress` is called with (parts done, parts in all)."""
+    boxes = _boxes(source)
+    found: dict[str, list[SurveyedVariable]] = {}
+    for time, of_time in groupby(reported(boxes, progress), key=lambda box: box.time):
+        for name, of_run in _survey_run(source, time, of_time).items():
+            found.setdefault(name, []).append(of_run)
+    return outline_survey(source, {name: _joined(of_name) for name, of_name in found.items()})
+
+
+def _boxes(source: Source) -> list[Box]:
+    """Return the boxes in which a record is read: parts of the grid, or runs of the series where there is no grid."""
+    n_time, height, width = source.axes.shape
+    if height * width:
+        return list(chunked_boxes((n_time, height, width), source.chunk, READ_VALUES))
+    runs = chunked_boxes((n_time, 1, len(source.axes.sites)), (1, 1, len(source.axes.sites)), READ_VALUES)
+    return [whole((n_time, height, width))._replace(time=box.time) for box in runs]
+
+
+def _survey_run(source: Source, time: slice, boxes: Iterable[Box]) -> dict[str, SurveyedVariable]:
+    """Survey a run of steps, of which the boxes are in the order of rows and columns."""
+    axes, steps = source.axes, time.stop - time.start
+    running: dict[str, RunningSums] = {}
     inside: dict[str, np.ndarray] = {}
-    for box in reported(list(slabs(source.axes.shape, SLAB_VALUES)), progress):
-        part = source.read(box)
-        for name, variable in part.of_kind("grid", "series").items():
-            of_part = [_sums(step) for step in variable.values]
-            sums.setdefault(name, []).extend(total for total, _ in of_part)
-            ends.setdefault(name, []).extend(found for _, found in of_part)
-            inside[name] = inside.get(name, np.False_) | part.inside(name)
-    found = {n: SurveyedVariable(np.stack(of_steps), np.stack(ends[n]), inside[n]) for n, of_steps in sums.items()}
-    return outline_survey(source, found)
+    series: dict[str, np.ndarray] = {}
+    for _, of_rows in groupby(boxes, key=lambda box: box.y):
+        of_names: dict[str, np.ndarray] = {}
+        for box in of_rows:
+            part = source.read(box)
+            sites = np.flatnonzero(axes.sites_in(box.y, box.x))
+            for name, variable in part.of_kind("grid").items():
+                sums = running.setdefault(name, RunningSums.of(steps))
+                of_names[name] = sums.add(variable.values, of_names.get(name))
+                inside.setdefault(name, np.zeros(axes.shape[1:], bool))[box.y, box.x] = part.inside(name)
+            for name, variable in part.of_kind("series").items():
+                series.setdefault(name, np.full((steps, len(axes.sites)), np.nan, np.float32))[:, sites] = (
+                    variable.values
+                )
+                inside.setdefault(name, np.zeros(len(axes.sites), bool))[sites] = part.inside(name)
+        for name, sums_of_rows in of_names.items():
+            running[name].close(sums_of_rows)
+    for name, values in series.items():
+        running[name] = RunningSums(*sums_of_steps(values))
+    return {name: SurveyedVariable(sums.sums, sums.ends, inside[name]) for name, sums in running.items()}
+
+
+def _joined(runs: Sequence[SurveyedVariable]) -> SurveyedVariable:
+    """Return the survey of runs of steps that follow each other."""
+    sums, ends = (np.concatenate([getattr(run, of) for run in runs]) for of in ("sums", "ends"))
+    return SurveyedVariable(sums, ends, np.any([run.inside for run in runs], axis=0))
 
 
 def outline_survey(source: Source, variables: Mapping[str, SurveyedVariable]) -> Survey:
@@ -125,18 +170,6 @@ def outline_survey(source: Source, variables: Mapping[str, SurveyedVariable]) ->
     described = [(specify_static(first.variables[name]), variable.summary) for name, variable in found.items()]
     static = list(first.of_kind("static_grid", "static_site").values())
     return Survey(Outline(axes.time, axes.y, axes.x, axes.sites, described, static, source.grid_units), found)
-
-
-def _sums(step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sums (N_SUMS,) and the ends (2, END_COLUMNS) of one step, (H, W) or (N,), band by band."""
-    flat = step.reshape(-1)
-    bands = [
-        sums_of_steps(flat[None, start : start + BAND_VALUES]) for start in range(0, max(len(flat), 1), BAND_VALUES)
-    ]
-    total = np.zeros(N_SUMS)
-    for (of_band,), _ in bands:
-        total += of_band
-    return total, joined_ends(np.concatenate([ends for _, ends in bands]))
 
 
 def read_part(source: Source, box: Box, found: Survey) -> WaterCube:

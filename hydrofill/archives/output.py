@@ -17,7 +17,7 @@ from dask.callbacks import Callback
 from hydrofill.archives.inputs import format_of
 from hydrofill.archives.parts import Parts
 from hydrofill.archives.reading import DatasetSource
-from hydrofill.blocks import Block
+from hydrofill.blocks import Block, whole_chunks
 from hydrofill.cf.csv import write_csv
 from hydrofill.cf.fills import Destination
 from hydrofill.cf.groups import ROOT, datasets_by_group
@@ -82,28 +82,39 @@ def lazy_variables(
         skip_bad: whether chunks that cannot be read were filled like gaps.
     """
     like, stored = to.original, to.stored
+    fields = {"values": like.dtype, "flag": np.dtype(np.int8)}
+    fields |= {} if stored is None else {"stored": to.storage.dtype}
+    fields |= {"std": np.dtype(np.float32)} if uncertainty else {}
 
-    def values(cells: Cells) -> tuple[np.ndarray, FilledVariable]:
+    def of_part(cells: Cells) -> np.ndarray:
         found = fill(cells)
-        return to.values(original(cells), found, only_gaps=only_gaps), found
+        values = to.values(original(cells), found, only_gaps=only_gaps)
+        made = np.empty(values.shape, list(fields.items()))
+        made["values"], made["flag"] = values, to.in_dataset(found.flag)
+        if uncertainty:
+            made["std"] = to.std(found)
+        if stored is not None:
+            made["stored"] = to.as_stored(_read(stored, cells, skip_bad=skip_bad), values, found)
+        return made
 
-    def as_stored(cells: Cells) -> np.ndarray:
-        filled, found = values(cells)
-        try:
-            kept = None if stored is None else stored.isel(cells).values
-        except Exception:
-            if not skip_bad:
-                raise
-            kept = None  # a chunk that cannot be read was filled like a gap
-        return to.as_stored(kept, filled, found)
-
+    together = _lazily(of_part, like, list(fields.items()))  # so that each part is mixed once
     return to.variables(
-        _lazily(lambda cells: values(cells)[0], like, like.dtype),
-        None if stored is None else _lazily(as_stored, like, to.storage.dtype),
-        _lazily(lambda cells: to.std(fill(cells)), like, np.float32) if uncertainty else None,
-        _lazily(lambda cells: to.in_dataset(fill(cells).flag), like, np.int8),
+        together["values"],
+        together["stored"] if stored is not None else None,
+        together["std"] if uncertainty else None,
+        together["flag"],
         said,
     )
+
+
+def _read(stored: xr.Variable, cells: Cells, *, skip_bad: bool) -> np.ndarray | None:
+    """Return a part of a variable as it is stored; None for a chunk that cannot be read and was filled like a gap."""
+    try:
+        return np.asarray(stored.isel(cells).values)
+    except Exception:
+        if not skip_bad:
+            raise
+        return None
 
 
 def _lazily(compute: Callable[[Cells], np.ndarray], like: xr.Variable, dtype: Any) -> da.Array:
@@ -161,12 +172,8 @@ def _write_zarr(dataset: xr.Dataset, target: str) -> None:
 
 def _parts(variable: xr.Variable) -> tuple[tuple[int, ...], ...]:
     """Return the parts in which a variable is written: whole stored chunks, of about WRITE_VALUES together."""
-    sizes = list(stored_chunks(variable) or [1] * variable.ndim)
-    for axis in reversed(range(variable.ndim)):
-        others = int(np.prod(sizes)) // sizes[axis]
-        number = max(1, WRITE_VALUES // max(others * sizes[axis], 1))
-        sizes[axis] = min(variable.shape[axis], sizes[axis] * number)
-    return da.core.normalize_chunks(tuple(sizes), shape=variable.shape)
+    chunk = stored_chunks(variable) or [1] * variable.ndim
+    return da.core.normalize_chunks(tuple(whole_chunks(variable.shape, chunk, WRITE_VALUES)), shape=variable.shape)
 
 
 def copied(whole: xr.Dataset, made: Mapping[str, xr.Variable]) -> xr.Dataset:

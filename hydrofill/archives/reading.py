@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -76,6 +77,17 @@ class DatasetSource:
     def grid_units(self) -> str:
         """Units of the grid's coordinates, "" where unknown."""
         return self.first.grid_units
+
+    @property
+    def chunk(self) -> tuple[int, int, int]:
+        """Steps, rows and columns that are stored together, of the variable with the largest chunks."""
+        names = {str(d.axis): d.name for d in self.used}
+        found = [(1, 1, 1)]
+        for source in self.first.source.values():
+            chunks = self.dataset[source].encoding.get("preferred_chunks", {})
+            time, y, x = (int(chunks.get(names.get(axis, ""), 1)) for axis in AXES)
+            found.append((time, y, x))
+        return max(found, key=math.prod)
 
     @property
     def counts(self) -> tuple[int, int]:

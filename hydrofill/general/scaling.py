@@ -52,6 +52,11 @@ class ScaledSource:
         """Units of the grid's coordinates."""
         return self.source.grid_units
 
+    @property
+    def chunk(self) -> tuple[int, int, int]:
+        """Steps, rows and columns that are stored together."""
+        return self.source.chunk
+
     def read(self, box: Box) -> WaterCube:
         """Return a part of the record."""
         return scaled_cube(self.source.read(box), self.factors)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hydrofill import blocks
-from hydrofill.blocks import BLOCK_VALUES, Box, plan_blocks, slabs
+from hydrofill.blocks import BLOCK_VALUES, Box, chunked_boxes, plan_blocks
 
 
 @given(
@@ -58,7 +58,22 @@ def test_long_series_are_cut_in_time_alone() -> None:
     assert {block.around.shape[1:] for block in planned} == {(0, 0)}
 
 
-@given(st.tuples(st.integers(1, 50), st.integers(1, 9), st.integers(1, 9)), st.integers(1, 500))
-def test_slabs_cover_all_steps_in_order(shape: tuple[int, int, int], values: int) -> None:
-    steps = [step for box in slabs(shape, values) for step in range(box.time.start, box.time.stop)]
-    assert steps == list(range(shape[0]))
+sizes = st.tuples(st.integers(1, 50), st.integers(1, 9), st.integers(1, 9))
+
+
+@given(sizes, sizes, st.integers(1, 500))
+def test_chunked_boxes_cover_each_cell_once_in_order(
+    shape: tuple[int, int, int], chunk: tuple[int, int, int], values: int
+) -> None:
+    boxes = list(chunked_boxes(shape, chunk, values))
+    times = np.zeros(shape, int)
+    for box in boxes:
+        times[tuple(box)] += 1
+    assert (times == 1).all()
+    assert [[part.start for part in box] for box in boxes] == sorted([part.start for part in box] for box in boxes)
+
+
+def test_a_box_has_whole_chunks_unless_a_chunk_is_too_large() -> None:
+    assert next(chunked_boxes((100, 60, 70), (10, 20, 30), 20_000)).shape == (10, 20, 70)
+    assert next(chunked_boxes((1000, 60, 70), (1000, 20, 30), 20_000)).shape == (4 * 20_000 // 600, 20, 30)
+    assert next(chunked_boxes((1000, 60, 70), (1, 1, 1), 20_000)).shape == (4, 60, 70)

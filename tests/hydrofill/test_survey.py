@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -27,17 +29,32 @@ def test_a_survey_is_the_summary_of_all_values(dataset: xr.Dataset) -> None:
     assert {variable.name for variable in found.outline.static} == {"slope", "area"}
 
 
-def test_the_size_of_slabs_and_the_names_of_others_change_nothing(
-    dataset: xr.Dataset, monkeypatch: pytest.MonkeyPatch
+@dataclass(frozen=True, eq=False)
+class Stored(CubeSource):
+    """A record that is stored in chunks."""
+
+    stored: tuple[int, int, int] = (1, 1, 1)
+
+    @property
+    def chunk(self) -> tuple[int, int, int]:
+        """Steps, rows and columns that are stored together."""
+        return self.stored
+
+
+@pytest.mark.parametrize("chunk", [(1, 1, 1), (2, 2, 2), (7, 1, 3), (1, 3, 1)])
+@pytest.mark.parametrize("values", [1, 10, 10_000])
+def test_chunks_and_the_names_of_others_change_nothing(
+    dataset: xr.Dataset, monkeypatch: pytest.MonkeyPatch, chunk: tuple[int, int, int], values: int
 ) -> None:
     cube = read_dataset(dataset).cube
     whole = survey(CubeSource(cube))
-    monkeypatch.setattr(survey_module, "SLAB_VALUES", 1)
-    by_step = survey(CubeSource(cube))
+    monkeypatch.setattr(survey_module, "READ_VALUES", values)
+    in_chunks = survey(Stored(cube, stored=chunk))
     alone = survey(CubeSource(read_dataset(dataset[["pet"]]).cube))
     for name, variable in whole.variables.items():
-        assert by_step.variables[name].summary == variable.summary
-        assert by_step.seed(name) == whole.seed(name)
+        assert in_chunks.variables[name].sums.tobytes() == variable.sums.tobytes()
+        assert in_chunks.variables[name].summary == variable.summary
+        assert in_chunks.seed(name) == whole.seed(name)
     assert alone.seed("pet") == whole.seed("pet")
 
 

@@ -16,18 +16,20 @@ RELAXED = {"reassoc", "contract", "nsz"}
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": RELAXED, "no_cfunc_wrapper": True}
 
 
-def compiled(signature: str) -> Callable[[Callable[..., Any]], Any]:
+def compiled(signature: str, *, in_order: bool = False) -> Callable[[Callable[..., Any]], Any]:
     """Return a decorator that compiles a function for arguments of these types, such as "void(f4[:, ::1])".
 
-    A kernel runs in one thread and without the lock of the interpreter. Where no folder can be written, or what a
-    folder holds cannot be read, the kernel is compiled in memory.
+    With `in_order`, sums are taken in the order in which they are written. A kernel runs in one thread and without the
+    lock of the interpreter. Where no folder can be written, or what a folder holds cannot be read, the kernel is
+    compiled in memory.
     """
+    options = {**OPTIONS, "fastmath": False} if in_order else OPTIONS
 
     def compile_kernel(function: Callable[..., Any]) -> Any:
         try:
-            return njit(signature, cache=True, **OPTIONS)(function)
+            return njit(signature, cache=True, **options)(function)
         except (RuntimeError, OSError, EOFError, pickle.UnpicklingError):
-            return njit(signature, **OPTIONS)(function)
+            return njit(signature, **options)(function)
 
     return compile_kernel
 

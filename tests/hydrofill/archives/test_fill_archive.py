@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,15 @@ import xarray as xr
 import hydrofill
 from hydrofill import FileRefusedError, UnreadableError, WorkersLostError, blocks
 from hydrofill.archives import fill as fill_module
-from hydrofill.archives import jobs
+from hydrofill.archives import jobs, output
 from hydrofill.archives.inputs import find_input
 from hydrofill.archives.jobs import Job
 from hydrofill.archives.opening import open_input
 from hydrofill.archives.output import write_dataset
 from hydrofill.archives.parts import JOURNAL, PLAN, DoneBlock, Parts
 from hydrofill.general import self_check
+from hydrofill.pieces import Piece, mix_pieces
+from hydrofill.reconstruct import FilledVariable
 from tests.support.general_run import days
 
 STEPS, SIDE = 100, 30
@@ -135,7 +138,7 @@ def stored(folder: Path, how: str) -> Path | str:
 @pytest.mark.parametrize(
     ("how", "target", "options"),
     [
-        ("chunked", "chunked-out.nc", {"workers": 2}),
+        ("chunked", "chunked-out.nc", {"workers": 4}),
         ("files", "files-out.zarr", {"workers": 1}),
         ("zarr2", "zarr2-out.zarr", {"workers": 1, "memory": "3GiB"}),
         ("zarr3", "zarr3-out.nc", {"workers": 2, "scheduler": "dask://local"}),
@@ -231,6 +234,46 @@ def test_an_interrupted_fill_goes_on_with_the_same_bits(folder: Path, tmp_path: 
     assert filled[0] == 4
     assert_same_bits(target, folder)
     assert [path.name for path in tmp_path.iterdir()] == ["out.nc"]
+
+
+INTERRUPTED = """
+import sys, hydrofill
+from hydrofill import blocks
+from hydrofill.general import self_check
+blocks.BLOCK_VALUES, blocks.MIN_TILE_CELLS = 60_000, 15
+self_check.SOURCE_DRAWS, self_check.MAX_DRAW_VALUES = 2, 30_000
+hydrofill.fill_archive(sys.argv[1], sys.argv[2], workers=1, resume=True, progress=lambda step: print("at", flush=True))
+"""
+
+
+@pytest.mark.slow
+def test_a_fill_that_is_killed_at_five_random_moments_goes_on_with_the_same_bits(folder: Path, tmp_path: Path) -> None:
+    rng, target = np.random.default_rng(5), tmp_path / "out.nc"
+    command = [sys.executable, "-c", INTERRUPTED, str(folder / "in.nc"), str(target)]
+    for _ in range(5):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+            assert running.stdout is not None
+            running.stdout.readline()  # it is at work: what was surveyed or filled is being kept
+            with suppress(subprocess.TimeoutExpired):
+                running.wait(rng.uniform(0, 2))
+            running.kill()
+    assert subprocess.run(command, check=False, timeout=300, stdout=subprocess.DEVNULL).returncode == 0
+    assert_same_bits(target, folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.nc"]
+
+
+def test_each_part_of_the_output_is_mixed_once(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mixed: list[str] = []
+
+    def mix(pieces: Sequence[Piece], box: blocks.Box, num_sites: int | None) -> FilledVariable:
+        mixed.append(str(box))
+        return mix_pieces(pieces, box, num_sites)
+
+    monkeypatch.setattr(output, "mix_pieces", mix)
+    monkeypatch.setattr(output, "WRITE_VALUES", 20_000)
+    hydrofill.fill_archive(folder / "in.nc", tmp_path / "out.zarr", workers=1)
+    assert len(mixed) == len(set(mixed)) > 1
+    assert_same_bits(tmp_path / "out.zarr", folder)
 
 
 def test_a_block_that_was_damaged_or_half_written_is_filled_again(folder: Path, tmp_path: Path) -> None:
