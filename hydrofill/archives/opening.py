@@ -7,10 +7,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import xarray as xr
-import zarr
 
 from hydrofill.archives.inputs import Input
-from hydrofill.archives.zarr_check import check_array, check_folder, find_unreadable
 from hydrofill.cf.calendars import counted_like, holds_times
 from hydrofill.cf.csv import read_csv
 from hydrofill.cf.groups import ROOT, choose_group, groups_around
@@ -48,6 +46,8 @@ def open_input(given: Input) -> Iterator[xr.Dataset]:
 
 @contextmanager
 def _open_store(path: str, group: str) -> Iterator[xr.Dataset]:
+    from hydrofill.archives.zarr_check import check_folder, find_unreadable
+
     if "://" not in path:
         check_folder(Path(path))
     with ExitStack() as opened:
@@ -78,6 +78,10 @@ def _consolidated(path: str) -> bool | None:
 
 def _checked(group: str, store: xr.backends.ZarrStore) -> xr.Dataset:
     """Open a group of a Zarr store, whose arrays are checked before any of them is read."""
+    import zarr
+
+    from hydrofill.archives.zarr_check import check_array
+
     for name, member in store.members.items():
         if isinstance(member, zarr.Array):
             check_array(f"{group}/{name}".strip(ROOT), member)

@@ -6,10 +6,9 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask
-import dask.array as da
 import numpy as np
 import xarray as xr
 from dask.callbacks import Callback
@@ -28,6 +27,9 @@ from hydrofill.errors import StructureError
 from hydrofill.paths import written_whole
 from hydrofill.pieces import mix_pieces
 from hydrofill.reconstruct import FilledVariable
+
+if TYPE_CHECKING:
+    import dask.array as da
 
 WRITE_VALUES = 4_000_000  # of a variable, that are mixed and written at a time where chunks allow
 COPIED_WHOLE = 1_000_000  # values: other variables are copied part by part from this size on
@@ -119,6 +121,7 @@ def _read(stored: xr.Variable, cells: Cells, *, skip_bad: bool) -> np.ndarray | 
 
 def _lazily(compute: Callable[[Cells], np.ndarray], like: xr.Variable, dtype: Any) -> da.Array:
     """Return values with the shape and the chunks of a variable, which are computed part by part."""
+    import dask.array as da
 
     def of_part(block_info: Any = None) -> np.ndarray:
         place = block_info[None]["array-location"]
@@ -172,8 +175,10 @@ def _write_zarr(dataset: xr.Dataset, target: str) -> None:
 
 def _parts(variable: xr.Variable) -> tuple[tuple[int, ...], ...]:
     """Return the parts in which a variable is written: whole stored chunks, of about WRITE_VALUES together."""
+    from dask.array.core import normalize_chunks
+
     chunk = stored_chunks(variable) or [1] * variable.ndim
-    return da.core.normalize_chunks(tuple(whole_chunks(variable.shape, chunk, WRITE_VALUES)), shape=variable.shape)
+    return normalize_chunks(tuple(whole_chunks(variable.shape, chunk, WRITE_VALUES)), shape=variable.shape)
 
 
 def copied(whole: xr.Dataset, made: Mapping[str, xr.Variable]) -> xr.Dataset:

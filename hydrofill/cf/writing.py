@@ -9,10 +9,8 @@ from __future__ import annotations
 import io
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-import dask
-import dask.array as da
 import h5netcdf
 import h5py
 import numpy as np
@@ -20,6 +18,9 @@ import xarray as xr
 
 from hydrofill.cf.groups import ROOT, datasets_by_group
 from hydrofill.cf.storage import PACKED, Storage, stored_form
+
+if TYPE_CHECKING:
+    import dask.array as da
 
 # Parts of an encoding that say how a variable lies in its file, not what its values mean.
 PACKERS = ("zlib", "compression", "compressors", "szip", "zstd", "bzip2", "blosc")
@@ -55,6 +56,9 @@ def write_netcdf(dataset: xr.Dataset, target: Path | BinaryIO, *, compressed: bo
             above = {k: n for other, found in sizes.items() if path.startswith(f"{other}/") for k, n in found.items()}
             sizes[path.rstrip(ROOT)] = _write_group(group, of_group, above, lazy, compressed)
         if lazy:
+            import dask
+            import dask.array as da
+
             with dask.config.set(scheduler="synchronous"):  # HDF5 writes one part at a time
                 da.store([source for source, _ in lazy], [made for _, made in lazy], lock=False)
 
