@@ -29,6 +29,7 @@ from hydrofill.paths import FileRefusedError
 
 if TYPE_CHECKING:
     from hydrofill.api import fill, fill_archive, inspect, open_bundle
+    from hydrofill.totals.totals import total
 
 __version__ = "0.1.0"
 
@@ -53,6 +54,7 @@ __all__ = [
     "fill_archive",
     "inspect",
     "open_bundle",
+    "total",
 ]
 
 
@@ -60,6 +62,10 @@ def __getattr__(name: str) -> Any:
     """Import the functions of hydrofill.api when they are first used; the other public names are there already."""
     if name not in __all__:
         raise AttributeError(f"module 'hydrofill' has no attribute {name!r}")
+    if name == "total":
+        from hydrofill.totals.totals import total
+
+        return total
     from hydrofill import api
 
     return getattr(api, name)

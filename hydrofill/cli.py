@@ -125,7 +125,7 @@ def fill(
     from hydrofill.archives.memory import parse_bytes
     from hydrofill.paths import FileRefusedError
 
-    names = tuple(name.strip() for name in variables.split(",")) if variables is not None else ()
+    names = names_in(variables)
     try:
         check_target(find_input(source, group), target, overwrite)
         limit = None if memory is None else parse_bytes(memory)
@@ -188,6 +188,58 @@ def inspect(
         refuse(error)
     _print_absent_steps(source)
     _print_inspection(source, found.bundle, found.axes, found.variables)
+
+
+class HowOption(StrEnum):
+    """What is made of the values of an area and a period."""
+
+    sum = "sum"
+    mean = "mean"
+
+
+@cli.command()
+def total(
+    source: Annotated[
+        str, typer.Argument(metavar="IN", help="File or store to add up, such as one that fill --members wrote.")
+    ],
+    over: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AREAS",
+            help="Areas: polygons (.geojson), or a map of numbers (y, x) or shares (area, y, x). [default: the grid]",
+        ),
+    ] = None,
+    every: Annotated[str, typer.Option(help="day, week, month, season, year, all, or days such as 10d.")] = "month",
+    variables: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Variables to add up. [default: all fields and gauges]")
+    ] = None,
+    how: Annotated[
+        HowOption | None, typer.Option("--as", help="Sum or mean, whatever the units. [default: by the units]")
+    ] = None,
+    name_property: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Property of the polygons that names them. [default: found]")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write all totals: .csv, .json or .nc.")] = None,
+    picture: Annotated[Path | None, typer.Option(metavar="PNG", help="Draw the totals of the first variable.")] = None,
+    group: Group = "",
+) -> None:
+    """Print sums and means of a filled file over areas and periods, with their uncertainty from members."""
+    from hydrofill.errors import ContractError
+    from hydrofill.paths import FileRefusedError
+    from hydrofill.totals.command import run
+
+    try:
+        chosen = names_in(variables)
+        run(source, over, every, chosen, None if how is None else how.value, name_property, out, picture, group)
+    except (ContractError, FileRefusedError) as error:
+        refuse(error)
+    except OSError as error:
+        refuse(f"{error.filename or source}: {error.strerror or error}")
+
+
+def names_in(text: str | None) -> tuple[str, ...]:
+    """Return the names in a text such as "a, b"."""
+    return tuple(name.strip() for name in text.split(",")) if text is not None else ()
 
 
 def _pass_on(name: str, package: str, help_text: str) -> None:
