@@ -17,8 +17,9 @@ import numpy as np
 import xarray as xr
 
 from hydrofill.cf.codes import kept_as_stored
+from hydrofill.cf.fill_values import decoded_from, for_decoding
 from hydrofill.cf.groups import ROOT, choose_group, groups_around
-from hydrofill.cf.missing import decoded_from, for_decoding, hide_missing
+from hydrofill.cf.missing import hide_missing
 from hydrofill.cf.storage import STORED
 from hydrofill.cf.text import mended, read_text
 from hydrofill.errors import StructureError, UnreadableError
