@@ -84,7 +84,7 @@ def bodies_are_refused(*makes: Callable[[], Body], allowed: Iterable[int] = (400
 
 
 def _archives() -> Callable[..., Answer]:
-    makes = [functools.partial(attack_bodies.archive_of_zeros, m, 1024) for m in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)]
+    makes = [functools.partial(attack_bodies.archive_of_zeros, m, 256) for m in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)]
     return bodies_are_refused(*makes, allowed=(400,))
 
 
@@ -227,7 +227,7 @@ def _crowd(server: LocalServer) -> Answer:
 
 _partial = functools.partial
 REQUESTS = (
-    Attack("1", "npz of 1 GiB with a bz2 member, an lzma member", _archives()),
+    Attack("1", "npz of 256 MiB with a bz2 member, an lzma member", _archives()),
     Attack(
         "2a",
         "4,000 sites, 2 ever seen",
