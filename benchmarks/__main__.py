@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from benchmarks.support.harness import RESULTS
 
 EVERY = ("speed", "model", "server")  # modules whose `main` takes options and returns a page of results
-BENCHMARKS = (*EVERY, "archives", "device", "fuzz", "guesses", "long_fill")
+BENCHMARKS = (*EVERY, "archives", "attacks", "device", "fuzz", "guesses", "long_fill")
 
 
 def main(arguments: Sequence[str]) -> None:

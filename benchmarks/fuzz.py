@@ -136,6 +136,7 @@ def _page(fuzzed: Fuzzed, seconds: float, seed: int) -> str:
         ("wrong statuses or broken connections", str(len(fuzzed.wrong))),
         ("/healthz, longest and 99th percentile", _waits(fuzzed.health_s)),
         ("memory of all processes at first, at most, at last", _memory(fuzzed.memory)),
+        (f"... after each {FLAT_S / 60:g} minutes", _memory_over_time(fuzzed.memory)),
         ("growth of memory, last stretch of at most 5 minutes from the one before", f"{100 * fuzzed.growth:+.1f} %"),
         ("processes left", str(len(fuzzed.left))),
     ]
@@ -149,6 +150,12 @@ def _waits(waits: list[float]) -> str:
 
 def _memory(memory: list[float]) -> str:
     return f"{memory[0]:.0f}, {max(memory):.0f}, {memory[-1]:.0f} MiB"
+
+
+def _memory_over_time(memory: list[float]) -> str:
+    """Return the mean memory of the last minute before each mark; there is about one value a second."""
+    marks = range(int(FLAT_S), len(memory) + 1, int(FLAT_S))
+    return ", ".join(f"{np.mean(memory[mark - 60 : mark]):.0f}" for mark in marks) + " MiB" if marks else "none"
 
 
 if __name__ == "__main__":

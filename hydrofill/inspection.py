@@ -11,14 +11,16 @@ import xarray as xr
 from hydrofill.cf.axes import Dimension, recognise
 from hydrofill.cf.calendars import date_text, holds_times, read_times
 from hydrofill.cf.experiments import merge_experiments
-from hydrofill.cf.missing import as_data
+from hydrofill.cf.missing import as_data, real_variables
 from hydrofill.cf.variables import Classification, match_variables, ordered_dims, unit_conversion
 from hydrofill.cf.views import classify_all
-from hydrofill.cube import DIMS
-from hydrofill.errors import ContractError
+from hydrofill.cube import DIMS, Kind, Variable
+from hydrofill.errors import ContractError, ValueRangeError
 from hydrofill.filling import single_maps
 from hydrofill.guesses.interpolation import gap_lengths
 from hydrofill.layout import Layout
+from hydrofill.summary import summary_of
+from hydrofill.undeclared import check_declared
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class InspectedVariable:
     dims: name and length of each dimension. missing: share of the values that are missing, 0 to 1. longest_gap: the
     longest run of missing values along time, in time steps, at places that have a value at some time. lowest, highest:
     of the values present, in `units`; ISO 8601 dates for a time axis. Those four are None where they do not apply.
-    taken_as: "fill" if `hydrofill.fill` would fill the variable; otherwise the role of the variable.
+    taken_as: "fill" if `hydrofill.fill` would fill the variable, "refused" if a value seems to stand for missing
+    values; otherwise the role of the variable.
     """
 
     name: str
@@ -70,9 +73,25 @@ def inspect_dataset(dataset: xr.Dataset, layout: Layout, bundle: str) -> Inspect
             taken_as, reason = _general_verdict(dataset.variables[name], found, bundle, name in maps)
         else:
             taken_as, reason = _verdict(dataset, name, known.get(name), found, layout, bundle)
+        if found.kind is not None and taken_as in ("fill", found.role):
+            mark = _undeclared(dataset, name, found.kind)
+            taken_as, reason = (taken_as, reason) if mark is None else ("refused", mark)
         rows.append(_describe(dataset.variables[name], name, dimensions, found, taken_as, reason))
     axes = {dimension.name: str(dimension.axis) for dimension in dimensions.values()}
     return Inspection(bundle, axes, tuple(rows))
+
+
+def _undeclared(dataset: xr.Dataset, name: str, kind: Kind) -> str | None:
+    """Return what is wrong with a value that seems to stand for missing values; None if there is none."""
+    variable = dataset.variables[name]
+    values = as_data(variable, name).values.ravel()
+    units, standard_name, long_name = (str(variable.attrs.get(k, "")) for k in ("units", "standard_name", "long_name"))
+    info = Variable(name, kind, values, units, standard_name, long_name)
+    try:
+        check_declared(info, summary_of(values), real_variables(dataset), np.asarray)
+    except ValueRangeError as error:
+        return error.problem
+    return None
 
 
 def _general_verdict(variable: xr.Variable, found: Classification, bundle: str, single_map: bool) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import xarray as xr
@@ -11,6 +11,7 @@ import xarray as xr
 from app.errors import TooLargeError
 from app.schemas import TimingMs
 from hydrofill.cf.dataset import Reading
+from hydrofill.errors import StructureError
 from hydrofill.layout import Layout
 from hydrofill.reconstruct import FilledVariable
 
@@ -109,10 +110,22 @@ class Codec:
 
     media_type: its name in Content-Type and Accept. decode: parses a body within limits. encode: writes a reply.
     isolated: whether the process that has decoded a body decodes no other, because the library that parses it may be
-    led astray.
+    led astray. has_groups: whether `decode` takes the name of a group. group: the name; "" lets the file decide.
     """
 
     media_type: str
-    decode: Callable[[bytes, BodyLimits], DecodedBody]
+    decode: Callable[..., DecodedBody]
     encode: Callable[[Reply], bytes]
     isolated: bool = False
+    has_groups: bool = False
+    group: str = ""
+
+    def of_group(self, group: str) -> Codec:
+        """Return the codec that reads a group of a body.
+
+        Raises:
+            StructureError: bodies of this media type have no groups.
+        """
+        if group and not self.has_groups:
+            raise StructureError("only a NetCDF body has groups", where="query/group", got=self.media_type)
+        return replace(self, group=group)

@@ -35,7 +35,8 @@ from app.schemas import (
     Static,
     TimingMs,
 )
-from hydrofill.cf.axes import PLANE, Dimension, stored_coordinate
+from hydrofill.cf.axes import PLANE, Dimension
+from hydrofill.cf.coordinates import stored_coordinate
 from hydrofill.cf.dataset import dimensions_of
 from hydrofill.cf.variables import ordered_dims
 from hydrofill.cube import DIMS, Kind

@@ -42,8 +42,8 @@ class NetcdfBody:
         return self.dataset
 
 
-def decode(body: bytes, limits: BodyLimits) -> NetcdfBody:
-    """Check and parse the file in `body`.
+def decode(body: bytes, limits: BodyLimits, group: str = "") -> NetcdfBody:
+    """Check and parse the file in `body`, or one group of it.
 
     Raises:
         UnreadableError: the body is not NetCDF, is damaged, or refers to other files.
@@ -56,7 +56,7 @@ def decode(body: bytes, limits: BodyLimits) -> NetcdfBody:
         check_classic(body, limits)
     elif body.startswith(CDF5_MAGIC):  # no check can read its header, and netCDF4 would read it without any
         raise cdf5_error("classic NetCDF with 64-bit sizes (CDF5) is not taken by the server")
-    dataset = read_netcdf(body)
+    dataset = read_netcdf(body, group)
     limits.check_bytes(sum(v.size * v.dtype.itemsize for v in dataset.variables.values()))
     limits.check("dimensions", len(dataset.sizes))
     limits.check("variables", len(dataset.variables))
@@ -70,4 +70,4 @@ def encode(reply: Reply) -> bytes:
     return netcdf_bytes(reply.dataset)
 
 
-CODEC = Codec(MEDIA_TYPE, decode, encode, isolated=True)
+CODEC = Codec(MEDIA_TYPE, decode, encode, isolated=True, has_groups=True)

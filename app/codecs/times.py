@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from hydrofill.cf.axes import check_times
 from hydrofill.cf.calendars import date_text
+from hydrofill.cf.coordinates import check_times
 from hydrofill.constants import STANDARD
 from hydrofill.errors import CoordinateError
 

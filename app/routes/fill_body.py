@@ -55,6 +55,7 @@ async def fill_body(
     bundle: str | None,
     options: FillOptions,
     write_as: Codec | None = None,
+    group: str = "",
 ) -> EncodedReply:
     """Fill the data in the request's body and encode the reply.
 
@@ -66,12 +67,13 @@ async def fill_body(
         bundle: the bundle's name; None lets the data decide.
         options: what to fill and what to return.
         write_as: the codec of the reply; by default the one that the Accept header chooses.
+        group: the group of a NetCDF body that holds the data.
 
     Raises:
         UnsupportedMediaTypeError, NotAcceptableError: the headers name no supported media type.
         ContractError: as of `run_on_body` and `Service.reconstruct`.
     """
-    reading = reading_codec(request.headers)
+    reading = reading_codec(request.headers).of_group(group)
     writing = write_as or writing_codec(request.headers, reading)
 
     async def work(body: bytes, cancellation: Cancellation) -> EncodedReply:

@@ -66,6 +66,12 @@ class ReconstructQuery(BaseModel):
         default="keep", description="What is done about the gaps of codes: kept, or filled from the codes around."
     )
 
+    group: str = Field(
+        default="",
+        max_length=256,
+        description="The group of a NetCDF body that holds the data. Default: the root, or the only group with data.",
+    )
+
     @field_validator("missing")
     @classmethod
     def _values(cls, missing: list[str]) -> list[str]:
@@ -103,7 +109,7 @@ async def reconstruct(
     query: Annotated[ReconstructQuery, Query()],
 ) -> Response:
     """Fill each gap, with a standard deviation and a flag, or refuse it. Observed values stay bit-identical."""
-    answer = await fill_body(request, service, place, client, query.bundle, query.options())
+    answer = await fill_body(request, service, place, client, query.bundle, query.options(), group=query.group)
     headers = {"Server-Timing": _server_timing(answer.timing)}
     if answer.left_out:
         headers[LEFT_OUT] = ", ".join(quote(name) for name in answer.left_out)
@@ -124,7 +130,7 @@ async def estimate(
     query: Annotated[ReconstructQuery, Query()],
 ) -> Estimate:
     """Return tokens, queries, bytes and predicted seconds for the same body as /reconstruct; nothing is filled."""
-    reading = reading_codec(request.headers)
+    reading = reading_codec(request.headers).of_group(query.group)
 
     async def work(body: bytes, cancellation: Cancellation) -> tuple[int, PreparedRequest]:
         return len(body), await service.prepare(body, reading, query.bundle, query.options(), place, cancellation)

@@ -12,8 +12,9 @@ import numpy as np
 import xarray as xr
 
 from hydrofill.blocks import Box
-from hydrofill.cf.axes import Dimension, find_time, plane_coordinates, recognise, time_values
+from hydrofill.cf.axes import Dimension, find_time, plane_coordinates, recognise
 from hydrofill.cf.calendars import date_text
+from hydrofill.cf.coordinates import time_values
 from hydrofill.cf.dataset import Reading, choose_variables, dimensions_of, read_dataset
 from hydrofill.cf.domains import with_whole_maps
 from hydrofill.cube import WaterCube

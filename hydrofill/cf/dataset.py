@@ -9,15 +9,11 @@ import numpy as np
 import xarray as xr
 
 from hydrofill.cancellation import checkpoint
-from hydrofill.cf.axes import (
-    Dimension,
-    check_names_of_dimensions,
+from hydrofill.cf.axes import Dimension, check_names_of_dimensions, find_time, one_of, recognise
+from hydrofill.cf.coordinates import (
     coordinate_units,
     coordinate_values,
-    find_time,
     has_longitudes,
-    one_of,
-    recognise,
     site_names,
     site_place,
     time_values,

@@ -7,7 +7,7 @@ values, so that the comparison is exact.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +17,10 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from hydrofill.cf.codes import code_attribute
+from hydrofill.cf.fill_values import FILLS, decoded_from, for_decoding
 from hydrofill.cf.packing import Packing, number_in, numbers_in
-from hydrofill.errors import StructureError, UnknownVariableError, ValueRangeError
+from hydrofill.errors import UnknownVariableError, ValueRangeError
 
-FILLS = ("_FillValue", "missing_value")
 # What the netCDF library writes where nothing was written (netcdf.h, NC_FILL_*). Any value of a byte may be data.
 DEFAULT_FILLS: Mapping[str, tuple[float]] = {
     "i2": (-32767,),
@@ -33,7 +33,6 @@ DEFAULT_FILLS: Mapping[str, tuple[float]] = {
     "f8": (9.969209968386869e36,),
 }
 ROUNDING = 1e-3  # steps of the packing: limits in unpacked units are as precise as that
-UNSIGNED = "_Unsigned"
 REAL = "hydrofill_real"  # key of the encoding of a dataset: what the user calls real
 NONE = "none"
 
@@ -216,15 +215,14 @@ class _HiddenArray(BackendArray):
 def criteria_of(variable: xr.Variable, name: str) -> Criteria:
     """Return which values of a decoded variable are missing, by its attributes and its type.
 
-    valid_range, valid_min and valid_max are in packed units, unless they are of a wider type than what is packed
-    (CF conventions 1.11, section 2.5.1; NetCDF Users' Guide, appendix A, "valid_range"). The default fill of an integer
-    counts where no other value is declared. A float's always counts.
+    The default fill of an integer counts where no other value is declared. A float's always counts.
 
     Raises:
         StructureError: an attribute cannot be understood; names the variable and the attribute.
     """
     packing = Packing.of(variable)
-    lowest, highest = _limits(variable, name, packing)
+    limits = packing.limits(variable.encoding | variable.attrs, name, ROUNDING)
+    lowest, highest = packing.unpacked_limits(*limits, variable.dtype) if packing.packed else limits
     given = [key for key in FILLS if key in variable.encoding or key in variable.attrs]
     numbers = [n for key in given for n in numbers_in(variable.encoding.get(key, variable.attrs.get(key))) or ()]
     limited = math.isfinite(lowest) or math.isfinite(highest)
@@ -246,67 +244,6 @@ def _declared_criteria(variable: xr.Variable, values: Sequence[float]) -> Criter
     return Criteria(equal=tuple(values))
 
 
-def _limits(variable: xr.Variable, name: str, packing: Packing) -> tuple[float, float]:
-    """Return the lowest and the highest valid value, in the units in which the variable is read."""
-    low, high = -math.inf, math.inf
-    unpacked = False
-    for key, length in (("valid_range", 2), ("valid_min", 1), ("valid_max", 1)):
-        given = variable.attrs.get(key, variable.encoding.get(key))
-        if given is None:
-            continue
-        numbers = [packing.by_bits(number, given) for number in numbers_in(given) or ()]
-        if len(numbers) != length or (length == 2 and numbers[0] > numbers[1]):
-            expected = "the lowest and the highest" if length == 2 else "one number"
-            raise StructureError("is not a limit", where=f"{name}/{key}", got=given, expected=expected)
-        low = numbers[0] if key != "valid_max" and numbers[0] == numbers[0] else low
-        high = numbers[-1] if key != "valid_min" and numbers[-1] == numbers[-1] else high
-        unpacked = packing.packed and packing.is_wider(given)
-    if unpacked:
-        low, high = (packing.packed_number(limit) for limit in (low, high))
-        low, high = (low - ROUNDING, high + ROUNDING) if packing.scale > 0 else (high - ROUNDING, low + ROUNDING)
-    if packing.packed:
-        return packing.unpacked_limits(low, high, variable.dtype)
-    if variable.dtype.kind == "f":  # of the values' own type: 0.1 as float32 is not 0.1 as float64
-        with np.errstate(over="ignore"):
-            low, high = (float(variable.dtype.type(limit)) for limit in (low, high))
-    return low, high
-
-
-def for_decoding(raw: xr.Dataset, stored: Set[str]) -> xr.Dataset:
-    """Return a file that is not decoded yet with such fill values as xarray decodes without an error.
-
-    Variables in `stored` and texts lose them, so that they stay as they are stored. Numbers have one, in their own
-    type. `decoded_from` puts them back.
-
-    Raises:
-        StructureError: `_FillValue` of numbers is not one number; names the variable.
-    """
-    ready = raw.copy()
-    for name, variable in ready.variables.items():
-        own = _fills_in_own_type(variable, str(name))
-        for key in (*FILLS, UNSIGNED) if str(name) in stored else FILLS:
-            variable.attrs.pop(key, None)
-        if own and str(name) not in stored:
-            variable.attrs["_FillValue"] = np.ravel(next(own[key] for key in FILLS if key in own))[0]
-    return ready
-
-
-def decoded_from(decoded: xr.Dataset, raw: xr.Dataset, stored: Set[str]) -> xr.Dataset:
-    """Return what `for_decoding` was decoded to, with the fill values that the file declares, in its own types."""
-    for name, variable in decoded.variables.items():
-        before = raw.variables[name]
-        own = _fills_in_own_type(before, str(name))
-        if str(name) in stored or before.dtype.kind not in "iuf":
-            kept = [key for key in (*FILLS, UNSIGNED) if key in before.attrs]
-            variable.attrs |= {key: own.get(key, before.attrs[key]) for key in kept}
-            if before.dtype.kind == "S":  # a character, not a text
-                variable.attrs |= {key: np.bytes_(str(variable.attrs[key]), "utf-8") for key in kept}
-        else:
-            variable.encoding.pop("_FillValue", None)
-            variable.encoding |= own
-    return decoded
-
-
 def as_data(variable: xr.Variable, name: str, *, lazily: bool = False) -> xr.Variable:
     """Return a variable that was kept as it is stored as floats, NaN where a value is missing; others unchanged.
 
@@ -322,29 +259,6 @@ def as_data(variable: xr.Variable, name: str, *, lazily: bool = False) -> xr.Var
     if not found:
         return decoded.variables[name]
     return _hide_lazily(decoded.variables[name], found) if lazily else _hide_now(decoded.variables[name], found)
-
-
-def _fills_in_own_type(variable: xr.Variable, name: str) -> dict[str, Any]:
-    """Return the fill values that a stored variable declares, in its own type: `_FillValue` one, `missing_value` any.
-
-    Raises:
-        StructureError: `_FillValue` is not one number; names the variable.
-    """
-    if variable.dtype.kind not in "iuf":
-        return {}
-    packing = Packing(variable.dtype, {}, False)
-    found: dict[str, Any] = {}
-    for key in FILLS:
-        if key not in variable.attrs:
-            continue
-        numbers = numbers_in(variable.attrs[key])
-        if key == "_FillValue" and (numbers is None or len(numbers) != 1):
-            raise StructureError("must be one number", where=f"{name}/{key}", got=variable.attrs[key])
-        own = [packing.in_stored_type(number) for number in numbers or ()]
-        typed = np.array([value for value in own if value is not None], variable.dtype)
-        if len(typed):
-            found[key] = typed[0] if len(typed) == 1 else typed
-    return found
 
 
 def _float_type(dtype: np.dtype[Any]) -> np.dtype[Any]:

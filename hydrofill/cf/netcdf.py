@@ -17,8 +17,9 @@ import numpy as np
 import xarray as xr
 
 from hydrofill.cf.codes import kept_as_stored
+from hydrofill.cf.fill_values import decoded_from, for_decoding
 from hydrofill.cf.groups import ROOT, choose_group, groups_around
-from hydrofill.cf.missing import decoded_from, for_decoding, hide_missing
+from hydrofill.cf.missing import hide_missing
 from hydrofill.cf.storage import STORED
 from hydrofill.cf.text import mended, read_text
 from hydrofill.errors import StructureError, UnreadableError
@@ -37,8 +38,8 @@ AS_STORED: Mapping[str, Any] = dict.fromkeys(DECODERS, False)
 PLAIN = (str, int, float, np.number, np.ndarray, list)
 
 
-def read_netcdf(source: Path | bytes) -> xr.Dataset:
-    """Read a NetCDF file, or its bytes, into memory and decode it by CF.
+def read_netcdf(source: Path | bytes, group: str = "") -> xr.Dataset:
+    """Read a NetCDF file, or its bytes, into memory and decode it by CF; of several groups with data, `group`.
 
     Raises:
         UnreadableError: the file is not NetCDF, or is damaged.
@@ -46,8 +47,8 @@ def read_netcdf(source: Path | bytes) -> xr.Dataset:
         OSError: the file cannot be opened.
     """
     if isinstance(source, bytes):
-        return _decode_cf(_load(io.BytesIO(source), _engine_for(source[:8])))
-    return _decode_cf(_load(source, engine_of(source)))
+        return _decode_cf(_load(io.BytesIO(source), _engine_for(source[:8]), group))
+    return _decode_cf(_load(source, engine_of(source), group))
 
 
 @contextmanager
@@ -146,7 +147,7 @@ def _first_bytes(content: Path | str | io.BytesIO) -> bytes:
         return file.read(8)
 
 
-def _load(content: Path | io.BytesIO, engine: Engine) -> xr.Dataset:
+def _load(content: Path | io.BytesIO, engine: Engine, group: str) -> xr.Dataset:
     """Read the file as it is stored."""
     try:
         groups = open_groups(content, engine)
@@ -157,7 +158,7 @@ def _load(content: Path | io.BytesIO, engine: Engine) -> xr.Dataset:
                 dataset.load()
     except Exception as error:  # damaged files make the libraries raise anything
         raise UnreadableError("the NetCDF file cannot be read; it may be damaged") from error
-    chosen = choose_group(groups)
+    chosen = choose_group(groups, group)
     check_writable(chosen)
     return chosen
 

@@ -10,27 +10,38 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from hydrofill.errors import StructureError
+
+KEYS = ("scale_factor", "add_offset", "_Unsigned")
+VALID = {"valid_range": 2, "valid_min": 1, "valid_max": 1}  # and how many numbers each has
 TYPE_LETTERS = "fFlLsSbBuUdD"  # behind numbers as ncdump writes them
 
 
 @dataclass(frozen=True)
 class Packing:
-    """How the numbers of a variable are stored. unsigned: signed integers are read as unsigned (NUG, "_Unsigned")."""
+    """How the numbers of a variable are stored: their type, and the attributes that say how to unpack them."""
 
     stored: np.dtype[Any]
     attributes: Mapping[str, Any]
-    unsigned: bool
 
     @classmethod
     def of(cls, variable: xr.Variable) -> Packing:
         """Return how a decoded variable was stored, by its encoding."""
-        keys = ("scale_factor", "add_offset", "_Unsigned")
-        attributes = {k: variable.encoding[k] for k in keys if variable.encoding.get(k) is not None}
         stored = np.dtype(variable.encoding.get("dtype", variable.dtype))
-        if stored.kind not in "iuf":
-            stored = variable.dtype
-        unsigned = stored.kind == "i" and str(attributes.get("_Unsigned", "")).lower() == "true"
-        return cls(stored, attributes, unsigned)
+        return cls.said_by(variable.encoding, stored if stored.kind in "iuf" else variable.dtype)
+
+    @classmethod
+    def said_by(cls, attributes: Mapping[Any, Any], stored: np.dtype[Any]) -> Packing:
+        """Return how numbers of a type are stored, by the attributes of their variable in the file."""
+        return cls(stored, {key: attributes[key] for key in KEYS if attributes.get(key) is not None})
+
+    @property
+    def bits(self) -> np.dtype[Any]:
+        """The type that stored bits are read as; another one than `stored` where `_Unsigned` says so (NUG)."""
+        if self.stored.kind == "f":
+            return self.stored.newbyteorder("=")
+        said = {"true": "u", "false": "i"}.get(str(self.attributes.get("_Unsigned")).lower(), self.stored.kind)
+        return np.dtype(f"{said}{self.stored.itemsize}")
 
     @property
     def packed(self) -> bool:
@@ -40,12 +51,17 @@ class Packing:
     @property
     def type_code(self) -> str:
         """Kind and size of the stored numbers, such as "i2"."""
-        return f"{'u' if self.unsigned else self.stored.kind}{self.stored.itemsize}"
+        return f"{self.bits.kind}{self.bits.itemsize}"
 
     @property
     def scale(self) -> float:
         """What stored numbers are multiplied by."""
         return float(np.ravel(self.attributes.get("scale_factor", 1.0))[0])
+
+    @property
+    def offset(self) -> float:
+        """What is added to stored numbers, after they were multiplied."""
+        return float(np.ravel(self.attributes.get("add_offset", 0.0))[0])
 
     @property
     def step(self) -> float:
@@ -57,8 +73,8 @@ class Packing:
         """The lowest and the highest number that can be stored."""
         if self.stored.kind == "f":
             return -math.inf, math.inf
-        found = np.iinfo(self.stored)
-        return (0, int(found.max) - int(found.min)) if self.unsigned else (int(found.min), int(found.max))
+        found = np.iinfo(self.bits)
+        return int(found.min), int(found.max)
 
     def in_stored_type(self, value: float) -> float | None:
         """Return a declared number as one that can be stored; None if it cannot be.
@@ -66,7 +82,8 @@ class Packing:
         An integer of the other sign is taken by its bits: -1 as 255.
         """
         if self.stored.kind == "f":
-            return value
+            with np.errstate(over="ignore"):
+                return float(self.stored.type(value))
         low, high = self.ends
         width = int(high) - int(low) + 1
         if value != value or math.isinf(value) or value != round(value):
@@ -75,18 +92,48 @@ class Packing:
             value = int(value) + (width if value < low else -width)
         return int(value) if low <= value <= high else None
 
-    def by_bits(self, number: float, given: object) -> float:
+    def limits(self, attributes: Mapping[Any, Any], name: str = "", rounding: float = 0.0) -> tuple[float, float]:
+        """Return the lowest and the highest valid number in packed units; infinite where none is declared.
+
+        valid_range, valid_min and valid_max are in packed units, unless they are of a wider type than what is packed
+        (CF conventions 1.11, section 2.5.1; NetCDF Users' Guide, appendix A, "valid_range").
+
+        Args:
+            attributes: of the variable in the file.
+            name: of the variable, for the error.
+            rounding: steps by which limits in unpacked units are widened: they are as precise as that.
+
+        Raises:
+            StructureError: an attribute is no limit; names the variable and the attribute.
+        """
+        low, high, unpacked = -math.inf, math.inf, False
+        for key, length in VALID.items():
+            given = attributes.get(key)
+            if given is None:
+                continue
+            numbers = [self._by_bits(number, given) for number in numbers_in(given) or ()]
+            if len(numbers) != length or (length == 2 and numbers[0] > numbers[1]):
+                expected = "the lowest and the highest" if length == 2 else "one number"
+                raise StructureError("is not a limit", where=f"{name}/{key}", got=given, expected=expected)
+            low = numbers[0] if key != "valid_max" and numbers[0] == numbers[0] else low
+            high = numbers[-1] if key != "valid_min" and numbers[-1] == numbers[-1] else high
+            unpacked = self.packed and self._is_wider(given)
+        if unpacked:
+            first, last = sorted((limit - self.offset) / self.scale for limit in (low, high))
+            return first - rounding, last + rounding
+        if self.stored.kind == "f" and not self.packed:  # of the values' own type: 0.1 in float32 is not 0.1 in float64
+            with np.errstate(over="ignore"):
+                return float(self.stored.type(low)), float(self.stored.type(high))
+        return low, high
+
+    def _by_bits(self, number: float, given: object) -> float:
         """Return a negative number of an attribute as the unsigned one that has its bits, where that is meant."""
-        meant = (self.unsigned or self.stored.kind == "u") and number < 0 and _size(given) == self.stored.itemsize
+        meant = self.bits.kind == "u" and number < 0 and _size(given) == self.stored.itemsize
         return number + self.ends[1] + 1 if meant and _is_whole(given) else number
 
-    def is_wider(self, given: object) -> bool:
+    def _is_wider(self, given: object) -> bool:
         """Return whether an attribute is of a wider type than what is stored, so that it means unpacked values."""
         return not _is_whole(given) and (self.stored.kind != "f" or _size(given) > self.stored.itemsize)
-
-    def packed_number(self, value: float) -> float:
-        """Return a value in packed units, not rounded."""
-        return (value - float(np.ravel(self.attributes.get("add_offset", 0.0))[0])) / self.scale
 
     def unpacked_limits(self, low: float, high: float, dtype: np.dtype[Any]) -> tuple[float, float]:
         """Return limits in packed units as the lowest and the highest value that is inside."""
@@ -101,8 +148,11 @@ class Packing:
 
     def unpacked(self, raw: Sequence[float], dtype: np.dtype[Any]) -> np.ndarray:
         """Return stored numbers as they are read."""
-        kind = np.dtype(f"u{self.stored.itemsize}") if self.unsigned else self.stored
-        stored = np.array(raw, kind).view(self.stored) if len(raw) else np.zeros(0, self.stored)
+        stored = (
+            np.array(raw, self.bits).astype(self.bits.newbyteorder(self.stored.byteorder)).view(self.stored)
+            if len(raw)
+            else np.zeros(0, self.stored)
+        )
         decoded = xr.conventions.decode_cf_variable(
             "values", xr.Variable("n", stored, dict(self.attributes)), decode_times=False, decode_timedelta=False
         )

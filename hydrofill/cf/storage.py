@@ -13,10 +13,11 @@ from typing import Any, Self
 import numpy as np
 import xarray as xr
 
+from hydrofill.cf.packing import KEYS, VALID, Packing, numbers_in
+
 STORED = "hydrofill_stored"  # key of an encoding: the xarray.Variable as it is in the file, or is to be
 MISSING = ("_FillValue", "missing_value")
-VALID = ("valid_range", "valid_min", "valid_max")
-PACKED = ("scale_factor", "add_offset", "_Unsigned", *MISSING)
+PACKED = (*KEYS, *MISSING)
 # The NetCDF library's fill values (netcdf.h, NC_FILL_*); an integer without one declared is given its type's.
 DEFAULT_FILLS = {"i1": -127, "i2": -32767, "i4": -(2**31) + 1, "i8": -(2**63) + 2} | {
     f"u{size}": 2 ** (8 * size) - 1 for size in (1, 2, 4)
@@ -57,15 +58,13 @@ class Storage:
         said = stored.attrs if stored is not None else variable.encoding | _of_stored_numbers(variable.attrs)
         dtype = np.dtype(variable.encoding.get("dtype") or variable.dtype) if stored is None else stored.dtype
         dtype = dtype if dtype.kind in "iuf" else variable.dtype
-        unsigned = {"true": "u", "false": "i"}.get(str(said.get("_Unsigned")).lower(), dtype.kind)
-        bits = np.dtype(f"{unsigned}{dtype.itemsize}") if dtype.kind in "iu" else dtype.newbyteorder("=")
-        scale, offset = (_numbers(said.get(key)) or [unset] for key, unset in (("scale_factor", 1), ("add_offset", 0)))
-        plain = cls(dtype, bits, variable.dtype, float(scale[0]), float(offset[0]))
-        missing = [plain._in_file(value) for key in MISSING for value in _numbers(said.get(key))]
-        declared = tuple(value for value in missing if value is not None)
+        packing = Packing.said_by(said, dtype)
+        plain = cls(dtype, packing.bits, variable.dtype, packing.scale, packing.offset)
+        missing = [packing.in_stored_type(number) for key in MISSING for number in numbers_in(said.get(key)) or ()]
+        declared = tuple(float(value) for value in missing if value is not None)
         unnamed = (float(DEFAULT_FILLS[dtype.str[1:]]),) if dtype.kind in "iu" else (np.nan,)
         known = {key: said[key] for key in (*PACKED, *VALID) if said.get(key) is not None}
-        own = replace(plain, missing=declared or unnamed, valid=plain._valid(said), said=known)
+        own = replace(plain, missing=declared or unnamed, valid=packing.limits(said), said=known)
         if declared or variable.dtype.kind != "f":
             return own
         return replace(own, said={**known, "_FillValue": own.pack(np.array(np.nan))[()]})
@@ -96,30 +95,6 @@ class Storage:
         if ("_FillValue" in kept and not same) or np.size(kept.get("missing_value", 0)) > 1:
             kept.pop("missing_value", None)
         return kept if self.dtype == self.unpacked else {**kept, "dtype": self.dtype}
-
-    def _in_file(self, value: Any) -> float | None:
-        """Return the number in the file that an attribute's value means; None where the file cannot hold it."""
-        if self.dtype.kind == "f":
-            with np.errstate(over="ignore"):
-                return float(self.dtype.type(value))
-        native = self.dtype.newbyteorder("=")
-        for dtype in (self.bits, native):
-            if float(value).is_integer() and np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:
-                return float(np.array(int(value), dtype).view(self.bits))
-        return None
-
-    def _valid(self, said: Mapping[str, Any]) -> tuple[float, float]:
-        """Return the valid range in the file; a fraction beside packed integers is in unpacked units."""
-        ends = [-np.inf, np.inf]
-        both = _numbers(said.get("valid_range"))
-        for i, key in enumerate(("valid_min", "valid_max")):
-            for value in both[i : i + 1] if len(both) == 2 else _numbers(said.get(key))[:1]:
-                if self.packed and self.dtype.kind in "iu" and np.asarray(value).dtype.kind == "f":
-                    ends[i] = (float(value) - self.offset) / self.scale
-                else:
-                    found = self._in_file(value)
-                    ends[i] = float(value) if found is None else found
-        return min(ends), max(ends)
 
     @property
     def packed(self) -> bool:
@@ -170,16 +145,3 @@ class Storage:
 def _of_stored_numbers(attributes: Mapping[Any, Any]) -> dict[Any, Any]:
     """Return the attributes that xarray leaves with decoded data; a scale that is left was not applied."""
     return {key: value for key, value in attributes.items() if key in (*MISSING, *VALID)}
-
-
-def _numbers(value: object) -> list[Any]:
-    """Return the numbers of an attribute, of which some files write the digits as text."""
-    if value is None:
-        return []
-    values = np.ravel(np.asarray(value))
-    if values.dtype.kind in "iuf":
-        return list(values)
-    try:
-        return [float(text) for part in values for text in str(part).split()]
-    except ValueError:
-        return []

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from hydrofill.cf.axes import Axis, Dimension, find_time, recognise, time_values
+from hydrofill.cf.axes import Axis, Dimension, find_time, recognise
+from hydrofill.cf.coordinates import time_values
 from hydrofill.cf.dataset import Reading, check_step, read_dataset, typical_step_s
 from hydrofill.cf.units import Conversion
 from hydrofill.cube import DIMS, Kind, Sites, Variable, WaterCube

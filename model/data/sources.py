@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from hydrofill.cf.axes import Dimension, coordinate_units, one_of, recognise
+from hydrofill.cf.axes import Dimension, one_of, recognise
 from hydrofill.cf.calendars import with_dates
+from hydrofill.cf.coordinates import coordinate_units
 from hydrofill.cf.groups import choose_group
 from hydrofill.cf.missing import Declared, hide_declared
 from hydrofill.cf.netcdf import AS_STORED, decode_lazily, engine_of, open_groups

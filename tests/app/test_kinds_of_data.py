@@ -122,3 +122,31 @@ def test_no_fill_is_beyond_the_bounds(tmp_path: Path, address: str) -> None:
         assert filled["v"].values[GAPS].min() >= 0 and filled["v"].values[GAPS].max() <= 100
         assert filled["tp"].values[GAPS].min() >= 0
         assert filled["tp"].values[~GAPS].tobytes() == noisy[~GAPS].astype(np.float32).tobytes()
+
+
+def two_groups() -> bytes:
+    sent = body(np.where(GAPS, np.nan, rain()), {"units": "mm"})
+    content = io.BytesIO()
+    with xr.open_dataset(io.BytesIO(sent), engine="h5netcdf", decode_cf=False) as data:
+        xr.DataTree.from_dict({"/Grid": data, "/Other": data.isel(lat=slice(2))}).to_netcdf(content, engine="h5netcdf")
+    return content.getvalue()
+
+
+def test_one_of_several_groups_is_filled_where_it_is_named(address: str) -> None:
+    sent = two_groups()
+    reply = httpx.post(f"{address}/reconstruct", content=sent, headers=NETCDF, params={"group": "Grid"}, timeout=60)
+    assert reply.status_code == 200
+    with xr.open_dataset(io.BytesIO(reply.content), engine="h5netcdf", group="Grid") as filled:
+        np.testing.assert_array_equal(filled["v_flag"].values == 1, GAPS)
+    for params, words in (({}, "Grid"), ({"group": "No"}, "no such group")):
+        for route in ("reconstruct", "estimate"):
+            refused = httpx.post(f"{address}/{route}", content=sent, headers=NETCDF, params=params, timeout=60)
+            assert refused.status_code == 422
+            assert words in refused.json()["detail"]
+
+
+def test_group_of_a_body_without_groups_is_refused(address: str) -> None:
+    headers = {"content-type": "application/json"}
+    refused = httpx.post(f"{address}/reconstruct", content=b"{}", headers=headers, params={"group": "Grid"}, timeout=60)
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["pointer"] == "/query/group"

@@ -125,3 +125,16 @@ def test_the_command_refuses_what_it_cannot_read_in_one_line(tmp_path: Path, con
     assert result.exit_code == 2
     assert words in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_value_that_fill_would_refuse_is_told_with_what_declares_it(dataset: xr.Dataset) -> None:
+    marked = dataset["precipitation"].fillna(-9999.0)
+    with_mark = dataset.assign(precipitation=marked, slope=dataset["slope"].where(dataset["slope"]["x"] > 0))
+    for bundle in ("lez-daily", "general"):
+        row = rows(with_mark, bundle)["precipitation"]
+        assert row.taken_as == "refused"
+        assert "--missing precipitation=-9999" in row.reason
+        assert rows(dataset, bundle)["precipitation"].taken_as == "fill"
+    for missing in (-9999, "precipitation=none"):
+        found = hydrofill.inspect(with_mark, missing=missing).variables
+        assert {row.name: row.taken_as for row in found}["precipitation"] == "fill"

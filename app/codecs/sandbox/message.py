@@ -39,12 +39,13 @@ CALENDARS: dict[str, type[cftime.datetime]] = {
 
 
 class Task(Struct):
-    """What is sent before a body: its media type and its limits, as of `ParserLimits`."""
+    """What is sent before a body: its media type, its limits, as of `ParserLimits`, and its group."""
 
     media_type: str
     memory_bytes: int
     cpu_s: int
     limits: BodyLimits
+    group: str = ""
 
 
 class PackedArray(Struct, tag="array"):

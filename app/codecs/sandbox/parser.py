@@ -126,7 +126,7 @@ class Parser:
         stop = _Stop(self._forker, child)
         reusable = False
         try:
-            reply = self._exchange(child, stop, codec.media_type, body, cancellation)
+            reply = self._exchange(child, stop, codec, body, cancellation)
             reusable = not codec.isolated and len(body) <= SMALL_BYTES and child.bodies < MAX_BODIES
         finally:
             stop.end()
@@ -140,7 +140,7 @@ class Parser:
         return message.unpack(reply, KINDS)
 
     def _exchange(
-        self, child: _Child, stop: _Stop, media_type: str, body: bytes, cancellation: Cancellation | None
+        self, child: _Child, stop: _Stop, codec: Codec, body: bytes, cancellation: Cancellation | None
     ) -> bytes:
         """Send a body and return the reply; the process is killed when it takes too long or is cancelled."""
         limits, started = self.limits, time.monotonic()
@@ -151,7 +151,7 @@ class Parser:
             cancellation.on_cancel(stop.kill)
         decoded_bytes = limits.body.decoded_bytes
         max_reply = None if decoded_bytes is None else REPLY_OVERHEAD * decoded_bytes + REPLY_SPARE_BYTES
-        task = message.Task(media_type, limits.memory_bytes, limits.cpu_s, limits.body)
+        task = message.Task(codec.media_type, limits.memory_bytes, limits.cpu_s, limits.body, codec.group)
         try:
             child.connection.send_bytes(msgspec.msgpack.encode(task))
             child.connection.send_bytes(body)

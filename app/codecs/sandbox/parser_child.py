@@ -39,13 +39,14 @@ def serve(connection: Connection) -> None:
         except EOFError:
             return
         _limit(idle, task)
-        connection.send_bytes(answer(task.media_type, connection.recv_bytes(), task.limits))
+        connection.send_bytes(answer(task.media_type, connection.recv_bytes(), task.limits, task.group))
 
 
-def answer(media_type: str, body: bytes, limits: BodyLimits) -> bytes:
+def answer(media_type: str, body: bytes, limits: BodyLimits, group: str = "") -> bytes:
     """Return the packed body, or the packed error that it causes."""
     try:
-        return message.pack(CODECS[media_type].decode(body, limits))
+        codec = CODECS[media_type]
+        return message.pack(codec.decode(body, limits, group) if codec.has_groups else codec.decode(body, limits))
     except ContractError as error:
         return message.pack_error(_out_of_memory() if _is_memory(error) else error)
     except MemoryError:

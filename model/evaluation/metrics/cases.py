@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from hydrofill.cf.axes import time_values
 from hydrofill.cf.calendars import holds_times
+from hydrofill.cf.coordinates import time_values
 from hydrofill.errors import StructureError, UnknownVariableError
 from model.baselines.fill import Baseline, is_rain_like
 from model.baselines.library import ANYWHERE, CHEAP

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from hydrofill.cf.axes import time_values
 from hydrofill.cf.calendars import counted_like, date_text, read_times
+from hydrofill.cf.coordinates import time_values
 from hydrofill.cf.dataset import read_dataset
 from hydrofill.constants import CALENDAR_YEAR_DAYS, DAY_S
 from hydrofill.errors import CoordinateError

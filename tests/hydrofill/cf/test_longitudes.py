@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from hydrofill.cf.axes import recognise, stored_coordinate
+from hydrofill.cf.axes import recognise
+from hydrofill.cf.coordinates import stored_coordinate
 from hydrofill.cf.dataset import check_step, read_dataset
 from hydrofill.errors import CoordinateError, UnitsError
 from hydrofill.layout import Place
