@@ -12,7 +12,8 @@ import xarray as xr
 
 from hydrofill.cancellation import checkpoint
 from hydrofill.cf.dataset import Reading
-from hydrofill.cf.storage import STORED, VALID, Storage, stored_form
+from hydrofill.cf.packing import VALID
+from hydrofill.cf.storage import STORED, Storage, stored_form
 from hydrofill.cf.units import Conversion
 from hydrofill.cf.variables import ordered_dims
 from hydrofill.cf.writing import LAYOUT

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from hydrofill.cf.axes import Dimension, coordinate_units, coordinate_values
+from hydrofill.cf.axes import Dimension
+from hydrofill.cf.coordinates import coordinate_units, coordinate_values
 from hydrofill.cf.units import conversion
 from hydrofill.errors import CoordinateError, UnitsError
 

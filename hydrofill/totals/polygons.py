@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hydrofill.cf.axes import Dimension, site_place
+from hydrofill.cf.axes import Dimension
+from hydrofill.cf.coordinates import site_place
 from hydrofill.errors import CoordinateError, StructureError, UnreadableError
 from hydrofill.paths import FileRefusedError
 from hydrofill.totals.grid import Grid

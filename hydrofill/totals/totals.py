@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hydrofill.cf.axes import Dimension, bounds_of, one_of, recognise, site_names, time_values
+from hydrofill.cf.axes import Dimension, bounds_of, one_of, recognise
 from hydrofill.cf.calendars import as_microseconds, read_times
+from hydrofill.cf.coordinates import site_names, time_values
 from hydrofill.cf.variables import classify
 from hydrofill.errors import StructureError, UnknownVariableError
 from hydrofill.reconstruct import FILLED, OUTSIDE
