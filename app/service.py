@@ -27,7 +27,7 @@ from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import Span, Tracing
 from hydrofill.cancellation import Cancellation
 from hydrofill.cf.views import classify_all
-from hydrofill.errors import ContractError, NothingObservedError, UnknownVariableError
+from hydrofill.errors import ContractError, NothingObservedError, OptionError, UnknownVariableError
 from hydrofill.filling import FillOptions, PreparedFill, prepare_fill
 from hydrofill.inference.model import Model, Outcome
 from hydrofill.layout import Layout
@@ -219,6 +219,8 @@ def prepare_body(decoded: DecodedBody, layout: Layout, options: FillOptions) -> 
         if isinstance(error, UnknownVariableError | NothingObservedError) and error.where in options.variables:
             problem = f"{error.where}: {error.problem}"
             raise type(error)(problem, where="query/variables", got=error.got, expected=error.expected) from error
+        if isinstance(error, OptionError):
+            raise error.at(f"query/{error.where}") from error
         raise error.at(decoded.locate(error.where)) from error
 
 
@@ -227,7 +229,7 @@ def _prepare(
 ) -> PreparedRequest:
     model, fill = choose_bundle(decoded, served.registry, bundle, options)
     cost = served.costs[model.sha256]
-    loads = (count_load(part.cube, model.layout, part.names, options.max_gap) for part in fill.parts)
+    loads = (count_load(part.cube, model.layout, part.names, part.refuser) for part in fill.parts)
     load = reduce(add, loads)
     return PreparedRequest(model, fill, load, cost, cost.predict_s(load), body_bytes)
 

@@ -14,6 +14,7 @@ from hydrofill.cf.missing import Declared, as_texts, hide_declared, hide_missing
 from hydrofill.cores import usable_cores
 from hydrofill.fill_codes import Codes
 from hydrofill.filling import FillOptions, prepare_fill
+from hydrofill.gaps.control import GapControl, MaxDistance, MaxGap
 from hydrofill.inspection import Inspection, inspect_dataset
 from hydrofill.progress import Progress
 
@@ -30,7 +31,11 @@ def fill(
     *,
     bundle: str | os.PathLike[str] | Model | None = None,
     variables: Sequence[str] = (),
-    max_gap: int | None = None,
+    max_gap: MaxGap = None,
+    max_distance: MaxDistance = None,
+    interior_only: bool = False,
+    where: str | xr.DataArray | None = None,
+    support: float | None = None,
     uncertainty: bool = True,
     only_gaps: bool = False,
     missing: Missing = (),
@@ -41,7 +46,8 @@ def fill(
 
     For every filled variable V the result holds `V`, with observed values unchanged to the bit and gaps filled;
     `V_std`, the predictive standard deviation, 0 where observed; and `V_flag` (int8): 0 observed, 1 filled,
-    2 outside (the variable has no value there at any time), 3 refused (left missing). Everything else is unchanged.
+    2 outside (the variable has no value there at any time), 3 refused (left missing); `max_distance`, `interior_only`,
+    `where` and `support` add 4 to 7. Everything else is unchanged.
 
     Args:
         dataset: CF-like data with dims such as (time, y, x) for fields and (time, site) for gauges; NaN is missing.
@@ -50,7 +56,15 @@ def fill(
             the general bundle, which fills any variable and measures on `dataset` itself how well.
         variables: names of the variables to fill, as the bundle calls them; by default all that dataset and bundle
             share.
-        max_gap: the longest gap to fill, in time steps; longer gaps stay missing, flag 3. None for any length.
+        max_gap: the longest gap to fill: a number of missing values in a row, or the longest time between the values
+            at both ends of the gap ("6h", "3D", "PT6H", a timedelta). Longer gaps stay missing, flag 3. None for any.
+        max_distance: the longest distance in space from a gap cell to an observed cell or site of the same time, in
+            cells (3) or as a length ("20 km", "500 m"). Cells that are farther stay missing, flag 4.
+        interior_only: whether a cell is filled only between two observed values in time; else flag 5.
+        where: the name of a variable of the dataset, or an array, whose dimensions are some of those of each filled
+            variable: cells where it is zero, false or missing stay missing, flag 6.
+        support: the least share of observed cells, 0 to 1, within 5 steps, rows and columns of a cell that is filled;
+            else flag 7. None of these options changes a value that is filled.
         uncertainty: whether the result holds `V_std`, in the units of V.
         only_gaps: whether `V` holds the filled values alone, NaN elsewhere.
         missing: values that stand for missing values though the data does not say so: a value, values, or values by
@@ -69,7 +83,7 @@ def fill(
             `CoordinateError`, `StructureError`, `ValueRangeError`, `UnknownVariableError`, `NothingObservedError`.
         BundleError: the bundle is missing, damaged or of another schema.
         TypeError: `dataset` is not an xarray.Dataset.
-        ValueError: `max_gap` is less than 1.
+        OptionError: an option that says which gaps are filled is not possible, or does not suit the data.
 
     Examples:
         >>> import hydrofill, numpy as np, xarray as xr
@@ -93,7 +107,8 @@ def fill(
         raise TypeError(
             f"fill takes an xarray.Dataset, got {type(dataset).__name__}; use DataArray.to_dataset(name=...)"
         )
-    options = replace(_options(variables, max_gap, uncertainty, only_gaps, missing), codes=codes)
+    control = GapControl.of(max_gap, max_distance, interior_only, where, support)
+    options = replace(_options(variables, control, uncertainty, only_gaps, missing), codes=codes)
     dataset = hide_missing(dataset, lazily=False)
     model = open_bundle(bundle) if bundle is None or isinstance(bundle, str | os.PathLike) else bundle
     prepared = prepare_fill(dataset, model.layout, options)
@@ -107,7 +122,11 @@ def fill_archive(
     *,
     bundle: str | os.PathLike[str] | None = None,
     variables: Sequence[str] = (),
-    max_gap: int | None = None,
+    max_gap: MaxGap = None,
+    max_distance: MaxDistance = None,
+    interior_only: bool = False,
+    where: str | None = None,
+    support: float | None = None,
     uncertainty: bool = True,
     only_gaps: bool = False,
     missing: Missing = (),
@@ -130,7 +149,8 @@ def fill_archive(
             3; a path, or a URL where the package of its file system is installed).
         target: the NetCDF file or the Zarr store (a name that ends in .zarr, or a URL) to write.
         bundle: the name of a shipped bundle or a bundle's folder; by default the general bundle.
-        variables, max_gap, uncertainty, only_gaps, missing: as for `fill`.
+        variables, max_gap, max_distance, interior_only, support, uncertainty, only_gaps, missing: as for `fill`.
+        where: the name of a variable of the data, as for `fill`.
         memory: bytes that all processes together may use, or a size such as "2GiB"; None for no limit.
         workers: number of processes; by default one for each core that fits into the memory.
         scheduler: the address of a Dask scheduler whose workers fill the blocks; "dask://local" starts a local cluster.
@@ -149,13 +169,15 @@ def fill_archive(
         ContractError: the data are damaged or do not suit the bundle; see `fill`.
         WorkersLostError: a worker process was ended from outside; what is complete is kept.
         OSError: the output cannot be written; what is complete is kept.
-        ValueError: `memory` is not a size, or `max_gap` is less than 1.
+        ValueError: `memory` is not a size.
+        OptionError: see `fill`.
     """
     from hydrofill.archives.fill import ArchiveOptions
     from hydrofill.archives.fill import fill_archive as fill_blocks
     from hydrofill.archives.memory import parse_bytes
 
-    options = _options(variables, max_gap, uncertainty, only_gaps, missing)
+    control = GapControl.of(max_gap, max_distance, interior_only, where, support)
+    options = _options(variables, control, uncertainty, only_gaps, missing)
     limit = parse_bytes(memory) if isinstance(memory, str) else memory
     how = ArchiveOptions(limit, workers, scheduler, resume, overwrite, skip_bad, group=group)
     known = read_bundle(find_bundle(bundle))
@@ -163,12 +185,10 @@ def fill_archive(
 
 
 def _options(
-    variables: Sequence[str], max_gap: int | None, uncertainty: bool, only_gaps: bool, missing: Missing
+    variables: Sequence[str], control: GapControl, uncertainty: bool, only_gaps: bool, missing: Missing
 ) -> FillOptions:
-    if max_gap is not None and max_gap < 1:
-        raise ValueError(f"max_gap must be at least 1 time step, got {max_gap}")
     names = (variables,) if isinstance(variables, str) else tuple(variables)
-    return FillOptions(names, max_gap, uncertainty, only_gaps, as_texts(missing))
+    return FillOptions(names, control, uncertainty, only_gaps, as_texts(missing))
 
 
 def open_bundle(

@@ -7,7 +7,7 @@ checkout and in the image but not in the wheel; they are handed their arguments 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from importlib import import_module
@@ -81,7 +81,22 @@ def fill(
         typer.Option(metavar="BUNDLE", help="Folder or name of the bundle that fills. [default: general]"),
     ] = None,
     max_gap: Annotated[
-        int | None, typer.Option(min=1, help="Longest gap to fill, in time steps; longer gaps stay missing.")
+        str | None,
+        typer.Option(metavar="N|TIME", help="Longest gap to fill, in time steps (6) or as a duration (6h, 3D, PT6H)."),
+    ] = None,
+    max_distance: Annotated[
+        str | None,
+        typer.Option(metavar="N|LENGTH", help="Longest distance to an observed cell: cells (3), or '20 km'."),
+    ] = None,
+    interior_only: Annotated[
+        bool, typer.Option("--interior-only", help="Fill only between two observed values in time.")
+    ] = False,
+    where: Annotated[
+        str | None, typer.Option(metavar="MASK", help="Fill only where this variable of the file is not zero.")
+    ] = None,
+    support: Annotated[
+        float | None,
+        typer.Option(metavar="S", help="Least share of observed cells around a cell that is filled, 0 to 1."),
     ] = None,
     variables: Annotated[
         str | None, typer.Option(metavar="A,B", help="Variables to fill. [default: all that the bundle knows]")
@@ -118,7 +133,8 @@ def fill(
     """Fill the gaps of a file or of an archive of any size.
 
     Observed values stay bit-identical. Each filled variable V gets V_std (standard deviation, 0 where observed) and
-    V_flag (0 observed, 1 filled, 2 outside, 3 refused). A large archive is filled block by block, and the same blocks
+    V_flag (0 observed, 1 filled, 2 outside, 3 refused; options that refuse gaps add 4 too far, 5 not interior, 6 not
+    selected, 7 low support). A large archive is filled block by block, and the same blocks
     give the same bits for any number of workers.
     """
     from hydrofill.archives.inputs import check_target, find_input
@@ -135,10 +151,12 @@ def fill(
     from hydrofill.bundle import find_bundle, read_bundle
     from hydrofill.errors import ContractError, ProviderError, WorkersLostError
     from hydrofill.filling import FillOptions
+    from hydrofill.gaps.control import GapControl
 
-    options = FillOptions(names, max_gap, missing=tuple(missing or ()), codes=codes.value)
     how = ArchiveOptions(limit, workers, scheduler, resume, overwrite, skip_bad, provider.value, threads, group)
     try:
+        control = GapControl.of(max_gap, max_distance, interior_only, where, support)
+        options = FillOptions(names, control, missing=tuple(missing or ()), codes=codes.value)
         known = read_bundle(find_bundle(bundle))
         with _archive_progress(Path(source).name) as show:
             summaries = fill_archive(source, target, known, options, how, show)
@@ -149,7 +167,7 @@ def fill(
     except KeyboardInterrupt:
         typer.echo("interrupted; --resume goes on where a large archive was", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    _print_summaries([s for s in summaries if s.observed])
+    _print_summaries([s for s in summaries if s.observed], control.flags)
     for empty in (s for s in summaries if not s.observed):
         typer.echo(f"warning: {empty.title} is left out: all its values are missing", err=True)
     _print_absent_steps(source)
@@ -353,17 +371,21 @@ def _archive_progress(name: str) -> Iterator[Callable[[Step], None]]:
         yield show
 
 
-def _print_summaries(summaries: list[Summary]) -> None:
+def _print_summaries(summaries: list[Summary], flags: Sequence[int]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     from hydrofill.archives.summaries import notes_of, shown_summaries
+    from hydrofill.reconstruct import FLAG_MEANINGS, USUAL_FLAGS
 
-    table = Table("variable", "observed", "filled", "refused", "outside", "longest gap filled", "measured to", box=None)
+    further = [FLAG_MEANINGS[flag] for flag in flags if flag not in USUAL_FLAGS]
+    shown = ("observed", "filled", "refused", *further, "outside")
+    titles = (name.replace("_", " ") for name in shown)
+    table = Table("variable", *titles, "longest gap filled", "measured to", box=None)
     for column in table.columns[1:]:
         column.justify = "right"
     for s in shown_summaries(summaries):
-        counts = [f"{count:,}" for count in (s.observed, s.filled, s.refused, s.outside)]
+        counts = [f"{count:,}" for count in (getattr(s, name) for name in shown)]
         gaps = ["" if steps is None else f"{steps} steps" for steps in (s.longest_gap, s.longest_measured)]
         table.add_row(s.title, *counts, *gaps)
     console = Console()

@@ -80,6 +80,12 @@ class NothingObservedError(ContractError):
     title = "All values are missing"
 
 
+class OptionError(ContractError):
+    """Raised when an option has a value that is not possible, or that does not suit the data; `where` is the option."""
+
+    title = "An option is wrong"
+
+
 class BundleError(ContractError):
     """Raised when a bundle is missing, incomplete, altered or of another schema, or when its graphs do not work."""
 

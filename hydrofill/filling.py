@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,10 @@ from hydrofill.cf.missing import Declared, hide_declared
 from hydrofill.cf.variables import classify, extra_dims, ordered_dims, with_named_as_data
 from hydrofill.cf.views import Target, View, views_of
 from hydrofill.fill_codes import Codes, with_codes_filled
+from hydrofill.gaps.control import GapControl
+from hydrofill.gaps.distances import place_units
+from hydrofill.gaps.refusals import Refuser
+from hydrofill.gaps.selection import mask_of, selection_of
 from hydrofill.guesses.interpolation import gap_lengths
 from hydrofill.layout import Layout
 from hydrofill.prepared_parts import PreparedPart, ReadView, as_one, check_reading, prepare_parts
@@ -44,15 +48,14 @@ NO_DATE = np.datetime64("2000-01-01T00:00:00", "ns")  # the time of a map whose 
 class FillOptions:
     """Options of a fill.
 
-    variables: names to fill, as the bundle calls them; empty for all that dataset and bundle share. max_gap: longest
-    gap to fill, in time steps; longer gaps stay missing and are flagged as refused; None for any length.
-    uncertainty: whether `V_std` is written. only_gaps: whether V holds only the filled values. missing: values that
-    stand for missing values, as `Declared.of` reads them: "-9999", "NAME=-9999", "NAME=none". codes: how the gaps
-    of codes are filled.
+    variables: names to fill, as the bundle calls them; empty for all that dataset and bundle share. control: which gaps
+    are filled; the others stay missing, and their flags say why. uncertainty: whether `V_std` is written. only_gaps:
+    whether V holds only the filled values. missing: values that stand for missing values, as `Declared.of` reads them:
+    "-9999", "NAME=-9999", "NAME=none". codes: how the gaps of codes are filled.
     """
 
     variables: tuple[str, ...] = ()
-    max_gap: int | None = None
+    control: GapControl = field(default_factory=GapControl)
     uncertainty: bool = True
     only_gaps: bool = False
     missing: tuple[str, ...] = ()
@@ -97,7 +100,7 @@ class PreparedFill:
         done = []
         for part, share in zip(self.parts, shares, strict=True):
             of_part = progress if len(self.parts) == 1 else stage(progress, share)
-            done.append(model.run(part.cube, part.names, self.options.max_gap, of_part, cancellation))
+            done.append(model.run(part.cube, part.names, part.refuser, of_part, cancellation))
         said = {part.label: outcome.calibration for part, outcome in zip(self.parts, done, strict=True)}
         return replace(
             done[0],
@@ -152,6 +155,7 @@ class PreparedFill:
             {**provenance, **said_of_empty(self.left_out)},
             uncertainty=options.uncertainty,
             only_gaps=options.only_gaps,
+            flags=options.control.flags,
         )
         written = with_codes_filled(written, self.reading.dimensions, options.codes)
         if not self.added_time:
@@ -201,6 +205,7 @@ def prepare_fill(
         UnknownVariableError: a name in `options.variables` is not in the bundle or not in the dataset.
         NothingObservedError: all variables are missing everywhere, or a general bundle is to fill a variable that is.
         ValueRangeError: a value seems to stand for missing values, and nothing declares it.
+        OptionError: an option of gap control does not suit the data.
     """
     dataset = merge_experiments(as_declared(dataset, layout, options, lazily=False))
     scalar_time, added_time = _scalar_time(dataset), False
@@ -212,8 +217,48 @@ def prepare_fill(
     whole = as_one(read, dimensions)
     if not all(view.plain or view.view.label for view in read):  # series, each with values of its own
         check_reading(whole, {name: summary_of(v.values) for name, v in whole.cube.variables.items()}, dataset)
-    parts, empty = prepare_parts(read, layout, options.variables)
+
+    def refuser_of(view: ReadView, names: Sequence[str]) -> Refuser:
+        found = view.reading.source
+        targets = {name: view.view.targets.get(found[name], (Target(found[name]),))[0] for name in names}
+        return refuser_for(names, view.reading, view.view.dataset, targets, dataset, options.control)
+
+    parts, empty = prepare_parts(read, layout, options.variables, refuser_of)
     return PreparedFill(dataset, whole, parts, options, empty, added_time, scalar_time)
+
+
+def refuser_for(
+    names: Sequence[str],
+    reading: Reading,
+    view: xr.Dataset,
+    targets: Mapping[str, Target],
+    dataset: xr.Dataset,
+    control: GapControl,
+) -> Refuser:
+    """Return what refuses gaps of variables of a view.
+
+    Args:
+        names: the variables.
+        reading: how the view was read, or its first step.
+        view: the view.
+        targets: by variable, where it is in the dataset.
+        dataset: the whole dataset.
+        control: the options.
+
+    Raises:
+        OptionError: an option does not suit the data.
+    """
+    selected = {}
+    if control.where is not None:
+        mask, dimensions = mask_of(dataset, control.where), recognise(dataset)
+        for name in names:
+            kind = reading.cube.variables[name].kind
+            order = ordered_dims(view.variables[reading.source[name]], reading.dimensions, kind)
+            selected[name] = selection_of(mask, dataset, targets[name], order, kind, dimensions)
+    units = "" if control.max_distance is None else place_units(view, reading.dimensions)
+    made = Refuser(control, units, selected)
+    made.check(reading.cube, names)
+    return made
 
 
 def as_declared(dataset: xr.Dataset, layout: Layout, options: FillOptions, *, lazily: bool) -> xr.Dataset:

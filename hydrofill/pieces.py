@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hydrofill.blocks import Block, Box
 from hydrofill.cube import WaterCube, nearest_cells
-from hydrofill.guesses.interpolation import gap_lengths
+from hydrofill.gaps.refusals import Refuser
 from hydrofill.reconstruct import FILLED, OBSERVED, OUTSIDE, FilledVariable
 from hydrofill.survey import Source, Survey, read_part
 
@@ -139,45 +139,59 @@ def _meeting(
     return (in_box[0], piece.sites), in_piece[0], (slice(None),)
 
 
-def requested_in_core(
-    source: Source, found: Survey, block: Block, part: WaterCube, names: Sequence[str], max_gap: int | None
-) -> dict[str, np.ndarray]:
-    """Return which cells of what a block reads are to be filled: the gaps of the core that are not too long, bool.
+def requested_in_core(block: Block, axes: WaterCube, part: WaterCube, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return which cells of what a block reads are to be filled: the gaps of the core, bool.
 
     Args:
-        source: the record, of which more steps are read where gaps may be longer than the block.
-        found: the survey of the record.
         block: the block.
+        axes: the axes of the whole record.
         part: what the block reads.
-        names: the variables to fill; those without any value in the record are left out.
-        max_gap: longest gap to fill, in time steps; None for any length.
+        names: the variables to fill.
     """
-    requested = {}
-    time, y, x = block.around
-    if max_gap is None:
-        wide, inner = part, slice(0, len(part.time))
-    else:
-        before, after = max(0, block.core.time.start - max_gap), block.core.time.stop + max_gap
-        steps = slice(min(before, time.start), min(max(after, time.stop), len(source.axes.time)))
-        wide = part if steps == time else read_part(source, Box(steps, y, x), found)
-        inner = slice(time.start - steps.start, time.stop - steps.start)
+    return {name: in_core(part.gaps(name), block, axes) for name in names}
+
+
+def in_core(cells: np.ndarray, block: Block, axes: WaterCube) -> np.ndarray:
+    """Return cells of what a block reads, (T, H, W) or (T, N), with zeros or False outside the core."""
+    kept, at = np.zeros_like(cells), _core_index(block, axes, cells.ndim)
+    kept[at] = cells[at]
+    return kept
+
+
+def refused_in_core(
+    source: Source, found: Survey, block: Block, names: Sequence[str], refuser: Refuser
+) -> dict[str, np.ndarray]:
+    """Return the flags of the refused gaps of a core, int8 of the shape of what the block reads, 0 elsewhere.
+
+    Args:
+        source: the record, of which more is read than the block where more decides what is refused.
+        found: the survey of the record, with spans if cells without a value before or after are refused.
+        block: the block.
+        names: the variables to fill.
+        refuser: says what is refused.
+    """
+    axes = source.axes
+    of_sites = any(found.variables[name].inside.ndim == 1 for name in names)
+    reach = refuser.reach(axes, block.core, of_sites)
+    box = Box(*(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(reach, block.around, strict=True)))
+    wide, codes = read_part(source, box, found), {}
+    seen = replace(block, around=box)  # the block as if it read all of this
     for name in names:
-        if name not in found.variables:
-            continue
-        gaps = wide.gaps(name)
-        if max_gap is not None:
-            gaps = gaps & (gap_lengths(gaps) <= max_gap)
-        gaps, core = gaps[inner], np.zeros(part.variables[name].values.shape, bool)
-        at = _core_index(block, source.axes, core.ndim)
-        core[at] = gaps[at]
-        requested[name] = core
-    return requested
+        wanted = in_core(wide.gaps(name), seen, axes)
+        of_wide = refuser.codes(wide, name, wanted, axes=axes, box=box, span=found.variables[name].span)
+        codes[name] = of_wide[_index(block.around, box, axes, of_wide.ndim)]
+    return codes
 
 
 def _core_index(block: Block, axes: WaterCube, ndim: int) -> tuple[slice | np.ndarray, ...]:
     """Return the index of the core in what a block reads, of a grid (T, H, W) or of series (T, N)."""
-    core = block.core.within(block.around)
+    return _index(block.core, block.around, axes, ndim)
+
+
+def _index(inner: Box, outer: Box, axes: WaterCube, ndim: int) -> tuple[slice | np.ndarray, ...]:
+    """Return the index of a box in an outer box, of a grid (T, H, W) or of series (T, N)."""
+    within = inner.within(outer)
     if ndim == 3:
-        return tuple(core)
-    read, sites = (np.flatnonzero(axes.sites_in(box.y, box.x)) for box in (block.around, block.core))
-    return core.time, np.searchsorted(read, sites)
+        return tuple(within)
+    read, sites = (np.flatnonzero(axes.sites_in(box.y, box.x)) for box in (outer, inner))
+    return within.time, np.searchsorted(read, sites)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import xarray as xr
@@ -16,6 +16,7 @@ from hydrofill.cf.units import Conversion
 from hydrofill.cf.views import DYNAMIC, Target, View
 from hydrofill.cube import Variable, WaterCube
 from hydrofill.errors import NothingObservedError, UnknownVariableError
+from hydrofill.gaps.refusals import Refuser
 from hydrofill.general.layout import compose_layout
 from hydrofill.layout import Layout
 from hydrofill.outline import Outline
@@ -30,12 +31,14 @@ class PreparedPart:
 
     cube: their values. names: those to fill. targets: by name in the cube, where the fill belongs; `Target.name` is the
     name in the reading of the whole dataset. label: the slice of the dataset, such as "level=850"; "" for none.
+    refuser: says which gaps are not filled.
     """
 
     cube: WaterCube
     names: list[str]
     targets: Mapping[str, Sequence[Target]]
     label: str = ""
+    refuser: Refuser = field(default_factory=Refuser)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,9 +118,14 @@ def as_one(views: Sequence[ReadView], dimensions: Mapping[str, Dimension]) -> Re
 
 
 def prepare_parts(
-    views: Sequence[ReadView], layout: Layout, wanted: Sequence[str]
+    views: Sequence[ReadView],
+    layout: Layout,
+    wanted: Sequence[str],
+    refuser_of: Callable[[ReadView, Sequence[str]], Refuser],
 ) -> tuple[list[PreparedPart], list[tuple[str, str]]]:
     """Return what is to be filled of each view, and name and slice of what is left out because it has no value.
+
+    `refuser_of` returns what refuses gaps of these variables of a view.
 
     Raises:
         UnknownVariableError: a wanted name is not in the bundle or not in the dataset.
@@ -136,7 +144,8 @@ def prepare_parts(
         if not names:
             continue
         targets = {n: [t for t in view.targets[n] if not wanted or t.name in wanted] for n in names}
-        parts.append(PreparedPart(cube, [n for n in names if targets[n]], targets, view.view.label))
+        names = [n for n in names if targets[n]]
+        parts.append(PreparedPart(cube, names, targets, view.view.label, refuser_of(view, names)))
     known = list(dict.fromkeys(t.name for view in views for targets in view.targets.values() for t in targets))
     if not layout.general:
         known = [spec.name for spec in layout.variables if spec.name in known]

@@ -21,8 +21,20 @@ from hydrofill.layout import Layout, WindowSize
 from hydrofill.progress import Progress, reported
 from hydrofill.tokens import Queries, Tokenised, Tokens, tokenise
 
-OBSERVED, FILLED, OUTSIDE, REFUSED = (np.int8(flag) for flag in range(4))
-FLAG_MEANINGS = ("observed", "filled", "outside", "refused")
+FLAG_MEANINGS = (
+    "observed",
+    "filled",
+    "outside",
+    "refused",
+    "too_far",
+    "not_interior",
+    "not_selected",
+    "low_support",
+)
+OBSERVED, FILLED, OUTSIDE, REFUSED, TOO_FAR, NOT_INTERIOR, NOT_SELECTED, LOW_SUPPORT = (
+    np.int8(flag) for flag in range(len(FLAG_MEANINGS))
+)
+USUAL_FLAGS = (0, 1, 2, 3)  # that a fill without gap control can yield
 # Attributes of a filled variable, in time steps: the longest gap that was filled, and the longest whose fill was
 # measured on hidden cells or learnt.
 LONGEST_FILLED, LONGEST_MEASURED = "hydrofill_longest_gap_filled", "hydrofill_longest_gap_measured"
@@ -46,8 +58,7 @@ class FilledVariable:
     """The fill of one variable, arrays of the variable's shape.
 
     mean: the filled values; NaN where nothing was filled. std: standard deviation; 0 where observed, NaN where still
-    missing. flag: int8, OBSERVED, FILLED, OUTSIDE or REFUSED. attributes: what is said of the fill in the attributes of
-    the variable.
+    missing. flag: int8, by FLAG_MEANINGS. attributes: what is said of the fill in the attributes of the variable.
     """
 
     mean: np.ndarray
@@ -84,7 +95,6 @@ def reconstruct(
     predict: Predictor,
     *,
     names: Sequence[str] | None = None,
-    max_gap: int | None = None,
     only: Mapping[str, np.ndarray] | None = None,
     calibration: Mapping[str, Calibration] | None = None,
     guesser: Guesser | None = None,
@@ -93,15 +103,14 @@ def reconstruct(
 ) -> dict[str, FilledVariable]:
     """Fill the gaps of a cube; return mean, standard deviation and flag of each variable.
 
-    A gap stays missing and is flagged REFUSED if it is longer than `max_gap`. A network of named variables also refuses
-    what lies in a run of steps without any observed value that is as long as a window: see `_lost_steps`.
+    A network of named variables refuses what lies in a run of steps without any observed value that is as long as a
+    window: see `_lost_steps`.
 
     Args:
         cube: the data, in the model's units.
         layout: the layout of the model.
         predict: the network.
         names: variables to fill; by default all that cube and model share.
-        max_gap: longest gap to fill, in time steps; None for any length.
         only: for each variable, bool: the cells that may be filled; by default all gaps.
         calibration: for each variable, how standard deviations are corrected and which fills are set to zero.
         guesser: makes first guesses; by default each variable's are made from the variable alone.
@@ -117,9 +126,7 @@ def reconstruct(
     observed = (cube.variables[s.name].valid.any() for s in layout.variables if s.name in cube.variables)
     if not layout.general and not any(observed):
         raise NothingObservedError("all values of all variables are missing", got=sorted(cube.variables))
-    requested = requested_cells(cube, names, max_gap)
-    if only is not None:
-        requested = {name: wanted & only[name] for name, wanted in requested.items()}
+    requested = {name: cube.gaps(name) if only is None else cube.gaps(name) & only[name] for name in names}
     mixtures = {n: _Mixture(requested[n]) for n in names}
     planned = plan_windows(cube, layout.window, layout.overlap if overlap is None else overlap)
     windows = [window for window in planned if _has_requests(cube, window, requested)]
@@ -150,12 +157,6 @@ def select_variables(cube: WaterCube, layout: Layout, names: Sequence[str] | Non
     if not shared:
         raise UnknownVariableError("the data hold no variable that the model fills", expected=f"some of {model}")
     return [n for n in shared if not names or n in names]
-
-
-def requested_cells(cube: WaterCube, names: Sequence[str], max_gap: int | None) -> dict[str, np.ndarray]:
-    """Return the gaps to fill, bool for each variable; gaps of more than `max_gap` steps in a row are left out."""
-    gaps = {n: cube.gaps(n) for n in names}
-    return {n: gaps[n] & ~_too_long(gaps[n], max_gap) for n in names}
 
 
 def plan_windows(cube: WaterCube, size: WindowSize, overlap: float) -> Iterator[CubeWindow]:
@@ -339,13 +340,6 @@ def unfilled(cube: WaterCube, name: str) -> FilledVariable:
         np.where(valid, np.float32(0), np.float32(np.nan)),
         np.where(valid, OBSERVED, np.where(cube.inside(name), REFUSED, OUTSIDE)),
     )
-
-
-def _too_long(gaps: np.ndarray, max_gap: int | None) -> np.ndarray:
-    """Return which gaps are in a run of more than `max_gap` along time (the first axis), bool."""
-    if max_gap is None:
-        return np.zeros_like(gaps)
-    return gap_lengths(gaps) > max_gap
 
 
 def overlapping_slices(length: int, size: int, overlap: float) -> list[slice]:

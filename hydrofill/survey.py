@@ -71,13 +71,15 @@ class SurveyedVariable:
 
     sums: (T, N_SUMS) float64, of its observed values at each step. ends: (T, 2, END_COLUMNS), both ends at each step.
     inside: (H, W) or (N,) bool, where it has values at any time, or where its domain says. factor: what the values
-    count multiplied by.
+    count multiplied by. span: (2, H, W) or (2, N) int64, the first and the last step with a value, (T, -1) of no value;
+    None if the survey did not look.
     """
 
     sums: np.ndarray
     ends: np.ndarray
     inside: np.ndarray
     factor: float = 1.0
+    span: np.ndarray | None = None
 
     @property
     def summary(self) -> Summary:
@@ -110,12 +112,18 @@ class Survey:
         return zlib.crc32(content, zlib.crc32(name.encode()))
 
 
-def survey(source: Source, progress: Progress | None = None) -> Survey:
-    """Read a whole record once, and return its survey; `progress` is called with (parts done, parts in all)."""
+def survey(source: Source, progress: Progress | None = None, *, spans: bool = False) -> Survey:
+    """Read a whole record once, and return its survey.
+
+    Args:
+        source: the record.
+        progress: called with (parts done, parts in all).
+        spans: whether the first and the last value of each cell are looked for.
+    """
     boxes = _boxes(source)
     found: dict[str, list[SurveyedVariable]] = {}
     for time, of_time in groupby(reported(boxes, progress), key=lambda box: box.time):
-        for name, of_run in _survey_run(source, time, of_time).items():
+        for name, of_run in _survey_run(source, time, of_time, spans).items():
             found.setdefault(name, []).append(of_run)
     return outline_survey(source, {name: _joined(of_name) for name, of_name in found.items()})
 
@@ -129,12 +137,13 @@ def _boxes(source: Source) -> list[Box]:
     return [whole((n_time, height, width))._replace(time=box.time) for box in runs]
 
 
-def _survey_run(source: Source, time: slice, boxes: Iterable[Box]) -> dict[str, SurveyedVariable]:
+def _survey_run(source: Source, time: slice, boxes: Iterable[Box], with_spans: bool) -> dict[str, SurveyedVariable]:
     """Survey a run of steps, of which the boxes are in the order of rows and columns."""
     axes, steps = source.axes, time.stop - time.start
     running: dict[str, RunningSums] = {}
     inside: dict[str, np.ndarray] = {}
     series: dict[str, np.ndarray] = {}
+    spans: dict[str, np.ndarray] = {}
     for _, of_rows in groupby(boxes, key=lambda box: box.y):
         of_names: dict[str, np.ndarray] = {}
         for box in of_rows:
@@ -144,22 +153,47 @@ def _survey_run(source: Source, time: slice, boxes: Iterable[Box]) -> dict[str, 
                 sums = running.setdefault(name, RunningSums.of(steps))
                 of_names[name] = sums.add(variable.values, of_names.get(name))
                 inside.setdefault(name, np.zeros(axes.shape[1:], bool))[box.y, box.x] = part.inside(name)
+                if with_spans:
+                    span = spans.setdefault(name, np.zeros((2, *axes.shape[1:]), np.int64))
+                    span[:, box.y, box.x] = span_of(variable.valid, len(axes.time), time.start)
             for name, variable in part.of_kind("series").items():
                 series.setdefault(name, np.full((steps, len(axes.sites)), np.nan, np.float32))[:, sites] = (
                     variable.values
                 )
                 inside.setdefault(name, np.zeros(len(axes.sites), bool))[sites] = part.inside(name)
+                if with_spans:
+                    span = spans.setdefault(name, np.zeros((2, len(axes.sites)), np.int64))
+                    span[:, sites] = span_of(variable.valid, len(axes.time), time.start)
         for name, sums_of_rows in of_names.items():
             running[name].close(sums_of_rows)
     for name, values in series.items():
         running[name] = RunningSums(*sums_of_steps(values))
-    return {name: SurveyedVariable(sums.sums, sums.ends, inside[name]) for name, sums in running.items()}
+    return {
+        name: SurveyedVariable(sums.sums, sums.ends, inside[name], span=spans.get(name))
+        for name, sums in running.items()
+    }
+
+
+def span_of(valid: np.ndarray, steps: int, start: int = 0) -> np.ndarray:
+    """Return the first and the last step with a value, (2, ...) int64; (`steps`, -1) of no value.
+
+    Args:
+        valid: (T, ...) bool, where values are, in a run of steps.
+        steps: number of steps of the record.
+        start: the step of the record with which the run begins.
+    """
+    last = start + len(valid) - 1 - valid[::-1].argmax(axis=0)
+    seen = valid.any(axis=0)
+    return np.stack([np.where(seen, start + valid.argmax(axis=0), steps), np.where(seen, last, -1)]).astype(np.int64)
 
 
 def _joined(runs: Sequence[SurveyedVariable]) -> SurveyedVariable:
     """Return the survey of runs of steps that follow each other."""
     sums, ends = (np.concatenate([getattr(run, of) for run in runs]) for of in ("sums", "ends"))
-    return SurveyedVariable(sums, ends, np.any([run.inside for run in runs], axis=0))
+    spans = [run.span for run in runs if run.span is not None]
+    first_last = [np.min([s[0] for s in spans], axis=0), np.max([s[1] for s in spans], axis=0)] if spans else None
+    span = None if first_last is None else np.stack(first_last)
+    return SurveyedVariable(sums, ends, np.any([run.inside for run in runs], axis=0), span=span)
 
 
 def outline_survey(source: Source, variables: Mapping[str, SurveyedVariable]) -> Survey:

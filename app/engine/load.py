@@ -19,6 +19,7 @@ from app.errors import TooLargeError
 from hydrofill.blocks import Box
 from hydrofill.cancellation import checkpoint
 from hydrofill.cube import WaterCube
+from hydrofill.gaps.refusals import Refuser
 from hydrofill.general.layout import compose_layout
 from hydrofill.general.self_check import MIN_DRAWS, SOURCE_DRAWS, hide_parts
 from hydrofill.guesses.other_variables import MAX_PREDICTORS
@@ -29,7 +30,6 @@ from hydrofill.reconstruct import (
     count_overlapping_slices,
     overlapping_slices,
     record_slices,
-    requested_cells,
 )
 
 TERMS = 11  # of a load
@@ -77,7 +77,7 @@ class Load:
         return Load(number, tokens, queries, terms, self.bytes)
 
 
-def count_load(cube: WaterCube, layout: Layout, names: Sequence[str], max_gap: int | None) -> Load:
+def count_load(cube: WaterCube, layout: Layout, names: Sequence[str], refuser: Refuser | None = None) -> Load:
     """Count the windows, tokens and queries of a fill of `names`, as `hydrofill.inference.model.Model.run` would.
 
     Raises:
@@ -85,7 +85,9 @@ def count_load(cube: WaterCube, layout: Layout, names: Sequence[str], max_gap: i
     """
     own = compose_layout(cube) if layout.general else layout
     _check_windows(cube, own)
-    requested = requested_cells(cube, names, max_gap)
+    requested = {name: cube.gaps(name) for name in names}
+    if refuser is not None and not _any_left(cube, requested, refuser):  # else every gap is filled, and refused then
+        requested = {name: np.zeros_like(gaps) for name, gaps in requested.items()}
     checkpoint()
     values = sum(v.values.size for v in cube.of_kind("grid", "series").values())
     wanted = sum(int(np.count_nonzero(cells)) for cells in requested.values())
@@ -101,6 +103,10 @@ def count_load(cube: WaterCube, layout: Layout, names: Sequence[str], max_gap: i
     largest = max(_times_read([block.around], cube) for block in blocks)
     of_blocks = load.times(filled, read) + check.times(draws, draws)
     return replace(of_blocks, bytes=int(largest * load.bytes + draws * check.bytes) + 2 * held)
+
+
+def _any_left(cube: WaterCube, gaps: Mapping[str, np.ndarray], refuser: Refuser) -> bool:
+    return any((gaps[name] & (refuser.codes(cube, name) == 0)).any() for name in gaps)
 
 
 def _times_read(boxes: Sequence[Box], cube: WaterCube) -> float:

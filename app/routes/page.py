@@ -18,11 +18,12 @@ from app.http.security_headers import PAGE_POLICY
 from app.routes.dependencies import AdmissionPlace, CurrentClient, CurrentService
 from app.routes.fill_body import fill_body
 from hydrofill.filling import FillOptions
+from hydrofill.gaps.control import GapControl
 
 router = APIRouter(include_in_schema=False)
 
 FILES = StaticFiles(directory=Path(__file__).parents[1] / "page" / "dist")
-FILL_NOTHING = 0  # max_gap, in steps: every gap is longer, so each is flagged and none is filled
+FILL_NOTHING = FillOptions(control=GapControl(max_gap=0))  # each gap is longer, so it is flagged and not filled
 HEADERS = {"Content-Security-Policy": PAGE_POLICY, "Cache-Control": "no-cache"}
 
 
@@ -53,7 +54,7 @@ async def preview(
     bundle: Annotated[str | None, Query(max_length=64)] = None,
 ) -> Response:
     """Return the body as the server reads it, as JSON: every gap is flagged as refused and none is filled."""
-    answer = await fill_body(request, service, place, client, bundle, FillOptions(max_gap=FILL_NOTHING), json.CODEC)
+    answer = await fill_body(request, service, place, client, bundle, FILL_NOTHING, json.CODEC)
     return BoundedResponse(answer.content, answer.media_type, service.settings.reply_timeout_s)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 from urllib.parse import quote
 
@@ -23,6 +24,7 @@ from hydrofill.cf.missing import Declared
 from hydrofill.errors import ContractError
 from hydrofill.fill_codes import Codes
 from hydrofill.filling import FillOptions
+from hydrofill.gaps.control import GapControl, read_distance, read_gap
 
 router = APIRouter()
 
@@ -46,11 +48,32 @@ class ReconstructQuery(BaseModel):
         default=None,
         description="Names of the variables to fill, separated by commas. Default: all that data and bundle share.",
     )
-    max_gap: int | None = Field(
+    max_gap: str | None = Field(
         default=None,
-        ge=1,
-        le=1_000_000,
-        description="Longest gap to fill, in time steps. Longer gaps stay missing and get flag 3.",
+        max_length=40,
+        description="Longest gap to fill: time steps such as 6, or a duration such as 6h, 3D or PT6H between the "
+        "values at both ends. Longer gaps stay missing and get flag 3.",
+    )
+    max_distance: str | None = Field(
+        default=None,
+        max_length=40,
+        description="Longest distance in space to an observed cell or gauge of the same time: cells such as 3, or a "
+        "length such as 20 km or 500 m. Gaps that are farther stay missing and get flag 4.",
+    )
+    interior_only: bool = Field(
+        default=False, description="Whether a gap is filled only between two observed values in time; else flag 5."
+    )
+    where: str | None = Field(
+        default=None,
+        max_length=200,
+        description="Name of a variable of the body. Gaps are filled only where it is not zero; elsewhere flag 6.",
+    )
+    support: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Least share of observed cells within 5 steps, rows and columns of a gap that is filled; below it "
+        "flag 7.",
     )
     uncertainty: bool = Field(default=True, description="Whether the reply holds V_std for each filled variable V.")
     only_gaps: bool = Field(default=False, description="Whether V holds only the filled values.")
@@ -81,6 +104,16 @@ class ReconstructQuery(BaseModel):
             raise ValueError(str(error)) from error
         return missing
 
+    @field_validator("max_gap")
+    @classmethod
+    def _gap(cls, max_gap: str | None) -> str | None:
+        return _checked(max_gap, read_gap)
+
+    @field_validator("max_distance")
+    @classmethod
+    def _distance(cls, max_distance: str | None) -> str | None:
+        return _checked(max_distance, read_distance)
+
     @field_validator("variables")
     @classmethod
     def _names(cls, variables: str | None) -> str | None:
@@ -91,7 +124,17 @@ class ReconstructQuery(BaseModel):
     def options(self) -> FillOptions:
         """Return the same as the library's options."""
         names = tuple(name.strip() for name in (self.variables or "").split(",") if name)
-        return FillOptions(names, self.max_gap, self.uncertainty, self.only_gaps, tuple(self.missing), self.codes)
+        control = GapControl.of(self.max_gap, self.max_distance, self.interior_only, self.where, self.support)
+        return FillOptions(names, control, self.uncertainty, self.only_gaps, tuple(self.missing), self.codes)
+
+
+def _checked(given: str | None, read: Callable[[str], object]) -> str | None:
+    try:
+        if given is not None:
+            read(given)
+    except ContractError as error:
+        raise ValueError(str(error)) from error
+    return given
 
 
 @router.post(

@@ -31,7 +31,7 @@ from hydrofill.bundle import Bundle
 from hydrofill.cf.experiments import merge_experiments
 from hydrofill.cores import usable_cores
 from hydrofill.errors import ContractError, StructureError
-from hydrofill.filling import FillOptions, as_declared, prepare_fill
+from hydrofill.filling import FillOptions, as_declared, prepare_fill, refuser_for
 from hydrofill.paths import FileRefusedError
 from hydrofill.prepared_parts import check_reading
 from hydrofill.progress import Progress
@@ -165,9 +165,12 @@ def _fill_by_block(
 
     largest = max(block.values_read(*view.source.counts) for view in views for block in view.blocks)
     workers = workers_within(how.memory, largest, how.workers or usable_cores())
+    names = names_to_fill(views, bundle.manifest.layout, options.variables)
+    for view in views:  # an option that does not suit the data is found early
+        present = [name for name in names if name in view.targets]
+        refuser_for(present, view.source.first, view.source.dataset, view.targets, dataset, options.control)
     parts = _open_parts(given, views, target, bundle, options, how)
     model = load_model(bundle, Runtime(how.provider, how.threads or 1))
-    names = names_to_fill(views, bundle.manifest.layout, options.variables)
     number = sum(len(view.blocks) for view in views)
     filled: dict[int, FilledArchive] = {}  # by number of the view
     summaries: list[Summary] = []
@@ -210,7 +213,7 @@ def _fill_view(
     largest = max(block.values_read(*view.source.counts) for block in blocks)
     ahead = ahead_values(how.memory, largest, workers, len(view.source.first.cube.variables))
     source = replace(view.source, ahead_values=ahead)
-    found = _surveyed(source, parts, _reporter(progress, "survey"))
+    found = _surveyed(source, parts, _reporter(progress, "survey"), spans=options.control.interior_only)
     statics = {v.name: summary_of(v.values) for v in found.outline.static}
     check_reading(source.first, {n: v.summary for n, v in found.variables.items()} | statics, source.dataset)
     own = [name for name in names if name in found.variables]
@@ -269,7 +272,7 @@ def _open_parts(
         "input": given.identity(),
         "bundle": bundle.sha256,
         "variables": list(options.variables),
-        "max_gap": options.max_gap,
+        **options.control.described(),
         "missing": list(options.missing),
         "skip_bad": how.skip_bad,
         "shape": list(views[0].source.axes.shape),
@@ -294,11 +297,11 @@ def _open_parts(
     return parts
 
 
-def _surveyed(source: DatasetSource, parts: Parts, progress: Progress | None) -> Survey:
+def _surveyed(source: DatasetSource, parts: Parts, progress: Progress | None, *, spans: bool) -> Survey:
     kept = parts.read_survey()
     if kept is not None:
         return outline_survey(source, kept)
-    found = survey(source, progress)
+    found = survey(source, progress, spans=spans)
     parts.save_survey(found.variables)
     return found
 

@@ -24,7 +24,7 @@ from hydrofill.blocks import Block
 from hydrofill.bundle import Bundle
 from hydrofill.cf.experiments import merge_experiments
 from hydrofill.errors import WorkersLostError
-from hydrofill.filling import FillOptions, as_declared
+from hydrofill.filling import FillOptions, as_declared, refuser_for
 from hydrofill.paths import exit_on_signals
 from hydrofill.survey import Survey
 
@@ -75,17 +75,20 @@ class _Worker:
         dataset = self._opened.enter_context(open_input(job.given))
         self.model = model or load_model(job.bundle, Runtime(job.provider, job.threads))
         dataset = as_declared(dataset, self.model.layout, job.options, lazily=True)
-        view = views_of_archive(merge_experiments(dataset, check=False), self.model.layout)[job.view]
+        dataset = merge_experiments(dataset, check=False)
+        view = views_of_archive(dataset, self.model.layout)[job.view]
         self.source = DatasetSource.of(
             view.dataset, job.given.name, self.model.layout, skip_bad=job.skip_bad, ahead_values=job.ahead_values
         )
+        first, control = self.source.first, job.options.control
+        targets = {name: view.targets[first.source[name]][0] for name in job.names}
+        made = refuser_for(job.names, first, self.source.dataset, targets, dataset, control)
+        self.refuser = made if control.active else None
 
     def fill(self, number: int) -> DoneBlock:
         job, block = self.job, self.job.blocks[number]
         with self._lock:  # a worker of a cluster may have several threads
-            pieces, _ = self.model.fill_block(
-                job.prepared, self.source, job.found, block, job.names, job.options.max_gap
-            )
+            pieces, _ = self.model.fill_block(job.prepared, self.source, job.found, block, job.names, self.refuser)
             return job.parts.save_block(block, pieces, self.source.axes)
 
     def close(self) -> None:

@@ -70,6 +70,7 @@ def lazy_variables(
     *,
     uncertainty: bool,
     only_gaps: bool,
+    flags: Sequence[int],
     skip_bad: bool,
 ) -> dict[str, xr.Variable]:
     """Return what a filled variable becomes, computed when it is written.
@@ -81,6 +82,7 @@ def lazy_variables(
         said: what is said of the fill in its attributes.
         uncertainty: whether V_std is written.
         only_gaps: whether V holds only the filled values.
+        flags: the values that V_flag can have.
         skip_bad: whether chunks that cannot be read were filled like gaps.
     """
     like, stored = to.original, to.stored
@@ -106,6 +108,7 @@ def lazy_variables(
         together["std"] if uncertainty else None,
         together["flag"],
         said,
+        flags,
     )
 
 

@@ -73,6 +73,7 @@ class Parts:
         for number, (name, variable) in enumerate(variables.items()):
             arrays[f"{number}_name"] = np.array(name)
             arrays |= {f"{number}_{key}": getattr(variable, key) for key in ("sums", "ends", "inside")}
+            arrays |= {} if variable.span is None else {f"{number}_span": variable.span}
         with written_whole(self.folder / SURVEY) as partial, partial.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
 
@@ -85,7 +86,9 @@ class Parts:
             return None
         numbers = range(sum(key.endswith("_name") for key in kept))
         return {
-            str(kept[f"{n}_name"]): SurveyedVariable(kept[f"{n}_sums"], kept[f"{n}_ends"], kept[f"{n}_inside"])
+            str(kept[f"{n}_name"]): SurveyedVariable(
+                kept[f"{n}_sums"], kept[f"{n}_ends"], kept[f"{n}_inside"], span=kept.get(f"{n}_span")
+            )
             for n in numbers
         }
 

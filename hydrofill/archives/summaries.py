@@ -12,13 +12,9 @@ import xarray as xr
 from hydrofill.cf.fills import STORAGE_NOTE
 from hydrofill.filling import PreparedFill
 from hydrofill.reconstruct import (
-    FILLED,
     FLAG_MEANINGS,
     LONGEST_FILLED,
     LONGEST_MEASURED,
-    OBSERVED,
-    OUTSIDE,
-    REFUSED,
     FilledVariable,
 )
 
@@ -44,6 +40,10 @@ class Summary:
     note: str = ""
     longest_gap: int | None = None
     longest_measured: int | None = None
+    too_far: int = 0
+    not_interior: int = 0
+    not_selected: int = 0
+    low_support: int = 0
 
     @property
     def title(self) -> str:
@@ -85,8 +85,8 @@ def _steps(attributes: Mapping[str, str], key: str, label: str) -> int | None:
 
 def of_counts(name: str, counts: Sequence[int], label: str) -> Summary:
     """Return the summary of numbers of cells in the order of FLAG_MEANINGS."""
-    observed, filled, refused, outside = (counts[int(flag)] for flag in (OBSERVED, FILLED, REFUSED, OUTSIDE))
-    return Summary(name, observed, filled, refused, outside, label)
+    by_flag = dict(zip(FLAG_MEANINGS, counts, strict=True))
+    return replace(Summary(name, 0, 0, 0, 0, label), **by_flag)
 
 
 def shown_summaries(summaries: Sequence[Summary]) -> list[Summary]:
@@ -103,10 +103,7 @@ def shown_summaries(summaries: Sequence[Summary]) -> list[Summary]:
             replace(
                 slices[0],
                 slice=f"{slices[0].slice} to {slices[-1].slice}, {len(slices)} slices",
-                observed=sum(s.observed for s in slices),
-                filled=sum(s.filled for s in slices),
-                refused=sum(s.refused for s in slices),
-                outside=sum(s.outside for s in slices),
+                **{flag: sum(getattr(s, flag) for s in slices) for flag in FLAG_MEANINGS},
                 longest_gap=max((s.longest_gap for s in slices if s.longest_gap is not None), default=None),
                 longest_measured=min((s.longest_measured for s in slices if s.longest_measured), default=None),
             )

@@ -202,6 +202,7 @@ def filled_dataset(
             {key: joined_texts(texts) for key, texts in of_name.items()},
             uncertainty=options.uncertainty,
             only_gaps=options.only_gaps,
+            flags=options.control.flags,
             skip_bad=of_variable[0].source.skip_bad,
         )
     first = next(iter(fills.values()))

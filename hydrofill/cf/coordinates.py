@@ -132,6 +132,12 @@ def has_longitudes(dataset: xr.Dataset, x: Dimension | None, site: Dimension | N
     return any(axis == "x" and are_longitudes(dataset.variables[name], name) for name, axis in on_sites)
 
 
+def site_units(dataset: xr.Dataset, dim: str) -> str:
+    """Return the units of the x coordinates of sites that are no longitudes; "" if not given."""
+    name = next((name for name, axis in coordinates_on(dataset, dim) if axis == "x"), None)
+    return "" if name is None else str(dataset.variables[name].attrs.get("units", ""))
+
+
 def site_names(dataset: xr.Dataset, dimension: Dimension) -> np.ndarray:
     """Return the identifiers of the sites, (N,) strings; their numbers if the dataset has no identifiers."""
     if dimension.coordinate is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ from hydrofill.cf.storage import STORED, Storage, stored_form
 from hydrofill.cf.units import Conversion
 from hydrofill.cf.variables import ordered_dims
 from hydrofill.cf.writing import LAYOUT
-from hydrofill.reconstruct import FILLED, FLAG_MEANINGS, FilledVariable
+from hydrofill.reconstruct import FILLED, FLAG_MEANINGS, USUAL_FLAGS, FilledVariable
 
 STORAGE_NOTE = "hydrofill_storage"  # attribute of a filled variable that is not stored as it was
 
@@ -114,7 +114,13 @@ class Destination:
         return np.where(new, packed, stored)
 
     def variables(
-        self, values: Array, stored: Array | None, std: Array | None, flag: Array, said: Mapping[str, str]
+        self,
+        values: Array,
+        stored: Array | None,
+        std: Array | None,
+        flag: Array,
+        said: Mapping[str, str],
+        flags: Sequence[int] = USUAL_FLAGS,
     ) -> dict[str, xr.Variable]:
         """Return the variables that the filled variable becomes: V, V_std where there is one, and V_flag.
 
@@ -122,6 +128,7 @@ class Destination:
             values, stored: V, and V as it is stored; None where V knows no stored form.
             std, flag: with the dimensions of V.
             said: what is said of the fill in the attributes of V.
+            flags: the values that V_flag can have.
         """
         name, original = self.name, self.original
         companions = ([] if std is None else [f"{name}_std"]) + [f"{name}_flag"]
@@ -138,7 +145,8 @@ class Destination:
         if std is not None:
             missing = {"_FillValue": np.float32(np.nan)}
             made[f"{name}_std"] = xr.Variable(original.dims, std, _std_attributes(original, name), beside | missing)
-        return made | {f"{name}_flag": xr.Variable(original.dims, flag, _flag_attributes(original, name), beside)}
+        about = _flag_attributes(original, name, flags)
+        return made | {f"{name}_flag": xr.Variable(original.dims, flag, about, beside)}
 
 
 def write_fill(
@@ -149,6 +157,7 @@ def write_fill(
     *,
     uncertainty: bool = True,
     only_gaps: bool = False,
+    flags: Sequence[int] = USUAL_FLAGS,
 ) -> xr.Dataset:
     """Return `dataset` with its gaps filled: the same variables in the same order, then V_std and V_flag of each.
 
@@ -162,6 +171,7 @@ def write_fill(
         provenance: global attributes to add; a line is also added to `history`.
         uncertainty: whether V_std is written.
         only_gaps: whether V holds only the filled values.
+        flags: the values that V_flag can have.
     """
     made: dict[str, xr.Variable] = {}  # assigned all at once, because each assignment compares every coordinate
     for name, fill in filled.items():
@@ -170,7 +180,7 @@ def write_fill(
         values = to.values(to.original.values, fill, only_gaps=only_gaps)
         stored = None if to.stored is None else to.as_stored(to.stored.values, values, fill)
         std = to.std(fill) if uncertainty else None
-        made |= to.variables(values, stored, std, to.in_dataset(fill.flag), fill.attributes)
+        made |= to.variables(values, stored, std, to.in_dataset(fill.flag), fill.attributes, flags)
     return with_filled(dataset, made, filled, provenance)
 
 
@@ -207,13 +217,13 @@ def _std_attributes(variable: xr.Variable, source: str) -> dict[str, Any]:
     return attributes | ({"units": variable.attrs["units"]} if "units" in variable.attrs else {})
 
 
-def _flag_attributes(variable: xr.Variable, source: str) -> dict[str, Any]:
+def _flag_attributes(variable: xr.Variable, source: str, flags: Sequence[int]) -> dict[str, Any]:
     return {
         "long_name": f"what hydrofill did to {source}",
         "standard_name": "status_flag",
         **_shared_attributes(variable, "status_flag"),
-        "flag_values": np.arange(len(FLAG_MEANINGS), dtype=np.int8),
-        "flag_meanings": " ".join(FLAG_MEANINGS),
+        "flag_values": np.array(flags, np.int8),
+        "flag_meanings": " ".join(FLAG_MEANINGS[flag] for flag in flags),
     }
 
 

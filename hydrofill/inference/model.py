@@ -14,6 +14,7 @@ from hydrofill.cancellation import Cancellation
 from hydrofill.cores import one_blas_thread
 from hydrofill.cube import DIMS, Sites, Variable, WaterCube
 from hydrofill.errors import BundleError
+from hydrofill.gaps.refusals import Refuser, refuse
 from hydrofill.general.calibrate import LostWindows, RecordCalibration, WeightedPredictor, calibrate_record
 from hydrofill.general.context import scale_by
 from hydrofill.general.layout import compose_layout
@@ -30,13 +31,12 @@ from hydrofill.inference.graphs import Graphs, Runtime
 from hydrofill.inference.predictor import OnnxPredictor
 from hydrofill.layout import Layout, VariableSpec
 from hydrofill.magnitudes import check_finite, too_large_is_refused
-from hydrofill.pieces import Piece, cut_piece, mix_pieces, requested_in_core
+from hydrofill.pieces import Piece, cut_piece, mix_pieces, refused_in_core, requested_in_core
 from hydrofill.progress import Progress, reported, stage
 from hydrofill.reconstruct import (
     FILLED,
     FilledVariable,
     reconstruct,
-    requested_cells,
     select_variables,
     unfilled,
 )
@@ -116,11 +116,13 @@ class Model:
         self,
         cube: WaterCube,
         names: Sequence[str] | None = None,
-        max_gap: int | None = None,
+        refuser: Refuser | None = None,
         progress: Progress | None = None,
         cancellation: Cancellation | None = None,
     ) -> Outcome:
-        """Fill the gaps of `cube`; see `hydrofill.reconstruct.reconstruct` for the arguments and other errors.
+        """Fill the gaps of `cube` that `refuser` leaves; by default all.
+
+        See `hydrofill.reconstruct.reconstruct` for the other arguments and errors.
 
         `progress` is called with (parts done, parts in all): windows, or per cent of a fill by a general bundle.
 
@@ -129,44 +131,47 @@ class Model:
             ValueRangeError: a value is too large to be computed with; names the variable.
         """
         with too_large_is_refused(cube):
+            layout = compose_layout(cube) if self.layout.general else self.layout
+            names = select_variables(cube, layout, names)
+            codes = {name: (refuser or Refuser()).codes(cube, name) for name in names}
+            left = {name: cube.gaps(name) & (codes[name] == 0) for name in names}
+            cancellation = cancellation or Cancellation()
             if self.layout.general:
-                outcome = self._run_general(cube, names, max_gap, progress, cancellation or Cancellation())
+                outcome = self._run_general(cube, layout, names, left, progress, cancellation)
             else:
                 prepared = Prepared(self.layout, {}, None, None)
-                outcome = self.fill_part(
-                    prepared, cube, names, max_gap=max_gap, progress=progress, cancellation=cancellation
-                )
+                only = None if any(cells.any() for cells in left.values()) else left
+                outcome = self.fill_part(prepared, cube, names, only=only, progress=progress, cancellation=cancellation)
+            outcome = replace(outcome, filled={n: refuse(fill, codes[n]) for n, fill in outcome.filled.items()})
         check_finite(outcome.filled)
         return outcome
 
     def _run_general(
         self,
         cube: WaterCube,
-        names: Sequence[str] | None,
-        max_gap: int | None,
+        layout: Layout,
+        names: Sequence[str],
+        left: Mapping[str, np.ndarray],
         progress: Progress | None,
         cancellation: Cancellation,
     ) -> Outcome:
         """Measure the record, calibrate the network on its hidden cells, and fill its gaps.
 
-        A record without a gap to fill is not measured. A large record is filled block by block.
+        A record in which no gap is `left` to fill is not measured. A large record is filled block by block.
         """
-        layout = compose_layout(cube)
-        names = select_variables(cube, layout, names)
-        if not any(wanted.any() for wanted in requested_cells(cube, names, max_gap).values()):
-            flagged = reconstruct(cube, layout, OnnxPredictor(self.graphs, cancellation), names=names, max_gap=max_gap)
-            return Outcome(flagged, 0.0, 0.0)
+        if not any(cells.any() for cells in left.values()):
+            return Outcome({name: unfilled(cube, name) for name in names}, 0.0, 0.0)
         blocks = blocks_of(cube, layout)
         checking, calibrating, filling = (stage(progress, share) for share in STAGES)
         if len(blocks) > 1:
             source = CubeSource(cube)
             found = survey(source)
             prepared = self.prepare(source, found, checking, cancellation)
-            return self._run_blocks(prepared, source, found, blocks, names, max_gap, filling, cancellation)
+            return self._run_blocks(prepared, source, found, blocks, names, filling, cancellation)
         factors = factors_of(cube, layout)
         check = check_record(scaled_cube(cube, factors), scaled_layout(layout, factors), checking)
         prepared = self._calibrated(check, factors, calibrating, cancellation)
-        return self.fill_part(prepared, cube, names, max_gap=max_gap, progress=filling, cancellation=cancellation)
+        return self.fill_part(prepared, cube, names, progress=filling, cancellation=cancellation)
 
     @one_blas_thread()
     def prepare(
@@ -213,7 +218,6 @@ class Model:
         part: WaterCube,
         names: Sequence[str] | None,
         *,
-        max_gap: int | None = None,
         only: Mapping[str, np.ndarray] | None = None,
         progress: Progress | None = None,
         cancellation: Cancellation | None = None,
@@ -227,7 +231,6 @@ class Model:
                 prepared.layout,
                 predictor,
                 names=names,
-                max_gap=max_gap,
                 only=only,
                 calibration=self.manifest.calibration,
                 progress=progress,
@@ -240,7 +243,6 @@ class Model:
             prepared.layout,
             WeightedPredictor(LostWindows(predictor, context), use),
             names=names,
-            max_gap=max_gap,
             only=only,
             calibration=use.calibration,
             guesser=prepared.check.guess,
@@ -257,7 +259,7 @@ class Model:
         found: Survey,
         block: Block,
         names: Sequence[str],
-        max_gap: int | None,
+        refuser: Refuser | None = None,
         cancellation: Cancellation | None = None,
     ) -> tuple[dict[str, Piece], Outcome]:
         """Fill the core of one block of a record, and return the piece of each variable.
@@ -268,17 +270,19 @@ class Model:
             found: the survey of the record.
             block: the block.
             names: the variables to fill.
-            max_gap: longest gap to fill, in time steps, counted beyond the block; None for any length.
+            refuser: says which gaps are refused, by what is in and beyond the block; by default none is.
             cancellation: ends the work.
         """
         part = read_part(source, block.around, found)
-        only = requested_in_core(source, found, block, part, names, max_gap)
         present = [name for name in names if name in found.variables]
-        if any(wanted.any() for wanted in only.values()):
+        only = requested_in_core(block, source.axes, part, present)
+        codes = {} if refuser is None else refused_in_core(source, found, block, present, refuser)
+        if any((wanted & (codes[name] == 0) if name in codes else wanted).any() for name, wanted in only.items()):
             outcome = self.fill_part(prepared, part, present, only=only, cancellation=cancellation)
         else:
             outcome = Outcome({name: unfilled(part, name) for name in present}, 0.0, 0.0)
-        return {name: cut_piece(fill, block, source.axes) for name, fill in outcome.filled.items()}, outcome
+        filled = {name: refuse(fill, codes[name]) if name in codes else fill for name, fill in outcome.filled.items()}
+        return {name: cut_piece(fill, block, source.axes) for name, fill in filled.items()}, outcome
 
     def _run_blocks(
         self,
@@ -287,7 +291,6 @@ class Model:
         found: Survey,
         blocks: Sequence[Block],
         names: Sequence[str],
-        max_gap: int | None,
         progress: Progress | None,
         cancellation: Cancellation,
     ) -> Outcome:
@@ -295,7 +298,7 @@ class Model:
         pieces: dict[str, list[Piece]] = {}
         encode_s = decode_s = 0.0
         for block in reported(blocks, progress):
-            made, outcome = self.fill_block(prepared, source, found, block, names, max_gap, cancellation)
+            made, outcome = self.fill_block(prepared, source, found, block, names, None, cancellation)
             for name, piece in made.items():
                 pieces.setdefault(name, []).append(piece)
             encode_s, decode_s = encode_s + outcome.encode_s, decode_s + outcome.decode_s

@@ -29,7 +29,7 @@ async def fail(self, body, reading, writing, bundle, options, *others):
     key = sys.argv[3]
     if bundle == "tiny":
         raise OSError(24, f"too many open files for {key}")
-    if bundle is None and options.max_gap == 1:
+    if bundle is None and options.control.max_gap == 1:
         raise RuntimeError(f"the secret of {key}\\n2026-01-01 forged line")
     return await kept(self, body, reading, writing, bundle, options, *others)
 kept, service.Service.reconstruct = service.Service.reconstruct, fail
