@@ -153,6 +153,16 @@ async def test_gap_longer_than_max_gap_is_refused_and_stays_missing(client: http
     assert np.isnan(arrays["precipitation"][1:4, 0, 0]).all()
 
 
+async def test_each_reason_for_a_refusal_has_its_flag(client: httpx.AsyncClient) -> None:
+    data = sample()[["precipitation"]].assign(chosen=("x", [0, 1, 1, 1, 1, 1]))
+    data["precipitation"][:] = 1.0
+    data["precipitation"][2, 0, 0] = data["precipitation"][0, 1, 1] = data["precipitation"][2, :, 2:] = np.nan
+    options = {"interior_only": "true", "where": "chosen", "max_distance": 2}
+    arrays = reply_arrays(await post(client, body_of(data, NETCDF), **options))
+    flag = arrays["precipitation_flag"]
+    assert (flag[2, 0, 0], flag[0, 1, 1], flag[2, 2, 2], flag[2, 2, 5]) == (6, 5, 1, 4)
+
+
 @pytest.mark.parametrize("form", FORMS)
 async def test_only_gaps_leaves_out_what_was_observed(client: httpx.AsyncClient, form: str) -> None:
     data = sample()

@@ -11,10 +11,12 @@ import xarray as xr
 from hydrofill import blocks
 from hydrofill.blocks import Box, plan_blocks, whole
 from hydrofill.cf.dataset import read_dataset
-from hydrofill.cube import WaterCube
-from hydrofill.pieces import cut_piece, mix_pieces, requested_in_core
+from hydrofill.cube import Sites, Variable, WaterCube
+from hydrofill.gaps.control import GapControl
+from hydrofill.gaps.refusals import Refuser
+from hydrofill.pieces import cut_piece, mix_pieces, refused_in_core
 from hydrofill.reconstruct import FILLED, OBSERVED, REFUSED, FilledVariable
-from hydrofill.survey import CubeSource, read_part, survey
+from hydrofill.survey import CubeSource, survey
 from tests.support.general_run import days
 
 
@@ -83,23 +85,44 @@ def test_where_pieces_differ_they_are_mixed_and_the_spread_grows(rng: np.random.
 
 
 @pytest.mark.usefixtures("small_blocks")
-@pytest.mark.parametrize("max_gap", [None, 3, 99, 100])
-def test_whether_a_gap_is_too_long_does_not_depend_on_blocks(rng: np.random.Generator, max_gap: int | None) -> None:
+@pytest.mark.parametrize(
+    "control",
+    [
+        GapControl.of(max_gap=3),
+        GapControl.of(max_gap=99),
+        GapControl.of(max_gap=100),
+        GapControl.of(max_gap="3D"),
+        GapControl.of(max_gap="100D"),
+        GapControl.of(max_distance=2),
+        GapControl.of(max_distance="1500 m"),
+        GapControl.of(interior_only=True),
+        GapControl.of(support=0.6),
+        GapControl.of(5, 3, True, None, 0.5),
+    ],
+    ids=lambda control: str(control.described()),
+)
+@pytest.mark.parametrize("kind", ["grid", "series"])
+def test_what_is_refused_does_not_depend_on_blocks(rng: np.random.Generator, control: GapControl, kind: str) -> None:
     cube = record(rng)
-    source = CubeSource(cube)
-    found = survey(source)
-    wanted = np.zeros(cube.shape, bool)
+    values = cube.variables["level"].values.copy()
+    values[:30, :, 5] = values[-9:, 7:9] = np.nan
+    if kind == "series":
+        n = 25
+        place = (rng.uniform(axis.min() - 1, axis.max() + 1, n) for axis in (cube.y, cube.x))
+        of_sites = Variable("level", "series", np.ascontiguousarray(values[:, :5, :5].reshape(-1, n)), "m")
+        cube = replace(cube, sites=Sites(np.arange(n).astype(str), *place), variables={"level": of_sites}, domain={})
+    else:
+        cube = cube.with_values({"level": values})
+    source, refuser = CubeSource(cube, "m"), Refuser(control, "km" if control.max_distance else "")
+    found = survey(source, spans=control.interior_only)
+    refused = np.zeros(values.shape if kind == "grid" else cube.variables["level"].values.shape, np.int8)
     for block in plan_blocks(cube.shape, 1, 0):
-        part = read_part(source, block.around, found)
-        of_block = requested_in_core(source, found, block, part, ["level"], max_gap)["level"]
-        wanted[block.around] |= of_block
-    (alone,) = plan_blocks((*cube.shape[:1], 1, 1), 1, 0)
-    expected = requested_in_core(
-        source, found, replace(alone, around=whole(cube.shape), core=whole(cube.shape)), cube, ["level"], max_gap
-    )
-    np.testing.assert_array_equal(wanted, expected["level"])
-    assert wanted.any()
-    assert (max_gap is None or max_gap == 100) == wanted[200, :20].all()
+        of_block = refused_in_core(source, found, block, ["level"], refuser)["level"]
+        at = block.around if kind == "grid" else (block.around.time, cube.sites_in(block.around.y, block.around.x))
+        refused[at] = np.maximum(refused[at], of_block)
+    expected = refuser.codes(cube, "level")
+    np.testing.assert_array_equal(refused, expected)
+    assert (expected != 0).any() or control.max_gap is not None or kind == "series"
 
 
 @pytest.mark.usefixtures("small_blocks")

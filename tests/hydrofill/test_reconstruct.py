@@ -78,14 +78,6 @@ def test_windows_that_disagree_increase_the_std(dataset: xr.Dataset, layout: Lay
     assert filled.std[filled.flag == FILLED].max() > 1.5
 
 
-def test_a_gap_longer_than_max_gap_is_refused_as_a_whole(dataset: xr.Dataset, layout: Layout) -> None:
-    cube = read_dataset(dataset, layout).cube
-    flow = reconstruct(cube, layout, Recorder(), max_gap=6)["river_flow"]
-    assert (flow.flag[5:12, 0] == REFUSED).all()
-    assert np.isnan(flow.mean[5:12, 0]).all()
-    assert (reconstruct(cube, layout, Recorder(), max_gap=7)["river_flow"].flag[5:12, 0] == FILLED).all()
-
-
 def test_first_guesses_are_made_for_requested_variables_only(
     dataset: xr.Dataset, layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:

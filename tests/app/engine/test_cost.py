@@ -15,6 +15,8 @@ from app.engine.load import TERMS, Load, count_load
 from hydrofill import blocks
 from hydrofill.bundle import read_bundle
 from hydrofill.cf.dataset import read_dataset
+from hydrofill.gaps.control import GapControl
+from hydrofill.gaps.refusals import Refuser
 from hydrofill.general import self_check
 from hydrofill.inference.graphs import Runtime
 from hydrofill.inference.model import Model, load_model
@@ -102,11 +104,11 @@ def test_a_short_request_counts_less_than_a_long_one() -> None:
     assert 1 < short.factor < 1.001 < long.factor
 
 
-def test_gap_that_is_refused_costs_nothing() -> None:
+def test_a_fill_of_which_every_gap_is_refused_costs_nothing() -> None:
     cube = read_dataset(sample(20), LAYOUT).cube
-    every = count_load(cube, LAYOUT, ["precipitation"], None)
-    short = count_load(cube, LAYOUT, ["precipitation"], 1)
-    assert 0 < short.queries < every.queries
+    refusers = (Refuser(GapControl(max_gap=steps)) for steps in (None, 1, 0))
+    every, short, none = (count_load(cube, LAYOUT, ["precipitation"], refuser).queries for refuser in refusers)
+    assert every == short > none == 0  # what is refused is filled before
 
 
 def test_a_record_of_several_blocks_counts_what_blocks_read_and_more_draws(monkeypatch: pytest.MonkeyPatch) -> None:

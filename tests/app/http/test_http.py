@@ -114,7 +114,8 @@ async def test_openapi_declares_media_types_and_statuses(client: httpx.AsyncClie
             for status, response in of_path["responses"].items():
                 assert status == "200" or list(response["content"]) == ["application/problem+json"]
     names = [parameter["name"] for parameter in operation["parameters"]]
-    assert names == ["bundle", "variables", "max_gap", "uncertainty", "only_gaps", "missing", "codes"]
+    control = ["max_gap", "max_distance", "interior_only", "where", "support"]
+    assert names == ["bundle", "variables", *control, "uncertainty", "only_gaps", "missing", "codes"]
 
 
 async def test_openapi_has_every_schema_that_it_refers_to(client: httpx.AsyncClient) -> None:

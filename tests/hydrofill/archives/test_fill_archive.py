@@ -26,6 +26,10 @@ from hydrofill.archives.jobs import Job
 from hydrofill.archives.opening import open_input
 from hydrofill.archives.output import write_dataset
 from hydrofill.archives.parts import JOURNAL, PLAN, DoneBlock, Parts
+from hydrofill.cf.dataset import read_dataset
+from hydrofill.cf.views import Target
+from hydrofill.filling import refuser_for
+from hydrofill.gaps.control import GapControl
 from hydrofill.general import self_check
 from hydrofill.pieces import Piece, mix_pieces
 from hydrofill.reconstruct import FilledVariable
@@ -310,6 +314,34 @@ def test_a_fill_does_not_go_on_with_another_input_bundle_or_option(folder: Path,
     with pytest.raises(FileRefusedError, match="changed since: input, bundle"):
         hydrofill.fill_archive(source, target, resume=True)
     assert not target.exists()
+
+
+def test_gaps_are_refused_as_in_memory_and_no_value_changes(folder: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"max_gap": 6, "max_distance": "3 km", "interior_only": True, "support": 0.55}
+    with_mask = archive().assign(chosen=(("y", "x"), np.arange(SIDE * SIDE).reshape(SIDE, SIDE) % 11))
+    with_mask["y"].attrs["units"] = with_mask["x"].attrs["units"] = "m"
+    with_mask.to_netcdf(tmp_path / "in.nc", engine="h5netcdf")
+    both = {"uses": tmp_path / "out.nc", "plain": tmp_path / "plain.nc"}
+    (counts,) = hydrofill.fill_archive(
+        tmp_path / "in.nc", both["uses"], variables=["level"], where="chosen", workers=2, **options
+    )
+    hydrofill.fill_archive(tmp_path / "in.nc", both["plain"], variables=["level"], workers=1)
+    found, plain = (opened(path) for path in both.values())
+    flag = found["level_flag"].values
+    control, reading = GapControl.of(**options, where="chosen"), read_dataset(with_mask)
+    refuser = refuser_for(["level"], reading, with_mask, {"level": Target("level")}, with_mask, control)
+    codes = refuser.codes(reading.cube, "level")
+    np.testing.assert_array_equal(flag, np.where(codes, codes, plain["level_flag"].values))
+    assert set(np.unique(codes)) == {0, 3, 4, 5, 6, 7}
+    of_flags = {n: int((flag == n).sum()) for n in range(8)}
+    assert [counts.refused, counts.too_far, counts.not_interior, counts.not_selected, counts.low_support] == [
+        of_flags[n] for n in range(3, 8)
+    ]
+    for name in ("level", "level_std"):
+        same = flag <= 1
+        assert found[name].values[same].tobytes() == plain[name].values[same].tobytes()
+        assert np.isnan(found[name].values[~same]).all()
+    assert found["level_flag"].attrs["flag_meanings"].endswith("too_far not_interior not_selected low_support")
 
 
 def test_an_output_that_exists_is_replaced_only_when_told(folder: Path, tmp_path: Path) -> None:

@@ -22,10 +22,12 @@ def constant(tokens: Tokens, queries: Queries) -> tuple[np.ndarray, np.ndarray]:
     return np.full(queries.requested.shape, 2.0, np.float32), np.full(queries.requested.shape, 0.5, np.float32)
 
 
-def fill(dataset: xr.Dataset, layout: Layout, **options: bool) -> xr.Dataset:
+def fill(dataset: xr.Dataset, layout: Layout, *, uncertainty: bool = True, only_gaps: bool = False) -> xr.Dataset:
     reading = read_dataset(dataset, layout)
     filled = reconstruct(reading.cube, layout, constant)
-    return write_fill(dataset, reading, filled, {"hydrofill_bundle": "test"}, **options)
+    return write_fill(
+        dataset, reading, filled, {"hydrofill_bundle": "test"}, uncertainty=uncertainty, only_gaps=only_gaps
+    )
 
 
 def test_every_kind_of_variable_is_read(dataset: xr.Dataset) -> None:

@@ -33,7 +33,7 @@ def stored_dataset(values: np.ndarray, attributes: dict[str, Any], dims: tuple[s
     return netcdf_bytes(made.reset_coords())
 
 
-def filled(body: bytes, mean: float = 5.0, hidden: np.ndarray | None = None, **options: bool) -> xr.Dataset:
+def filled(body: bytes, mean: float = 5.0, hidden: np.ndarray | None = None, *, only_gaps: bool = False) -> xr.Dataset:
     """Return the dataset of a file, all its gaps filled with one value; where `hidden`, gaps stay."""
     dataset = read_netcdf(body)
     reading = read_dataset(dataset)
@@ -43,7 +43,7 @@ def filled(body: bytes, mean: float = 5.0, hidden: np.ndarray | None = None, **o
         flag[np.isnan(cube) & hidden] = OUTSIDE
     means = np.where(flag == FILLED, np.float32(mean), np.float32(np.nan))
     fill = FilledVariable(means, np.where(flag == FILLED, 1, 0).astype(np.float32), flag)
-    return write_fill(dataset, reading, {"level": fill}, {}, **options)
+    return write_fill(dataset, reading, {"level": fill}, {}, only_gaps=only_gaps)
 
 
 def raw(body: bytes) -> xr.Dataset:
