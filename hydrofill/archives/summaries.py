@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -85,8 +86,8 @@ def _steps(attributes: Mapping[str, str], key: str, label: str) -> int | None:
 
 def of_counts(name: str, counts: Sequence[int], label: str) -> Summary:
     """Return the summary of numbers of cells in the order of FLAG_MEANINGS."""
-    by_flag = dict(zip(FLAG_MEANINGS, counts, strict=True))
-    return replace(Summary(name, 0, 0, 0, 0, label), **by_flag)
+    by_flag: dict[str, Any] = dict(zip(FLAG_MEANINGS, counts, strict=True))
+    return Summary(name, slice=label, **by_flag)
 
 
 def shown_summaries(summaries: Sequence[Summary]) -> list[Summary]:

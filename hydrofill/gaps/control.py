@@ -114,10 +114,10 @@ def read_gap(given: int | str | timedelta | np.timedelta64) -> int | np.timedelt
     """
     if isinstance(given, str) and re.fullmatch(r"[+-]?[0-9]+", given.strip()):
         given = int(given) if len(given) < 20 else 0
-    if isinstance(given, int | np.integer) and not isinstance(given, bool | np.timedelta64):
+    if isinstance(given, int) and not isinstance(given, bool | np.timedelta64):
         if not 1 <= given <= 1_000_000:
             raise _wrong("max_gap", given, "at least 1 time step, and at most 1000000")
-        return int(given)
+        return given
     duration = _duration(given)
     if duration is None or not duration > np.timedelta64(0):
         raise _wrong("max_gap", given, 'a number of time steps such as 6, or a duration such as "6h", "3D" or "PT6H"')
@@ -136,10 +136,10 @@ def _duration(given: object) -> np.timedelta64 | None:
         return None
     try:
         with warnings.catch_warnings(action="ignore"):
-            read = pd.Timedelta(given)
-    except (ValueError, OverflowError):
+            read = pd.Timedelta(given).to_timedelta64()
+    except (ValueError, OverflowError, AttributeError):
         return None
-    return None if read is pd.NaT else np.timedelta64(read.value // 1000, "us")  # times of a cube are microseconds
+    return read.astype("timedelta64[us]")  # as the times of a cube
 
 
 def read_distance(given: float | str) -> Distance:
@@ -156,10 +156,10 @@ def read_distance(given: float | str) -> Distance:
             raise _wrong("max_distance", given, expected)
         value = float(found[1])
         distance = Distance(value) if unit in CELLS else Distance(0.0, value * METRES[unit])
-    elif isinstance(given, int | float | np.number) and not isinstance(given, bool):
-        distance = Distance(float(given))
-    else:
+    elif isinstance(given, bool):
         raise _wrong("max_distance", given, expected)
+    else:
+        distance = Distance(float(given))
     size = distance.cells if distance.metres is None else distance.metres
     if not (math.isfinite(size) and size > 0):
         raise _wrong("max_distance", given, expected)
@@ -174,7 +174,7 @@ def read_support(given: float | None) -> float:
     """
     if given is None:
         return 0.0
-    if isinstance(given, bool) or not isinstance(given, int | float | np.number) or not 0 <= given <= 1:
+    if isinstance(given, bool) or not 0 <= given <= 1:
         raise _wrong("support", given, "a share from 0 to 1")
     return float(given)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from hydrofill.blocks import Box, whole
 from hydrofill.cube import WaterCube
-from hydrofill.gaps.control import GapControl
+from hydrofill.gaps.control import Distance, GapControl
 from hydrofill.gaps.distances import box_near, check_distance, near_cells, near_sites
 from hydrofill.gaps.selection import Selection
 from hydrofill.guesses.interpolation import gap_lengths, nearest_seen
@@ -66,11 +66,11 @@ class Refuser:
         if name in self.selected:
             reasons.append((NOT_SELECTED, ~_of_sites(self.selected[name].cells(box), axes, box)))
         if control.max_gap is not None:
-            reasons.append((REFUSED, self._too_long(cube, gaps)))
+            reasons.append((REFUSED, _too_long(cube, gaps, control.max_gap)))
         if control.interior_only:
             reasons.append((NOT_INTERIOR, _outside_span(cube.variables[name].valid, _span_in(span, axes, box), box)))
         if control.max_distance is not None:
-            reasons.append((TOO_FAR, self._too_far(cube, name, axes)))
+            reasons.append((TOO_FAR, _too_far(cube, name, axes, control.max_distance, self.units)))
         if control.support > 0:
             reasons.append((LOW_SUPPORT, support(cube, name) < control.support))
         codes = np.zeros(gaps.shape, np.int8)
@@ -85,21 +85,10 @@ class Refuser:
             OptionError: the distance has none for their places.
         """
         limit = self.control.max_distance
-        for kind in {cube.variables[name].kind for name in names} if limit is not None else ():
+        if limit is None:
+            return
+        for kind in {cube.variables[name].kind for name in names}:
             check_distance(cube, limit, self.units, of_sites=kind == "series")
-
-    def _too_long(self, cube: WaterCube, gaps: np.ndarray) -> np.ndarray:
-        limit = self.control.max_gap
-        if not isinstance(limit, np.timedelta64):
-            return np.asarray(gap_lengths(gaps) > limit)
-        return gap_durations(gaps, cube.time) > limit
-
-    def _too_far(self, cube: WaterCube, name: str, axes: WaterCube) -> np.ndarray:
-        variable, limit = cube.variables[name], self.control.max_distance
-        assert limit is not None
-        if variable.kind == "series":
-            return ~near_sites(variable.valid, cube, axes, limit, self.units)
-        return ~near_cells(variable.valid, cube.y, cube.x, limit, self.units)
 
     def reach(self, axes: WaterCube, core: Box, of_sites: bool) -> Box:
         """Return the part of a record on whose values it depends what is refused in a part.
@@ -133,6 +122,19 @@ def refuse(filled: FilledVariable, codes: np.ndarray) -> FilledVariable:
     missing = np.float32(np.nan)
     mean, std = (np.where(refused, missing, values) for values in (filled.mean, filled.std))
     return replace(filled, mean=mean, std=std, flag=np.where(refused, codes, filled.flag))
+
+
+def _too_long(cube: WaterCube, gaps: np.ndarray, limit: int | np.timedelta64) -> np.ndarray:
+    if isinstance(limit, np.timedelta64):
+        return np.asarray(gap_durations(gaps, cube.time) > limit)
+    return np.asarray(gap_lengths(gaps) > limit)
+
+
+def _too_far(cube: WaterCube, name: str, axes: WaterCube, limit: Distance, units: str) -> np.ndarray:
+    variable = cube.variables[name]
+    if variable.kind == "series":
+        return ~near_sites(variable.valid, cube, axes, limit, units)
+    return ~near_cells(variable.valid, cube.y, cube.x, limit, units)
 
 
 def gap_durations(gaps: np.ndarray, time: np.ndarray) -> np.ndarray:

@@ -50,7 +50,7 @@ def mask_of(dataset: xr.Dataset, where: str | xr.DataArray) -> xr.Variable:
             raise _wrong("names no variable of the data", where, f"one of {sorted(map(str, dataset.variables))[:20]}")
         mask, name = dataset.variables[where], where
     elif isinstance(where, xr.DataArray):
-        mask, name = where.variable, str(where.name or "the array")
+        mask, name = where.variable, "the array" if where.name is None else str(where.name)
         for dim in (d for d in where.dims if d in where.indexes and d in dataset.indexes):
             if len(where.indexes[dim]) == len(dataset.indexes[dim]) and not where.indexes[dim].equals(
                 dataset.indexes[dim]

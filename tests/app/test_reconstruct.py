@@ -157,8 +157,8 @@ async def test_each_reason_for_a_refusal_has_its_flag(client: httpx.AsyncClient)
     data = sample()[["precipitation"]].assign(chosen=("x", [0, 1, 1, 1, 1, 1]))
     data["precipitation"][:] = 1.0
     data["precipitation"][2, 0, 0] = data["precipitation"][0, 1, 1] = data["precipitation"][2, :, 2:] = np.nan
-    options = {"interior_only": "true", "where": "chosen", "max_distance": 2}
-    arrays = reply_arrays(await post(client, body_of(data, NETCDF), **options))
+    request = body_of(data, NETCDF)
+    arrays = reply_arrays(await post(client, request, interior_only="true", where="chosen", max_distance=2))
     flag = arrays["precipitation_flag"]
     assert (flag[2, 0, 0], flag[0, 1, 1], flag[2, 2, 2], flag[2, 2, 5]) == (6, 5, 1, 4)
 
