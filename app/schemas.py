@@ -88,7 +88,8 @@ class Reconstructed(Struct):
     """A variable of the reply; its arrays have one shape. Reconstructed variables have `std` and `flag`.
 
     `flag`: 0 observed, 1 filled, 2 outside, 3 refused, 4 too far, 5 not interior, 6 not selected, 7 low support.
-    `std`: standard deviation, 0 where observed, null where not filled. `expected_skill`: of a fill by a general bundle, by kind of gap. `longest_gap_filled`: in time steps.
+    `std`: standard deviation, 0 where observed, null where not filled. `expected_skill`: of a fill by a general bundle,
+    by kind of gap. `longest_gap_filled`: in time steps.
     `longest_gap_measured`: the longest gap whose fill was measured on hidden values, or learnt.
     """
 

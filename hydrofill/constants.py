@@ -18,3 +18,4 @@ CALENDAR_YEAR_DAYS: Mapping[str, float] = {
     "360_day": 360.0,
 }
 Z90 = 1.6448536269514722  # 95th percentile of the standard normal: 90 % of it lies between -Z90 and Z90
+EARTH_RADIUS_M = 6_371_008.8  # mean radius (IUGG)

@@ -92,7 +92,7 @@ class GapControl:
             NOT_SELECTED: self.where is not None,
             LOW_SUPPORT: self.support > 0,
         }
-        return tuple(int(f) for f in (*USUAL_FLAGS, *(f for f, on in used.items() if on)))
+        return (*USUAL_FLAGS, *(int(flag) for flag, on in used.items() if on))
 
     def described(self) -> dict[str, Any]:
         """Return the options as JSON, to compare them with those of another fill."""

@@ -14,11 +14,11 @@ from hydrofill.blocks import Box
 from hydrofill.cf.axes import Dimension
 from hydrofill.cf.coordinates import coordinate_units, has_longitudes, site_units
 from hydrofill.cf.units import conversion
+from hydrofill.constants import EARTH_RADIUS_M
 from hydrofill.cube import WaterCube, nearest_cells
 from hydrofill.errors import OptionError, UnitsError
 from hydrofill.gaps.control import Distance
 
-EARTH_RADIUS_M = 6_371_008.8  # mean radius (IUGG 1980)
 DEGREES = "degrees"  # units of places on a sphere
 ROUNDING = 1 + 1e-9  # relative, of a part that is read: it may be too large
 MAX_PAIRS = 20_000_000  # of sites, whose distances are held at a time

@@ -10,9 +10,8 @@ import xarray as xr
 from hydrofill.cf.axes import Dimension
 from hydrofill.cf.coordinates import coordinate_units, coordinate_values
 from hydrofill.cf.units import conversion
+from hydrofill.constants import EARTH_RADIUS_M
 from hydrofill.errors import CoordinateError, UnitsError
-
-EARTH_RADIUS_M = 6_371_008.8  # mean radius (IUGG)
 
 
 @dataclass(frozen=True, eq=False)

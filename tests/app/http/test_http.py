@@ -115,7 +115,7 @@ async def test_openapi_declares_media_types_and_statuses(client: httpx.AsyncClie
                 assert status == "200" or list(response["content"]) == ["application/problem+json"]
     names = [parameter["name"] for parameter in operation["parameters"]]
     control = ["max_gap", "max_distance", "interior_only", "where", "support"]
-    assert names == ["bundle", "variables", *control, "uncertainty", "only_gaps", "missing", "codes"]
+    assert names == ["bundle", "variables", *control, "uncertainty", "only_gaps", "missing", "codes", "group"]
 
 
 async def test_openapi_has_every_schema_that_it_refers_to(client: httpx.AsyncClient) -> None:

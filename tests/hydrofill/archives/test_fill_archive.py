@@ -317,7 +317,7 @@ def test_a_fill_does_not_go_on_with_another_input_bundle_or_option(folder: Path,
 
 
 def test_gaps_are_refused_as_in_memory_and_no_value_changes(folder: Path, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"max_gap": 6, "max_distance": "3 km", "interior_only": True, "support": 0.55}
+    options: dict[str, Any] = {"max_gap": 2, "max_distance": "3 km", "interior_only": True, "support": 0.55}
     with_mask = archive().assign(chosen=(("y", "x"), np.arange(SIDE * SIDE).reshape(SIDE, SIDE) % 11))
     with_mask["y"].attrs["units"] = with_mask["x"].attrs["units"] = "m"
     with_mask.to_netcdf(tmp_path / "in.nc", engine="h5netcdf")

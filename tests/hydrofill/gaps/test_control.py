@@ -17,10 +17,11 @@ from hydrofill.blocks import Box, whole
 from hydrofill.cf.dataset import read_dataset
 from hydrofill.cf.netcdf import read_netcdf
 from hydrofill.cli import cli
+from hydrofill.constants import EARTH_RADIUS_M
 from hydrofill.cube import WaterCube
 from hydrofill.errors import OptionError
 from hydrofill.gaps.control import Distance, GapControl
-from hydrofill.gaps.distances import EARTH_RADIUS_M, box_near, near_cells
+from hydrofill.gaps.distances import box_near, near_cells
 from hydrofill.gaps.refusals import Refuser, gap_durations
 from hydrofill.inference.model import Model
 
