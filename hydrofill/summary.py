@@ -139,7 +139,7 @@ class RunningSums:
         from hydrofill.guesses.kernels.moments import add_moments
 
         of_rows = np.zeros((*values.shape[:2], N_SUMS)) if of_rows is None else of_rows
-        add_moments(np.require(values, np.float32, "CW"), of_rows, self.ends)  # kernels take no read-only array
+        add_moments(np.require(values, np.float32, ["C", "W"]), of_rows, self.ends)  # no read-only array
         return of_rows
 
     def close(self, of_rows: np.ndarray) -> None:

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 import hydrofill
 from hydrofill.cli import cli
+from hydrofill.constants import EARTH_RADIUS_M
 from hydrofill.errors import ContractError
-from hydrofill.totals.grid import EARTH_RADIUS_M
 
 STEPS, ROWS, COLUMNS, MEMBERS = 60, 4, 6, 40
 DIMS = ("time", "y", "x")
