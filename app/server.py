@@ -14,7 +14,7 @@ from typing import cast
 import uvicorn
 from fastapi import FastAPI
 
-from app.ending import end_within
+from app.ending import end_now, end_within
 from app.errors import BusyError
 from app.http.connections import RETRY_S, Connections
 from app.http.listener import ACCEPTS_PER_TURN, Listener, listen_on
@@ -33,7 +33,7 @@ ENGINE_DIED, REQUESTS_LOST = 70, 75  # sysexits: internal software error; tempor
 
 
 def serve_app(app: FastAPI, settings: Settings) -> int:
-    """Serve until a signal comes or the engine dies; return the process's exit code."""
+    """Serve until a signal comes or the engine dies, then end the process; return 1 if the server cannot start."""
     try:
         listeners = listen_on(settings.host, settings.port)
     except OSError as error:
@@ -45,7 +45,9 @@ def serve_app(app: FastAPI, settings: Settings) -> int:
     for listener in listeners:
         logger.info("the server will listen on %s port %s", *listener.getsockname()[:2])
     server.run(list(listeners))
-    return server.exit_code if server.started else 1
+    if server.started:
+        end_now(server.exit_code)
+    return 1
 
 
 def make_server(app: FastAPI, settings: Settings, end: End | None = None) -> DrainingServer:

@@ -139,7 +139,8 @@ class RunningSums:
         from hydrofill.guesses.kernels.moments import add_moments
 
         of_rows = np.zeros((*values.shape[:2], N_SUMS)) if of_rows is None else of_rows
-        add_moments(np.require(values, np.float32, ["C", "W"]), of_rows, self.ends)  # no read-only array
+        writable = np.require(values, np.float32, ["C", "W"])  # the kernel takes no other, though it does not write
+        add_moments(writable, of_rows, self.ends)
         return of_rows
 
     def close(self, of_rows: np.ndarray) -> None:

@@ -18,7 +18,7 @@ from app.service import Service
 FREED_WITHIN_S = 2.0  # of a slot, after a slow body has given way
 
 
-def current_service(request: Request) -> Service:
+async def current_service(request: Request) -> Service:
     """Return the application's service.
 
     Raises:
@@ -30,7 +30,7 @@ def current_service(request: Request) -> Service:
     return cast(Service, service)
 
 
-def current_client(request: Request) -> str:
+async def current_client(request: Request) -> str:
     """Return the name of the client that sent the request; "" on a server without keys.
 
     Raises:

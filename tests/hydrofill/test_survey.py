@@ -74,3 +74,10 @@ def test_a_scaled_survey_is_the_survey_of_scaled_values(dataset: xr.Dataset) -> 
     changed = survey(CubeSource(cube)).scaled({"precipitation": 1.0, "pet": 0.25, "river_flow": 1.0})
     for name in ("mean", "std", "lowest", "highest", "skewness", "root_mean", "root_std"):
         assert getattr(changed.variables["pet"].summary, name) == pytest.approx(getattr(of_scaled, name)), name
+
+
+def test_values_that_cannot_be_written_are_summed_alike(rng: np.random.Generator) -> None:
+    values = rng.gamma(2.0, 2.0, (5, 4, 3)).astype(np.float32)
+    locked = np.frombuffer(values.tobytes(), np.float32).reshape(values.shape)  # as a body of the server is read
+    assert not locked.flags.writeable
+    assert summary_of(locked) == summary_of(values)
