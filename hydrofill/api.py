@@ -12,6 +12,7 @@ import xarray as xr
 from hydrofill.bundle import find_bundle, read_bundle
 from hydrofill.cf.missing import Declared, as_texts, hide_declared, hide_missing
 from hydrofill.cores import usable_cores
+from hydrofill.errors import OptionError
 from hydrofill.fill_codes import Codes
 from hydrofill.filling import FillOptions, prepare_fill
 from hydrofill.gaps.control import GapControl, MaxDistance, MaxGap
@@ -40,6 +41,7 @@ def fill(
     only_gaps: bool = False,
     missing: Missing = (),
     codes: Codes = "keep",
+    members: int = 0,
     progress: Progress | None = None,
 ) -> xr.Dataset:
     """Fill the gaps of `dataset`.
@@ -71,6 +73,8 @@ def fill(
             the name of a variable; "NAME=none" says that all values of a variable are real.
         codes: what is done about the gaps of codes, such as classes: "keep" them, or fill them with the "nearest" code
             or with the most "frequent" code around.
+        members: number of possible fields to draw into `V_members` (member, dims of V): observed values as they are,
+            and in the gaps values that hang together as the errors of the fill do. Needs a general bundle.
         progress: called with (parts done, parts in all).
 
     Returns:
@@ -108,7 +112,7 @@ def fill(
             f"fill takes an xarray.Dataset, got {type(dataset).__name__}; use DataArray.to_dataset(name=...)"
         )
     control = GapControl.of(max_gap, max_distance, interior_only, where, support)
-    options = replace(_options(variables, control, uncertainty, only_gaps, missing), codes=codes)
+    options = replace(_options(variables, control, uncertainty, only_gaps, missing, members), codes=codes)
     dataset = hide_missing(dataset, lazily=False)
     model = open_bundle(bundle) if bundle is None or isinstance(bundle, str | os.PathLike) else bundle
     prepared = prepare_fill(dataset, model.layout, options)
@@ -130,6 +134,7 @@ def fill_archive(
     uncertainty: bool = True,
     only_gaps: bool = False,
     missing: Missing = (),
+    members: int = 0,
     memory: int | str | None = None,
     workers: int | None = None,
     scheduler: str | None = None,
@@ -149,7 +154,8 @@ def fill_archive(
             3; a path, or a URL where the package of its file system is installed).
         target: the NetCDF file or the Zarr store (a name that ends in .zarr, or a URL) to write.
         bundle: the name of a shipped bundle or a bundle's folder; by default the general bundle.
-        variables, max_gap, max_distance, interior_only, support, uncertainty, only_gaps, missing: as for `fill`.
+        variables, max_gap, max_distance, interior_only, support, uncertainty, only_gaps, missing, members: as for
+            `fill`.
         where: the name of a variable of the data, as for `fill`.
         memory: bytes that all processes together may use, or a size such as "2GiB"; None for no limit.
         workers: number of processes; by default one for each core that fits into the memory.
@@ -177,7 +183,7 @@ def fill_archive(
     from hydrofill.archives.memory import parse_bytes
 
     control = GapControl.of(max_gap, max_distance, interior_only, where, support)
-    options = _options(variables, control, uncertainty, only_gaps, missing)
+    options = _options(variables, control, uncertainty, only_gaps, missing, members)
     limit = parse_bytes(memory) if isinstance(memory, str) else memory
     how = ArchiveOptions(limit, workers, scheduler, resume, overwrite, skip_bad, group=group)
     known = read_bundle(find_bundle(bundle))
@@ -185,10 +191,12 @@ def fill_archive(
 
 
 def _options(
-    variables: Sequence[str], control: GapControl, uncertainty: bool, only_gaps: bool, missing: Missing
+    variables: Sequence[str], control: GapControl, uncertainty: bool, only_gaps: bool, missing: Missing, members: int
 ) -> FillOptions:
+    if members < 0:
+        raise OptionError("must be at least 0", where="members", got=members)
     names = (variables,) if isinstance(variables, str) else tuple(variables)
-    return FillOptions(names, control, uncertainty, only_gaps, as_texts(missing))
+    return FillOptions(names, control, uncertainty, only_gaps, as_texts(missing), members=members)
 
 
 def open_bundle(

@@ -105,6 +105,9 @@ def fill(
     codes: Annotated[
         CodesOption, typer.Option(help="What is done about the gaps of codes: kept, or filled from the codes around.")
     ] = CodesOption.keep,
+    members: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Possible fields to draw into V_members. [default: none]")
+    ] = 0,
     memory: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Memory of all processes, such as 2GiB. [default: no limit]")
     ] = None,
@@ -156,7 +159,7 @@ def fill(
     how = ArchiveOptions(limit, workers, scheduler, resume, overwrite, skip_bad, provider.value, threads, group)
     try:
         control = GapControl.of(max_gap, max_distance, interior_only, where, support)
-        options = FillOptions(names, control, missing=tuple(missing or ()), codes=codes.value)
+        options = FillOptions(names, control, missing=tuple(missing or ()), codes=codes.value, members=members)
         known = read_bundle(find_bundle(bundle))
         with _archive_progress(Path(source).name) as show:
             summaries = fill_archive(source, target, known, options, how, show)

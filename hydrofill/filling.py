@@ -24,6 +24,7 @@ from hydrofill.cf.fills import write_fill
 from hydrofill.cf.missing import Declared, hide_declared
 from hydrofill.cf.variables import classify, extra_dims, ordered_dims, with_named_as_data
 from hydrofill.cf.views import Target, View, views_of
+from hydrofill.errors import BundleError, StructureError
 from hydrofill.fill_codes import Codes, with_codes_filled
 from hydrofill.gaps.control import GapControl
 from hydrofill.gaps.distances import place_units
@@ -31,6 +32,7 @@ from hydrofill.gaps.refusals import Refuser
 from hydrofill.gaps.selection import mask_of, selection_of
 from hydrofill.guesses.interpolation import gap_lengths
 from hydrofill.layout import Layout
+from hydrofill.members.drawing import MEMBER, with_errors
 from hydrofill.prepared_parts import PreparedPart, ReadView, as_one, check_reading, prepare_parts
 from hydrofill.progress import Progress, stage
 from hydrofill.reconstruct import FILLED, LONGEST_FILLED, LONGEST_MEASURED, OUTSIDE, FilledVariable
@@ -39,6 +41,7 @@ from hydrofill.summary import summary_of
 if TYPE_CHECKING:
     from hydrofill.cancellation import Cancellation
     from hydrofill.inference.model import Model, Outcome
+    from hydrofill.members.errors import Errors
 
 TIME = "time"  # the name of the time axis that a single map is given
 NO_DATE = np.datetime64("2000-01-01T00:00:00", "ns")  # the time of a map whose file says nothing of time
@@ -51,7 +54,8 @@ class FillOptions:
     variables: names to fill, as the bundle calls them; empty for all that dataset and bundle share. control: which gaps
     are filled; the others stay missing, and their flags say why. uncertainty: whether `V_std` is written. only_gaps:
     whether V holds only the filled values. missing: values that stand for missing values, as `Declared.of` reads them:
-    "-9999", "NAME=-9999", "NAME=none". codes: how the gaps of codes are filled.
+    "-9999", "NAME=-9999", "NAME=none". codes: how the gaps of codes are filled. members: number of possible fields that
+    are drawn into `V_members`; 0 for none.
     """
 
     variables: tuple[str, ...] = ()
@@ -60,6 +64,7 @@ class FillOptions:
     only_gaps: bool = False
     missing: tuple[str, ...] = ()
     codes: Codes = "keep"
+    members: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +105,8 @@ class PreparedFill:
         done = []
         for part, share in zip(self.parts, shares, strict=True):
             of_part = progress if len(self.parts) == 1 else stage(progress, share)
-            done.append(model.run(part.cube, part.names, part.refuser, of_part, cancellation))
+            outcome = model.run(part.cube, part.names, part.refuser, of_part, cancellation)
+            done.append(with_errors(outcome, part.cube) if self.options.members else outcome)
         said = {part.label: outcome.calibration for part, outcome in zip(self.parts, done, strict=True)}
         return replace(
             done[0],
@@ -118,16 +124,23 @@ class PreparedFill:
         """
         joined: dict[str, FilledVariable] = {}
         said: dict[str, dict[str, dict[str, str]]] = {}  # by variable, attribute and slice
+        drawn: dict[str, dict[tuple[tuple[int, ...], int | None], Errors]] = {}
         for part, filled in zip(self.parts, fills, strict=True):
             for name, fill in filled.items():
                 for target in part.targets[name]:
                     if target.name not in joined:
                         joined[target.name] = self._nothing_filled(target.name)
                     _put(fill, target, joined[target.name])
+                    for errors in fill.errors.values():
+                        drawn.setdefault(target.name, {})[target.at, target.site] = errors
                     for key, text in fill.attributes.items():
                         said.setdefault(target.name, {}).setdefault(key, {})[part.label] = text
         return {
-            name: replace(whole, attributes={key: joined_texts(texts) for key, texts in said.get(name, {}).items()})
+            name: replace(
+                whole,
+                attributes={key: joined_texts(texts) for key, texts in said.get(name, {}).items()},
+                errors=drawn.get(name, {}),
+            )
             for name, whole in joined.items()
         }
 
@@ -145,8 +158,16 @@ class PreparedFill:
         """The variables and slices that are not filled because all their values are missing."""
         return [f"{name} {label}".strip() for name, label in self.empty]
 
-    def write(self, filled: Mapping[str, FilledVariable], provenance: Mapping[str, str]) -> xr.Dataset:
-        """Return the dataset with its gaps filled, with flags, standard deviations and provenance."""
+    def write(
+        self, filled: Mapping[str, FilledVariable], provenance: Mapping[str, str], *, lazily: bool = False
+    ) -> xr.Dataset:
+        """Return the dataset with its gaps filled, with flags, standard deviations, members and provenance.
+
+        Args:
+            filled: the fill of each variable.
+            provenance: global attributes to add.
+            lazily: whether members are drawn part by part when they are written, so that they need no memory.
+        """
         options = self.options
         written = write_fill(
             self.dataset,
@@ -156,6 +177,8 @@ class PreparedFill:
             uncertainty=options.uncertainty,
             only_gaps=options.only_gaps,
             flags=options.control.flags,
+            members=options.members,
+            lazily=lazily,
         )
         written = with_codes_filled(written, self.reading.dimensions, options.codes)
         if not self.added_time:
@@ -167,6 +190,21 @@ class PreparedFill:
 def said_of_empty(names: Sequence[str]) -> dict[str, str]:
     """Return a global attribute that names the variables without any value; nothing without such variables."""
     return {"hydrofill_left_out": f"all values are missing: {', '.join(names)}"} if names else {}
+
+
+def check_members(dataset: xr.Dataset, layout: Layout, number: int) -> None:
+    """Check that so many members can be drawn of a fill of `dataset`.
+
+    Raises:
+        StructureError: the dataset has members already, or another variable of their name.
+        BundleError: the bundle is of named variables, and measures no errors on the data.
+    """
+    if not number:
+        return
+    if not layout.general:
+        raise BundleError("members need a general bundle, which measures its errors on the data")
+    if MEMBER in dataset.dims or MEMBER in dataset.variables:
+        raise StructureError("members are wanted, and the data have this dimension or variable", where=MEMBER)
 
 
 def _with_longest_gap(filled: Mapping[str, FilledVariable], layout: Layout) -> dict[str, FilledVariable]:
@@ -206,7 +244,10 @@ def prepare_fill(
         NothingObservedError: all variables are missing everywhere, or a general bundle is to fill a variable that is.
         ValueRangeError: a value seems to stand for missing values, and nothing declares it.
         OptionError: an option of gap control does not suit the data.
+        StructureError: members are wanted, and the dataset has some already.
+        BundleError: members are wanted of a bundle of named variables.
     """
+    check_members(dataset, layout, options.members)
     dataset = merge_experiments(as_declared(dataset, layout, options, lazily=False))
     scalar_time, added_time = _scalar_time(dataset), False
     if layout.general:

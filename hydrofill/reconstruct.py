@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from hydrofill.guesses.interpolation import gap_lengths
 from hydrofill.layout import Layout, WindowSize
 from hydrofill.progress import Progress, reported
 from hydrofill.tokens import Queries, Tokenised, Tokens, tokenise
+
+if TYPE_CHECKING:
+    from hydrofill.members.errors import Errors
 
 FLAG_MEANINGS = (
     "observed",
@@ -59,12 +62,15 @@ class FilledVariable:
 
     mean: the filled values; NaN where nothing was filled. std: standard deviation; 0 where observed, NaN where still
     missing. flag: int8, by FLAG_MEANINGS. attributes: what is said of the fill in the attributes of the variable.
+    errors: from which members are drawn, by indices along further dimensions and the number of the site, None for all;
+    empty where members are not wanted.
     """
 
     mean: np.ndarray
     std: np.ndarray
     flag: np.ndarray
     attributes: Mapping[str, str] = field(default_factory=dict)
+    errors: Mapping[tuple[tuple[int, ...], int | None], Errors] = field(default_factory=dict)
 
     def extremes(self) -> tuple[float, float]:
         """Return the lowest and the highest filled mean; NaN if nothing was filled."""

@@ -18,7 +18,7 @@ import numpy as np
 import xarray as xr
 
 from hydrofill import __version__
-from hydrofill.archives.inputs import Input, check_target, find_input
+from hydrofill.archives.inputs import Input, check_target, find_input, format_of
 from hydrofill.archives.jobs import Job, fill_here, fill_in_processes, fill_on_cluster
 from hydrofill.archives.memory import ahead_values, workers_within
 from hydrofill.archives.opening import open_input
@@ -108,6 +108,8 @@ def fill_archive(
     check_provider(Runtime(how.provider, how.threads or 1))
     given = find_input(source, how.group)
     check_target(given, target, how.overwrite)
+    if options.members and format_of(target) == "csv":
+        raise StructureError("members do not fit into a table", got=target, expected="a NetCDF file or a Zarr store")
     with open_input(given) as opened:
         try:
             dataset = merge_experiments(as_declared(opened, bundle.manifest.layout, options, lazily=True))
@@ -138,7 +140,7 @@ def _fill_in_memory(
     if progress is not None:
         reported = lambda done, total: progress(Step("fill", done, total, cells // max(total, 1)))  # noqa: E731
     outcome = prepared.run(model, reported)
-    written = prepared.write(outcome.filled, model.provenance(outcome))
+    written = prepared.write(outcome.filled, model.provenance(outcome), lazily=True)
     write_dataset(written, target)
     return summaries_of(prepared, outcome.filled, written)
 
@@ -154,6 +156,12 @@ def _fill_by_block(
     progress: Callable[[Step], None] | None,
 ) -> list[Summary]:
     """Fill a dataset block by block, one view after the other, and write it."""
+    if options.members:
+        raise StructureError(
+            "members are drawn only of data that is filled in one piece",
+            got=f"{sum(len(view.blocks) for view in views)} blocks",
+            expected="one",
+        )
     if options.codes != "keep":
         raise StructureError(
             "codes are filled only in data that is filled in one piece",

@@ -10,15 +10,19 @@ from typing import Any, Protocol
 import numpy as np
 import xarray as xr
 
+from hydrofill.blocks import whole_chunks
 from hydrofill.cancellation import checkpoint
 from hydrofill.cf.dataset import Reading
 from hydrofill.cf.packing import VALID
 from hydrofill.cf.storage import STORED, Storage, stored_form
 from hydrofill.cf.units import Conversion
 from hydrofill.cf.variables import ordered_dims
-from hydrofill.cf.writing import LAYOUT
+from hydrofill.cf.writing import LAYOUT, stored_chunks
+from hydrofill.members.arrays import Cells, members_later, members_now
+from hydrofill.members.drawing import MEMBER, draw_pair
 from hydrofill.reconstruct import FILLED, FLAG_MEANINGS, USUAL_FLAGS, FilledVariable
 
+MEMBER_VALUES = 2_000_000  # of a variable, of which two members are drawn and written at a time
 STORAGE_NOTE = "hydrofill_storage"  # attribute of a filled variable that is not stored as it was
 
 
@@ -28,6 +32,10 @@ class Array(Protocol):
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of its values."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +83,12 @@ class Destination:
             return own
         return replace(own, stored=None, storage=storage.undone(), note=f"stored as {original.dtype}: {note}")
 
+    @property
+    def fill_dims(self) -> tuple[str, ...]:
+        """The dimensions of the fill: dimensions longer than 1 that are not in `order` come first."""
+        further = (str(dim) for dim, n in self.original.sizes.items() if dim not in self.order and n > 1)
+        return (*further, *self.order)
+
     def in_dataset(self, values: np.ndarray) -> np.ndarray:
         """Return values with dimensions in the order of the fill as values with the dimensions of the variable.
 
@@ -99,6 +113,21 @@ class Destination:
         """Return the standard deviations of a fill, float32, in the units of the variable."""
         return self.in_dataset(self.convert.invert_std(fill.std)).astype(np.float32, copy=False)
 
+    def members(
+        self, original: np.ndarray, fill: FilledVariable, pair: int, cells: Cells, *, only_gaps: bool
+    ) -> np.ndarray:
+        """Return two members of a part of the variable, (2, ...): where nothing is filled, they are as the variable.
+
+        Args:
+            original: the part as it was read.
+            fill: the fill of the part.
+            pair: number of the pair of members.
+            cells: the part, by its dimensions.
+            only_gaps: whether the members hold only the filled values.
+        """
+        drawn = draw_pair(fill, pair, [cells[dim].start for dim in self.fill_dims])
+        return np.stack([self.values(original, replace(fill, mean=one), only_gaps=only_gaps) for one in drawn])
+
     def as_stored(self, stored: np.ndarray | None, values: np.ndarray, fill: FilledVariable) -> np.ndarray:
         """Return filled values as they are stored: what is in the file already stays, to the bit.
 
@@ -121,17 +150,20 @@ class Destination:
         flag: Array,
         said: Mapping[str, str],
         flags: Sequence[int] = USUAL_FLAGS,
+        members: Array | None = None,
     ) -> dict[str, xr.Variable]:
-        """Return the variables that the filled variable becomes: V, V_std where there is one, and V_flag.
+        """Return the variables that the filled variable becomes: V, V_flag, and V_std and V_members where wanted.
 
         Args:
             values, stored: V, and V as it is stored; None where V knows no stored form.
             std, flag: with the dimensions of V.
+            members: with the dimension of members before those of V.
             said: what is said of the fill in the attributes of V.
             flags: the values that V_flag can have.
         """
         name, original = self.name, self.original
         companions = ([] if std is None else [f"{name}_std"]) + [f"{name}_flag"]
+        companions += [] if members is None else [f"{name}_members"]
         said = {**said, **({STORAGE_NOTE: self.note} if self.note else {})}
         beside = {key: original.encoding[key] for key in (*LAYOUT, "coordinates") if key in original.encoding}
         own = {**beside, **self.storage.encoding}
@@ -145,8 +177,25 @@ class Destination:
         if std is not None:
             missing = {"_FillValue": np.float32(np.nan)}
             made[f"{name}_std"] = xr.Variable(original.dims, std, _std_attributes(original, name), beside | missing)
-        about = _flag_attributes(original, name, flags)
-        return made | {f"{name}_flag": xr.Variable(original.dims, flag, about, beside)}
+        made[f"{name}_flag"] = xr.Variable(original.dims, flag, _flag_attributes(original, name, flags), beside)
+        return made if members is None else made | self._members(members, beside)
+
+    def _members(self, values: Array, beside: Mapping[str, Any]) -> dict[str, xr.Variable]:
+        """Return V_members, which is never packed, and its coordinate."""
+        original, name, own = self.original, self.name, dict(beside)
+        if sizes := stored_chunks(original):
+            own = {**own, "chunksizes": (1, *sizes)}
+            own.pop("preferred_chunks", None)
+        kept = {k: v for k, v in _without_own(original.attrs).items() if k not in (*VALID, "ancillary_variables")}
+        named = str(kept.get("long_name", name))
+        attributes = {**kept, **self.storage.undone().valid_attributes, "long_name": f"possible fields of {named}"}
+        number = np.arange(values.shape[0], dtype=np.int32)
+        said = {"standard_name": "realization", "long_name": "number of the member", "units": "1"}
+        missing = {"_FillValue": np.array(np.nan, original.dtype)[()]} if original.dtype.kind == "f" else {}
+        return {
+            f"{name}_members": xr.Variable((MEMBER, *original.dims), values, attributes, own | missing),
+            MEMBER: xr.Variable(MEMBER, number, said),
+        }
 
 
 def write_fill(
@@ -158,6 +207,8 @@ def write_fill(
     uncertainty: bool = True,
     only_gaps: bool = False,
     flags: Sequence[int] = USUAL_FLAGS,
+    members: int = 0,
+    lazily: bool = False,
 ) -> xr.Dataset:
     """Return `dataset` with its gaps filled: the same variables in the same order, then V_std and V_flag of each.
 
@@ -172,6 +223,8 @@ def write_fill(
         uncertainty: whether V_std is written.
         only_gaps: whether V holds only the filled values.
         flags: the values that V_flag can have.
+        members: number of possible fields in V_members; 0 for none.
+        lazily: whether members are drawn when they are written.
     """
     made: dict[str, xr.Variable] = {}  # assigned all at once, because each assignment compares every coordinate
     for name, fill in filled.items():
@@ -180,8 +233,30 @@ def write_fill(
         values = to.values(to.original.values, fill, only_gaps=only_gaps)
         stored = None if to.stored is None else to.as_stored(to.stored.values, values, fill)
         std = to.std(fill) if uncertainty else None
-        made |= to.variables(values, stored, std, to.in_dataset(fill.flag), fill.attributes, flags)
+        drawn = _members(to, fill, members, only_gaps=only_gaps, lazily=lazily) if members else None
+        flag = to.in_dataset(fill.flag)
+        made |= to.variables(values, stored, std, flag, fill.attributes, flags, drawn)
     return with_filled(dataset, made, filled, provenance)
+
+
+def _members(to: Destination, fill: FilledVariable, number: int, *, only_gaps: bool, lazily: bool) -> Array:
+    """Return members of a fill in memory, drawn now or when they are written."""
+    original = to.original
+    dims = [str(dim) for dim in original.dims]
+
+    def draw(pair: int, cells: Cells) -> np.ndarray:
+        at = tuple(cells[dim] for dim in to.fill_dims)
+        part = replace(fill, mean=fill.mean[at], std=fill.std[at], flag=fill.flag[at])
+        return to.members(original[tuple(cells[dim] for dim in dims)].values, part, pair, cells, only_gaps=only_gaps)
+
+    if not lazily:
+        return members_now(draw, number, dims, original.shape, original.dtype)
+    chunk = [1 if dim == dims[0] else n for dim, n in original.sizes.items()]
+    parts = [
+        [min(size, n - at) for at in range(0, n, size)]
+        for n, size in zip(original.shape, whole_chunks(original.shape, chunk, MEMBER_VALUES), strict=True)
+    ]
+    return members_later(draw, number, dims, parts, original.dtype)
 
 
 def with_filled(

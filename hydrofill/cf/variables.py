@@ -19,7 +19,7 @@ from hydrofill.errors import StructureError
 from hydrofill.layout import Layout, VariableSpec
 
 # Endings of variables that belong to a variable V, such as V_std; they are neither filled nor used.
-COMPANIONS = ("_truth", "_gap", "_std", "_flag", "_domain")
+COMPANIONS = ("_truth", "_gap", "_std", "_flag", "_domain", "_members")
 
 Role = Literal[
     "field",

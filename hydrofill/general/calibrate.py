@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hydrofill.calibration import Calibration, Stretch, distance_classes
+from hydrofill.conformal import EMPTY as LOST
 from hydrofill.conformal import calibration_of
 from hydrofill.constants import Z90
 from hydrofill.cube import WaterCube
@@ -25,6 +26,7 @@ from hydrofill.guesses.first_guesses import DISTANCES, MAX_DISTANCE, REGIONS, Gu
 from hydrofill.guesses.interpolation import gap_lengths
 from hydrofill.guesses.stacking import error_classes
 from hydrofill.layout import MAX_VARIABLES, Layout
+from hydrofill.members.errors import HiddenErrors
 from hydrofill.progress import Progress, reported
 from hydrofill.reconstruct import LONGEST_MEASURED, Predictor, reconstruct
 from hydrofill.tokens import Queries, Tokens
@@ -74,7 +76,7 @@ class RecordCalibration:
     how much of the predicted difference from the usual value is kept where nothing is seen at the step, by the distance
     in time. usual_error: (token types,) the error of the usual value of such cells. calibration, skill: by variable;
     skill by kind of gap. cells: number of hidden cells of each variable. longest_gap: of each variable, the most steps
-    in a row that were missing around a hidden cell.
+    in a row that were missing around a hidden cell. hidden: of each variable, the hidden cells and their fill.
     """
 
     weight: np.ndarray
@@ -84,6 +86,7 @@ class RecordCalibration:
     skill: Mapping[str, Mapping[str, ExpectedSkill]]
     cells: Mapping[str, int]
     longest_gap: Mapping[str, int]
+    hidden: Mapping[str, HiddenErrors]
 
     def attributes(self, name: str, factor: float = 1.0) -> dict[str, str]:
         """Return what the attributes of a variable, whose values were multiplied by `factor`, say of its fill."""
@@ -188,7 +191,7 @@ class HiddenFill:
 
     truth, mean, std: values. guesses: (n, G). region, distance: classes. group: number of a group of cells that are
     wrong together, different in each draw. kind: code of the kind of gap. steps: how far a cell is from seen values in
-    time. index: of the cell in the flattened variable of its draw.
+    time. draw: number of the draw. index: of the cell in the flattened variable of its draw.
     """
 
     truth: np.ndarray
@@ -200,6 +203,7 @@ class HiddenFill:
     group: np.ndarray
     kind: np.ndarray
     steps: np.ndarray
+    draw: np.ndarray
     index: np.ndarray
 
     def blended(self, weight: np.ndarray) -> np.ndarray:
@@ -230,6 +234,7 @@ def calibrate_record(
     calibration: dict[str, Calibration] = {}
     skill: dict[str, dict[str, ExpectedSkill]] = {}
     cells: dict[str, int] = {}
+    errors: dict[str, HiddenErrors] = {}
     for number, spec in enumerate(layout.variables):
         hidden = hidden_cells[spec.name]
         cells[spec.name] = len(hidden.truth)
@@ -238,6 +243,7 @@ def calibrate_record(
         usual_error[number] = _spread(check.scales[spec.name])
         if not len(hidden.truth):
             calibration[spec.name] = _widened(Calibration(), factor)
+            errors[spec.name] = _errors(hidden, hidden.mean, hidden.std, check.draws, spec.name)
             continue
         weight[number] = network_weights(hidden)
         mean = hidden.blended(weight[number])
@@ -245,11 +251,29 @@ def calibrate_record(
             mean = np.clip(mean, spec.lower, spec.upper)
         kept[number] = _kept(hidden, mean)
         rows = np.stack([a.astype(np.float64) for a in (hidden.truth, mean, hidden.std, hidden.distance, hidden.group)])
-        calibration[spec.name] = _widened(calibration_of(rows, spec, PRIOR_GROUPS), factor)
+        measured = calibration_of(rows, spec, PRIOR_GROUPS)
+        errors[spec.name] = _errors(hidden, *measured.apply(mean, hidden.std, hidden.distance), check.draws, spec.name)
+        calibration[spec.name] = _widened(measured, factor)
         used = calibration[spec.name].apply(mean, hidden.std, hidden.distance)
         skill[spec.name] = _skill(hidden, *used)
     longest = {spec.name: _longest_hidden(check.draws, spec.name) for spec in layout.variables}
-    return RecordCalibration(weight, kept, usual_error, calibration, skill, cells, longest)
+    return RecordCalibration(weight, kept, usual_error, calibration, skill, cells, longest, errors)
+
+
+def _errors(hidden: HiddenFill, mean: np.ndarray, std: np.ndarray, draws: Sequence[Draw], name: str) -> HiddenErrors:
+    """Return the hidden cells of a variable with their calibrated fill."""
+    parts = [draw.truth for draw in draws]
+    return HiddenErrors(
+        truth=hidden.truth,
+        mean=mean,
+        std=std,
+        group=hidden.group,
+        lost=hidden.distance >= LOST,
+        draw=hidden.draw,
+        index=hidden.index,
+        shapes=[part.variables[name].values.shape for part in parts],
+        sites=[part.sites.ids for part in parts],
+    )
 
 
 def _longest_hidden(draws: Sequence[Draw], name: str) -> int:
@@ -338,6 +362,7 @@ def _hidden_of(draw: Draw, made: tuple[np.ndarray, np.ndarray], name: str, numbe
         group=_groups(at) + number * at.size,
         kind=draw.codes[name][at],
         steps=_steps_in_time(guesses.distances[at]),
+        draw=np.full(int(at.sum()), number),
         index=np.flatnonzero(at),
     )
 

@@ -150,7 +150,7 @@ def hide_parts(cube: WaterCube, names: Sequence[str]) -> Iterator[HiddenPart]:
         cube: the record; NaN = missing.
         names: the variables whose cells are hidden.
     """
-    seeds = {name: _seed(cube, name) for name in names}
+    seeds = {name: seed_of(cube, name) for name in names}
     series = [name for name in names if cube.variables[name].kind == "series"]
     of_all = _number_of_draws(cube, names)
     for number in range(DRAWS[0][1] if series and len(series) < len(names) else of_all):
@@ -220,7 +220,7 @@ def _hide(truth: WaterCube, rng: np.random.Generator, seeds: Mapping[str, int], 
     return HiddenPart(truth, gappy, codes)
 
 
-def _seed(cube: WaterCube, name: str) -> int:
+def seed_of(cube: WaterCube, name: str) -> int:
     """Return a seed that depends on the name of a variable and on where the variable is observed."""
     return zlib.crc32(np.packbits(cube.variables[name].valid).tobytes(), zlib.crc32(name.encode()))
 

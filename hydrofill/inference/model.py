@@ -31,6 +31,7 @@ from hydrofill.inference.graphs import Graphs, Runtime
 from hydrofill.inference.predictor import OnnxPredictor
 from hydrofill.layout import Layout, VariableSpec
 from hydrofill.magnitudes import check_finite, too_large_is_refused
+from hydrofill.members.errors import Errors, errors_of
 from hydrofill.pieces import Piece, cut_piece, mix_pieces, refused_in_core, requested_in_core
 from hydrofill.progress import Progress, reported, stage
 from hydrofill.reconstruct import (
@@ -53,6 +54,7 @@ class Outcome:
 
     filled: the fill of each variable. encode_s, decode_s: seconds in each graph. calibration: how a fill by a general
     bundle was calibrated, in words. queue_s: seconds of waiting for the run to start. run_s: seconds of the whole run.
+    prepared: what a general bundle measured on the record; None where nothing was measured.
     """
 
     filled: Mapping[str, FilledVariable]
@@ -61,6 +63,7 @@ class Outcome:
     calibration: str | None = None
     queue_s: float = 0.0
     run_s: float = 0.0
+    prepared: Prepared | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +83,16 @@ class Prepared:
     def attributes(self, name: str) -> dict[str, str]:
         """Return what the attributes of a variable say of its fill."""
         return {} if self.use is None else self.use.attributes(name, self.factors[name])
+
+    def errors(self, name: str, seed: int, seen: np.ndarray, shape: tuple[int, ...], sites: np.ndarray) -> Errors:
+        """Return the errors of the fill of a variable; see `errors_of` for the arguments.
+
+        Raises:
+            BundleError: a network of named variables made the fill, and measures no errors.
+        """
+        if self.use is None:
+            raise BundleError("members need a general bundle, which measures its errors on the data")
+        return errors_of(self.use.hidden[name], self.layout.spec(name), self.factors[name], seed, seen, shape, sites)
 
     @property
     def summary(self) -> str | None:
@@ -249,7 +262,7 @@ class Model:
             progress=progress,
         )
         said = {n: replace(unscaled_fill(f, factors[n]), attributes=prepared.attributes(n)) for n, f in filled.items()}
-        return Outcome(said, predictor.encode_s, predictor.decode_s, use.summary)
+        return Outcome(said, predictor.encode_s, predictor.decode_s, use.summary, prepared=prepared)
 
     @one_blas_thread()
     def fill_block(
@@ -309,7 +322,7 @@ class Model:
             )
             for name, of_name in pieces.items()
         }
-        return Outcome(filled, encode_s, decode_s, prepared.summary)
+        return Outcome(filled, encode_s, decode_s, prepared.summary, prepared=prepared)
 
 
 def blocks_of(cube: WaterCube, layout: Layout) -> tuple[Block, ...]:
