@@ -123,7 +123,7 @@ def test_every_error_about_data_is_a_contract_error_and_a_value_error() -> None:
         "WorkersLostError",
     }
     errors = [getattr(hydrofill, name) for name in sorted(of_data)]
-    assert len(errors) == 9
+    assert len(errors) == 10
     assert issubclass(hydrofill.ProviderError, ValueError)
     assert issubclass(hydrofill.FileRefusedError, ValueError)
     for error in errors:
