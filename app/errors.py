@@ -48,12 +48,6 @@ class NotAcceptableError(ContractError):
     title = "No acceptable media type"
 
 
-class ParameterError(ContractError):
-    """A query parameter has an impossible value."""
-
-    title = "A query parameter is wrong"
-
-
 RESTART_RETRY_S = 5.0  # of a server that shuts down: by then another instance answers, or this one has restarted
 
 
@@ -157,7 +151,6 @@ PROBLEMS: Mapping[type[ContractError], Problem] = {
     UnknownVariableError: Problem(422, "unknown-variable"),
     NothingObservedError: Problem(422, "nothing-observed"),
     AmbiguousBundleError: Problem(422, "ambiguous-bundle"),
-    ParameterError: Problem(422, "parameter"),
     OptionError: Problem(422, "parameter"),
     CrowdedError: Problem(429, "connections"),
     QuotaError: Problem(429, "quota"),

@@ -13,11 +13,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from app.errors import PROBLEMS, BusyError, KeyMissingError, ParameterError, RetryLaterError
+from app.errors import PROBLEMS, BusyError, KeyMissingError, RetryLaterError
 from app.http.security_headers import secure
 from app.telemetry.redaction import printable, redact
 from app.telemetry.request_id import HEADER, current_request_id, set_request_id
-from hydrofill.errors import ContractError
+from hydrofill.errors import ContractError, OptionError
 
 logger = logging.getLogger(__name__)
 
@@ -119,8 +119,8 @@ async def _parameters(_: Request, error: Exception) -> JSONResponse:
         pointer = "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in found["loc"])
         errors.append({"pointer": pointer, "detail": str(found["msg"])})
     detail = "; ".join(f"{e['pointer'].rsplit('/', 1)[-1]}: {e['detail']}" for e in errors)
-    kind = PROBLEMS[ParameterError]
-    return problem(kind.status, kind.slug, ParameterError.title, detail, errors)
+    kind = PROBLEMS[OptionError]
+    return problem(kind.status, kind.slug, OptionError.title, detail, errors)
 
 
 async def _http(_: Request, error: Exception) -> JSONResponse:
