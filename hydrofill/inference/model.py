@@ -41,6 +41,7 @@ from hydrofill.reconstruct import (
     select_variables,
     unfilled,
 )
+from hydrofill.summary import summary_of
 from hydrofill.survey import CubeSource, Source, Survey, read_part, survey
 
 WARM_UP_SITES = 2
@@ -346,6 +347,7 @@ def load_model(bundle: Bundle, runtime: Runtime) -> Model:
 
 def _warm_up(model: Model) -> None:
     name, cube = model.manifest.name, example_cube(model.layout)
+    summary_of(next(iter(cube.variables.values())).values)  # loads the kernel that sums every record
     try:
         outcome = model.run(cube)
     except BundleError as error:

@@ -181,7 +181,7 @@ def test_server_answers_over_a_real_socket(bundles: Path, tmp_path: Path) -> Non
     body = body_of(sample(), NETCDF)
     with local_server(bundles, tmp_path / "log") as server:
         address = server.address
-        reply = httpx.post(f"{address}/reconstruct", content=body, headers={"Content-Type": NETCDF})
+        reply = httpx.post(f"{address}/reconstruct", content=body, headers={"Content-Type": NETCDF}, timeout=60)
         assert reply.status_code == 200
         assert open_netcdf(reply.content).attrs["hydrofill_bundle"] == "tiny"
         assert "server" not in reply.headers

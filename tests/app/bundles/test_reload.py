@@ -216,31 +216,33 @@ def test_reload_at_a_signal_under_load_loses_no_request(tmp_path: Path) -> None:
     body = body_of(sample(), NPZ)
     with serving(bundles, tmp_path, reload_s=0) as server, ThreadPoolExecutor(6) as pool:
         stop: list[bool] = []
-
+        answers: list[tuple[float, float]] = []  # when a request was sent, and what was answered
         deadline = time.monotonic() + 120
 
-        def send_requests() -> list[tuple[float, float]]:
-            answers = []
+        def send_requests() -> None:
             with httpx.Client(base_url=server.address, timeout=30) as client:
                 while not stop and time.monotonic() < deadline:
                     began = time.monotonic()
                     reply = client.post("/reconstruct", content=body, headers={"Content-Type": NPZ})
                     answers.append((began, largest_std(reply)))
-            return answers
+
+        def wait_for_answers(number: int) -> None:
+            before = len(answers)
+            wait_for(lambda: len(answers) >= before + number, 30)
 
         clients = [pool.submit(send_requests) for _ in range(6)]
-        time.sleep(0.5)
+        wait_for_answers(12)
         renew(bundles)
         server.process.send_signal(signal.SIGHUP)
         wait_for(lambda: "2.0.0" in httpx.get(f"{server.address}/bundles").text, 30)
         changed = time.monotonic()
-        time.sleep(0.5)
+        wait_for_answers(12)
         (bundles / "tiny" / "decoder.onnx").write_bytes(b"altered")
         server.process.send_signal(signal.SIGHUP)
         wait_for(lambda: "hydrofill_bundles_refused 1.0" in httpx.get(f"{server.address}/metrics").text, 30)
         stop.append(True)
-        answers = [answer for client in clients for answer in client.result()]
-        assert len(answers) > 12
+        for client in clients:
+            client.result()
         assert {round(std, 3) for _, std in answers} == {STD, NEW_STD}
         assert {round(std, 3) for began, std in answers if began > changed} == {NEW_STD}
 
